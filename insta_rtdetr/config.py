@@ -1,0 +1,160 @@
+"""Every config key this package adds to Detectron2's, with default, unit and meaning, in the order of the data flow."""
+
+from detectron2.config import CfgNode
+
+
+def add_insta_rtdetr_config(cfg: CfgNode) -> None:
+    """Add the keys of insta_rtdetr to a Detectron2 config, in place.  Calling it twice changes nothing."""
+    if "ENCODER" in cfg.MODEL:
+        return
+    _add_input_keys(cfg)
+    _add_backbone_keys(cfg)
+    _add_encoder_keys(cfg)
+    _add_head_keys(cfg)
+    _add_loss_keys(cfg)
+    _add_solver_keys(cfg)
+    _add_test_keys(cfg)
+
+
+def _add_input_keys(cfg: CfgNode) -> None:
+    # Size (height, width) in pixels that every image is stretched to before the network; empty keeps its shape.
+    cfg.INPUT.FIXED_SIZE = ()
+    # Training: sides in pixels, one drawn for each batch, that the FIXED_SIZE batch is resized to; empty for none.
+    cfg.INPUT.MULTI_SCALE = ()
+    # Probability that an image gets random brightness, contrast, saturation, hue and channel order.
+    cfg.INPUT.PHOTOMETRIC_PROB = 0.0
+    # Probability that an image is placed on a larger black canvas, and the largest canvas side as a factor.
+    cfg.INPUT.ZOOM_OUT_PROB = 0.0
+    cfg.INPUT.ZOOM_OUT_MAX_SCALE = 4.0
+    # Probability of a crop that keeps a drawn overlap with an object (SSD's IoU crop).
+    cfg.INPUT.IOU_CROP_PROB = 0.0
+    # Probability that objects of another training image are pasted in (Simple Copy-Paste).
+    cfg.INPUT.COPY_PASTE_PROB = 0.0
+    # Objects whose box or mask is smaller than this after augmentation are dropped. Pixels.
+    cfg.INPUT.MIN_OBJECT_SIZE = 1.0
+    # The last iterations of a training run without photometric, zoom-out, crop, copy-paste and multi-scale. Count.
+    cfg.INPUT.PLAIN_LAST_ITERS = 0
+    # Unreadable images that training and evaluation skip (each named in the log) before they stop. Count.
+    cfg.DATALOADER.MAX_UNREADABLE_IMAGES = 0
+
+
+def _add_backbone_keys(cfg: CfgNode) -> None:
+    # Number of object classes `K`.
+    cfg.MODEL.NUM_CLASSES = 80
+    # build_timm_backbone: the timm model, its `features_only` level indices, whether timm may download weights.
+    cfg.MODEL.TIMM = CfgNode()
+    cfg.MODEL.TIMM.NAME = "resnet50d"
+    cfg.MODEL.TIMM.PRETRAINED = False
+    # Extra keyword arguments of timm.create_model, as "key=value" strings, for example 'pad_type="same"'.
+    cfg.MODEL.TIMM.ARGS = ()
+    # Names of the levels to use: res2 (stride 4), res3 (8), res4 (16), res5 (32).
+    cfg.MODEL.TIMM.OUT_FEATURES = ("res2", "res3", "res4", "res5")
+    # "FrozenBN" keeps batch norm as loaded; "BN" trains it.
+    cfg.MODEL.TIMM.NORM = "FrozenBN"
+
+
+def _add_encoder_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.ENCODER = CfgNode()
+    cfg.MODEL.ENCODER.NAME = "HybridEncoder"
+    # Backbone levels, finest first.  The three coarsest are detected on; the finest also feeds the mask features.
+    cfg.MODEL.ENCODER.IN_FEATURES = ("res2", "res3", "res4", "res5")
+    # Channels of every level.
+    cfg.MODEL.ENCODER.HIDDEN_DIM = 256
+    # Attention within the coarsest level (AIFI): layers, heads, width of the feed-forward part.
+    cfg.MODEL.ENCODER.NUM_LAYERS = 1
+    cfg.MODEL.ENCODER.NUM_HEADS = 8
+    cfg.MODEL.ENCODER.FEEDFORWARD_DIM = 1024
+    cfg.MODEL.ENCODER.DROPOUT = 0.0
+    # Cross-scale fusion (CCFF): RepVGG blocks in each fusion block, and their width as a fraction of HIDDEN_DIM.
+    cfg.MODEL.ENCODER.NUM_FUSION_BLOCKS = 3
+    cfg.MODEL.ENCODER.EXPANSION = 1.0
+    # Temperature of the sine position code of AIFI.
+    cfg.MODEL.ENCODER.POSITION_TEMPERATURE = 10000.0
+    # Order in which positions meet features: "row_major" (theirs), or "column_major", what the original does.  The two
+    # are the same for square inputs.
+    cfg.MODEL.ENCODER.POSITION_ORDER = "row_major"
+
+
+def _add_head_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.DECODER = CfgNode()
+    # Queries `Q`.  May be changed at test without new weights.
+    cfg.MODEL.DECODER.NUM_QUERIES = 300
+    # Decoder layers `D` that are built and trained, and how many of them run at test (0: all).
+    cfg.MODEL.DECODER.NUM_LAYERS = 6
+    cfg.MODEL.DECODER.EVAL_LAYERS = 0
+    cfg.MODEL.DECODER.NUM_HEADS = 8
+    # Sampling points of deformable attention for each head and level.
+    cfg.MODEL.DECODER.NUM_POINTS = 4
+    cfg.MODEL.DECODER.FEEDFORWARD_DIM = 1024
+    cfg.MODEL.DECODER.DROPOUT = 0.0
+    # Side of the anchor box of each level, finest first, as a fraction of the image side.
+    cfg.MODEL.DECODER.ANCHOR_SIZES = (0.10, 0.15, 0.25)
+
+    cfg.MODEL.MASK_HEAD = CfgNode()
+    # Stride of the mask features, 4 or 8 pixels, and their channels.
+    cfg.MODEL.MASK_HEAD.STRIDE = 4
+    cfg.MODEL.MASK_HEAD.DIM = 256
+
+    cfg.MODEL.DENOISING = CfgNode()
+    # Noised copies of the targets in training: how many queries in all (0: none).
+    cfg.MODEL.DENOISING.NUM_QUERIES = 100
+    # Probability that a copy's label is replaced, and box noise as a fraction of the box's size.
+    cfg.MODEL.DENOISING.LABEL_NOISE = 0.2
+    cfg.MODEL.DENOISING.BOX_NOISE = 0.4
+
+
+def _add_loss_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.MATCHER = CfgNode()
+    cfg.MODEL.MATCHER.NAME = "HungarianMatcher"
+    cfg.MODEL.MATCHER.CLASS_COST = 2.0
+    cfg.MODEL.MATCHER.BOX_COST = 5.0
+    cfg.MODEL.MATCHER.GIOU_COST = 2.0
+    cfg.MODEL.MATCHER.MASK_COST = 5.0
+    cfg.MODEL.MATCHER.DICE_COST = 5.0
+    # Random points at which masks are compared, shared by an image's queries. Count.
+    cfg.MODEL.MATCHER.NUM_POINTS = 12544
+
+    cfg.MODEL.LOSS = CfgNode()
+    cfg.MODEL.LOSS.CLASS_WEIGHT = 1.0
+    cfg.MODEL.LOSS.BOX_WEIGHT = 5.0
+    cfg.MODEL.LOSS.GIOU_WEIGHT = 2.0
+    cfg.MODEL.LOSS.MASK_WEIGHT = 5.0
+    cfg.MODEL.LOSS.DICE_WEIGHT = 5.0
+    # Varifocal loss: weight of negatives and its exponent, `alpha` and `gamma`.
+    cfg.MODEL.LOSS.VARIFOCAL_ALPHA = 0.75
+    cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
+    # PointRend's uncertain points: count `N`, candidates for each kept point `k`, uncertain share `beta`.
+    cfg.MODEL.LOSS.NUM_POINTS = 12544
+    cfg.MODEL.LOSS.OVERSAMPLE_RATIO = 3.0
+    cfg.MODEL.LOSS.IMPORTANCE_RATIO = 0.75
+
+
+def _add_solver_keys(cfg: CfgNode) -> None:
+    # Factor on the learning rate of the backbone.
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
+    # Mixed precision on GPU: "bfloat16" or "float16" (SOLVER.AMP.ENABLED turns it on).
+    cfg.SOLVER.AMP.DTYPE = "bfloat16"
+    # Exponential moving average of the weights: decay * (1 - exp(-iteration / RAMP_ITERS)).
+    cfg.SOLVER.EMA = CfgNode()
+    cfg.SOLVER.EMA.ENABLED = False
+    cfg.SOLVER.EMA.DECAY = 0.9999
+    cfg.SOLVER.EMA.RAMP_ITERS = 2000
+    # Consecutive iterations with a loss that is not finite, skipped and logged, before training stops. Count.
+    cfg.SOLVER.MAX_SKIPPED_ITERS = 20
+    # Weights & Biases logging (needs the package wandb).
+    cfg.WANDB = CfgNode()
+    cfg.WANDB.ENABLED = False
+    cfg.WANDB.PROJECT = "insta_rtdetr"
+
+
+def _add_test_keys(cfg: CfgNode) -> None:
+    # Fold batch norm, RepVGG branches and neighbouring linear maps into a copy of the network used in eval mode.
+    cfg.MODEL.FUSE_ON_EVAL = True
+    # Objects with a lower score are left out (before their masks are made). Probability.
+    cfg.TEST.SCORE_THRESHOLD = 0.0
+    # A pixel belongs to an object when its resized probability exceeds this.
+    cfg.TEST.MASK_THRESHOLD = 0.5
+    # What is resized to the image's size: "probability", as the original does, or "logit".
+    cfg.TEST.MASK_RESIZE = "probability"
+    # Metric by which model_best.pth is chosen, as Detectron2 logs it.
+    cfg.TEST.BEST_METRIC = "segm/AP"
