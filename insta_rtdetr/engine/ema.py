@@ -1,0 +1,96 @@
+"""Exponential moving average (EMA) of a model's weights.
+
+Source of the formula: https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch (src/optim/ema.py at 8458661), after
+https://github.com/huggingface/pytorch-image-models.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class ModelEMA:
+    """The moving average of a model's parameters and floating-point buffers; other buffers are the model's last ones.
+
+    In a checkpoint: {"model": state dict, "updates": count}.
+
+    Args:
+        model: its present weights are the start of the average.
+        decay: what the decay grows towards.
+        ramp_iters: updates after which the decay has grown to 63 % of that.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, ramp_iters: int) -> None:
+        self.decay = decay
+        self.ramp_iters = ramp_iters
+        self.updates = 0
+        self._state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    def decay_after(self, updates: int) -> float:
+        """decay * (1 - exp(-updates / ramp_iters)): small at first, so that the start is soon forgotten."""
+        return self.decay * (1 - math.exp(-updates / max(self.ramp_iters, 1e-12)))
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the model's present weights."""
+        self.updates += 1
+        averages, weights = self._floating(model.state_dict())
+        torch._foreach_lerp_(averages, weights, 1 - self.decay_after(self.updates))
+        self._copy_others(model.state_dict(), self._state)
+
+    @torch.no_grad()
+    def restart(self, model: nn.Module) -> None:
+        """Forget everything and start from the model's present weights."""
+        self.updates = 0
+        _copy(model.state_dict(), self._state)
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Within the context the model holds the averages; its own weights are back afterwards, errors or not."""
+        state = model.state_dict()
+        own = {name: tensor.detach().clone() for name, tensor in state.items()}
+        try:
+            _copy(self._state, state)
+            yield
+        finally:
+            _copy(own, state)
+
+    def state_dict(self) -> dict:
+        return {"model": dict(self._state), "updates": self.updates}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Load what state_dict gave.
+
+        Raises:
+            ValueError: the names or the shapes are not this model's.
+        """
+        found = {name: tuple(tensor.shape) for name, tensor in state["model"].items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in self._state.items()}
+        if found != wanted:
+            differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+            raise ValueError(
+                f"The checkpoint's EMA weights are another model's: {len(differing)} tensors differ, for example "
+                f"{differing[0]} (found {found.get(differing[0])}, wanted {wanted.get(differing[0])}).  "
+                "Resume with the config that the checkpoint was trained with, or start in another OUTPUT_DIR."
+            )
+        _copy(state["model"], self._state)
+        self.updates = int(state["updates"])
+
+    def _floating(self, state: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        names = [name for name, tensor in self._state.items() if tensor.is_floating_point()]
+        return [self._state[name] for name in names], [state[name] for name in names]
+
+    @staticmethod
+    def _copy_others(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+        for name, tensor in target.items():
+            if not tensor.is_floating_point():
+                tensor.copy_(source[name])
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    for name, tensor in target.items():
+        tensor.copy_(source[name])

@@ -1,0 +1,67 @@
+"""AdamW and its parameter groups.
+
+Source: the groups are those of the original's recipe, https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch
+(src/zoo/optimizer.py at 8458661): a lower learning rate for the backbone, no decay of norms and biases.
+"""
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver.build import maybe_add_gradient_clipping, reduce_param_groups
+from torch import nn
+
+NORM_TYPES = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+FUSED_DEVICES = ("cpu", "cuda")
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW over the trainable parameters of a model, clipped per parameter if SOLVER.CLIP_GRADIENTS asks for that.
+
+    Clipping by the norm of the full model (CLIP_TYPE "full_model") is left to the training step, which needs the norm.
+    """
+    groups = parameter_groups(
+        model,
+        learning_rate=cfg.SOLVER.BASE_LR,
+        backbone_multiplier=cfg.SOLVER.BACKBONE_MULTIPLIER,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+    )
+    fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for group in groups for p in group["params"])
+    optimizer_type = torch.optim.AdamW
+    if cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE != "full_model":
+        optimizer_type = maybe_add_gradient_clipping(cfg, optimizer_type)
+    return optimizer_type(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=fused)
+
+
+def parameter_groups(
+    model: nn.Module,
+    learning_rate: float,
+    backbone_multiplier: float,
+    weight_decay: float,
+    weight_decay_norm: float | None,
+    weight_decay_bias: float | None,
+) -> list[dict]:
+    """One optimizer group for each pair of learning rate and weight decay that occurs.
+
+    Args:
+        backbone_multiplier: factor on the learning rate of the parameters under `model.backbone`.
+        weight_decay_norm, weight_decay_bias: for the parameters of norms, and for biases elsewhere; None: weight_decay.
+    """
+    decay_norm = weight_decay if weight_decay_norm is None else weight_decay_norm
+    decay_bias = weight_decay if weight_decay_bias is None else weight_decay_bias
+    groups, seen = [], set()
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or parameter in seen:
+                continue
+            seen.add(parameter)
+            in_backbone = module_name.split(".")[0] == "backbone"
+            decay = decay_norm if _is_norm(module) else decay_bias if name.endswith("bias") else weight_decay
+            rate = learning_rate * (backbone_multiplier if in_backbone else 1.0)
+            groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
+    return reduce_param_groups(groups)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    # The name catches norms of other packages (timm's LayerNorm2d, RMSNorm), which share no base class.
+    return isinstance(module, NORM_TYPES) or "Norm" in type(module).__name__

@@ -1,0 +1,162 @@
+"""From the command line to a checked config.  Nothing is written until all of it has been checked."""
+
+import argparse
+import difflib
+import glob
+import logging
+import os
+
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from detectron2.utils.logger import setup_logger
+
+from insta_rtdetr.config import add_insta_rtdetr_config
+
+from .errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def setup_cfg(config_file: str, overrides: list[str]) -> CfgNode:
+    """Defaults, then a yaml file, then KEY VALUE pairs.
+
+    Raises:
+        UserError: the file is missing or not yaml, a key does not exist, a value has another type.
+    """
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    if config_file:
+        if not PathManager.isfile(config_file):
+            raise UserError(f"Config file {config_file} not found.  Give an existing yaml file to --config-file.")
+        _merge(cfg, lambda: cfg.merge_from_file(config_file), f"config file {config_file}")
+    if len(overrides) % 2:
+        raise UserError(f"Overrides must be KEY VALUE pairs, found {len(overrides)} words: {' '.join(overrides)}")
+    _merge(cfg, lambda: cfg.merge_from_list(overrides), "command line")
+    return cfg
+
+
+def _merge(cfg: CfgNode, merge, origin: str) -> None:
+    known = _flat_keys(cfg)
+    try:
+        merge()
+    except FileNotFoundError as error:
+        raise UserError(f"In {origin}: {error.filename} (a _BASE_ file) not found.") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"In {origin}: not valid yaml: {error}") from error
+    except (KeyError, AssertionError) as error:
+        raise UserError(f"In {origin}: {_explain_key(str(error), known)}") from error
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"In {origin}: {error}") from error
+
+
+def _flat_keys(node: CfgNode, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in node.items():
+        keys.append(prefix + name)
+        if isinstance(value, CfgNode):
+            keys += _flat_keys(value, f"{prefix}{name}.")
+    return keys
+
+
+def _explain_key(message: str, known: list[str]) -> str:
+    """yacs says "Non-existent (config) key: KEY"; the nearest key that exists is added."""
+    message = message.strip("'\"")
+    head, _, key = message.rpartition(": ")
+    if "xistent" not in head:
+        return message
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+    return f"there is no config key {key}.  The nearest is {nearest}; all are in insta_rtdetr/config.py."
+
+
+def check(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Check what can be checked before anything is built or written; set MODEL.DEVICE to what there is.
+
+    Raises:
+        UserError: names what was found, what was wanted, and the key or option to change.
+    """
+    _check_device(cfg, args)
+    _check_solver(cfg, max(args.num_gpus, 1) * args.num_machines)
+    _check_datasets(cfg, args.eval_only)
+    _check_output(cfg, args)
+    _check_weights(cfg, args)
+    if cfg.WANDB.ENABLED and not args.eval_only:
+        from .wandb_writer import import_wandb
+
+        import_wandb()
+
+
+def start_logging(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Detectron2's default_setup (log, config.yaml, seed) for this package's log too.
+
+    An evaluation writes to OUTPUT_DIR/inference, so that the log and the config of a training run stay as they are.
+    """
+    cfg = cfg.clone()
+    if args.eval_only:
+        cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="insta_rtdetr")
+    if cfg.MODEL.DEVICE == "cpu":
+        logger.info("Running on CPU" + ("" if torch.cuda.is_available() else ": no CUDA device is available"))
+
+
+def _check_device(cfg: CfgNode, args: argparse.Namespace) -> None:
+    available = torch.cuda.device_count()
+    if args.num_gpus > max(available, 1):
+        raise UserError(f"--num-gpus {args.num_gpus}, but this machine has {available}.  Lower --num-gpus.")
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    if args.num_gpus * args.num_machines > 1 and cfg.MODEL.DEVICE == "cpu":
+        raise UserError("Several processes need GPUs, found MODEL.DEVICE cpu.  Use --num-gpus 1 --num-machines 1.")
+
+
+def _check_solver(cfg: CfgNode, num_processes: int) -> None:
+    solver = cfg.SOLVER
+    if solver.IMS_PER_BATCH < 1 or solver.IMS_PER_BATCH % num_processes:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}, wanted a multiple of the {num_processes} processes."
+        )
+    choices = {
+        "SOLVER.AMP.DTYPE": (solver.AMP.DTYPE, ("bfloat16", "float16")),
+        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (solver.CLIP_GRADIENTS.CLIP_TYPE, ("full_model", "norm", "value")),
+    }
+    for key, (found, wanted) in choices.items():
+        if found not in wanted:
+            raise UserError(f"{key} is {found!r}, wanted one of {', '.join(wanted)}.")
+
+
+def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
+    for key, names in {"DATASETS.TRAIN": cfg.DATASETS.TRAIN, "DATASETS.TEST": cfg.DATASETS.TEST}.items():
+        is_needed = (key == "DATASETS.TEST") == eval_only
+        if is_needed and not names:
+            raise UserError(f"{key} is empty, wanted the names of registered datasets.")
+        for name in names:
+            if name not in DatasetCatalog.list():
+                nearest = difflib.get_close_matches(name, DatasetCatalog.list(), n=1, cutoff=0.0)
+                raise UserError(f"{key} names {name!r}, which is not registered.  The nearest is {nearest[0]!r}.")
+
+
+def _check_output(cfg: CfgNode, args: argparse.Namespace) -> None:
+    if args.eval_only or args.resume:
+        return
+    found = sorted(glob.glob(os.path.join(glob.escape(cfg.OUTPUT_DIR), "*.pth")))
+    if found:
+        raise UserError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR} already holds {len(found)} checkpoints ({os.path.basename(found[-1])}).  "
+            "Add --resume to go on with that run, or set another OUTPUT_DIR."
+        )
+
+
+def _check_weights(cfg: CfgNode, args: argparse.Namespace) -> None:
+    weights = cfg.MODEL.WEIGHTS
+    if not weights:
+        if args.eval_only:
+            raise UserError("--eval-only needs weights.  Add MODEL.WEIGHTS path/to/model.pth at the end.")
+        return
+    # Addresses (https://, detectron2://) are looked up when they are loaded.
+    if "://" not in weights and not os.path.isfile(weights):
+        raise UserError(f"MODEL.WEIGHTS {weights} not found.  Give an existing file, or '' to start from scratch.")

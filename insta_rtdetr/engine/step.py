@@ -1,0 +1,161 @@
+"""One training iteration: data, losses, gradients, update."""
+
+import logging
+import time
+from collections.abc import Iterable
+
+import torch
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+
+class OptimizationStep:
+    """What Detectron2's trainer runs in each iteration, the same on CPU and GPU, one process or several.
+
+    An iteration whose losses or gradients are not finite changes no weight: it is skipped, counted and logged.
+
+    Args:
+        model: takes a batch, returns a dict of weighted scalar losses.
+        data_loader: endless.
+        clip_norm: gradients of the full model are scaled down to this norm; inf: never.
+        norm_type: which norm, 2 for the usual one.
+        amp_dtype: type of mixed precision on GPU, or None.
+        max_skipped: consecutive iterations that may be skipped before training stops.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable,
+        optimizer: torch.optim.Optimizer,
+        *,
+        clip_norm: float = float("inf"),
+        norm_type: float = 2.0,
+        amp_dtype: torch.dtype | None = None,
+        max_skipped: int = 20,
+    ) -> None:
+        model.train()
+        self.model = model
+        self.data_loader = data_loader
+        self.optimizer = optimizer
+        self.iter = 0
+        self.skipped_in_a_row = 0
+        self.skipped_in_all = 0
+        self._clip_norm = clip_norm
+        self._norm_type = norm_type
+        self._amp_dtype = amp_dtype
+        self._max_skipped = max_skipped
+        self._batches = None
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self._good_buffers = [buffer.clone() for buffer in self._buffers]
+        # bfloat16 has the range of float32: only float16 needs its losses scaled.
+        self.grad_scaler = torch.amp.GradScaler("cuda", enabled=amp_dtype is torch.float16)
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the last iteration was skipped."""
+        return self.skipped_in_a_row > 0
+
+    def run_step(self) -> None:
+        """One iteration.
+
+        Raises:
+            FloatingPointError: max_skipped consecutive iterations had losses that are not finite.
+        """
+        batch, data_time = self._next_batch()
+        torch._foreach_copy_(self._good_buffers, self._buffers)
+        losses = self._forward(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.grad_scaler.scale(sum(losses.values())).backward()
+        self.grad_scaler.unscale_(self.optimizer)
+        grad_norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm, self._norm_type)
+
+        values = _mean_over_processes(losses, grad_norm)
+        not_finite = [name for name, value in values.items() if not torch.isfinite(value)]
+        # The scaler of float16 finds its scale by trying too large ones; those steps it skips itself.
+        if self.grad_scaler.is_enabled() and not_finite == ["grad_norm"]:
+            not_finite = []
+        if not_finite:
+            self._skip(not_finite)
+        else:
+            self.skipped_in_a_row = 0
+            self.grad_scaler.step(self.optimizer)
+        if self.grad_scaler.is_enabled():
+            self.grad_scaler.update()
+        self._log(values, data_time)
+
+    def _next_batch(self) -> tuple[list[dict], float]:
+        start = time.perf_counter()
+        if self._batches is None:
+            # Not earlier: the loader's processes start here, after a resumed run has told the mapper where it stands.
+            self._batches = iter(self.data_loader)
+        return next(self._batches), time.perf_counter() - start
+
+    def _forward(self, batch: list[dict]) -> dict[str, Tensor]:
+        with torch.autocast("cuda", dtype=self._amp_dtype, enabled=self._amp_dtype is not None):
+            return self.model(batch)
+
+    def _skip(self, not_finite: list[str]) -> None:
+        # The forward pass has already moved the running means of batch norm.
+        torch._foreach_copy_(self._buffers, self._good_buffers)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped_in_a_row += 1
+        self.skipped_in_all += 1
+        names = ", ".join(not_finite)
+        logger.warning(
+            f"Iteration {self.iter} skipped: not finite: {names} "
+            f"({self.skipped_in_a_row} in a row, {self.skipped_in_all} in all)"
+        )
+        if self.skipped_in_a_row >= self._max_skipped:
+            raise FloatingPointError(
+                f"{self.skipped_in_a_row} iterations in a row (the last is {self.iter}) had values that are not "
+                f"finite: {names}.  Lower SOLVER.BASE_LR, set SOLVER.AMP.ENABLED to False, or raise "
+                "SOLVER.MAX_SKIPPED_ITERS."
+            )
+
+    def _log(self, values: dict[str, Tensor], data_time: float) -> None:
+        if not comm.is_main_process():
+            return
+        storage = get_event_storage()
+        storage.put_scalar("data_time", data_time)
+        if self.skipped_in_all:
+            storage.put_scalar("skipped_iters", self.skipped_in_all, smoothing_hint=False)
+        if self.skipped:
+            return
+        scalars = {name: value.item() for name, value in values.items()}
+        grad_norm = scalars.pop("grad_norm")
+        storage.put_scalars(total_loss=sum(scalars.values()), grad_norm=grad_norm, **scalars)
+
+    def state_dict(self) -> dict:
+        """The optimizer's and the scaler's state."""
+        state = {"optimizer": self.optimizer.state_dict(), "skipped_in_all": self.skipped_in_all}
+        if self.grad_scaler.is_enabled():
+            state["grad_scaler"] = self.grad_scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        """Load what state_dict gave; the kernels of the optimizer stay those of this machine."""
+        fused = [group.get("fused") for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, kept in zip(self.optimizer.param_groups, fused):
+            group["fused"] = kept
+        self.skipped_in_all = state.get("skipped_in_all", 0)
+        if self.grad_scaler.is_enabled() and state.get("grad_scaler"):
+            self.grad_scaler.load_state_dict(state["grad_scaler"])
+
+
+def _mean_over_processes(losses: dict[str, Tensor], grad_norm: Tensor) -> dict[str, Tensor]:
+    """Scalars on CPU, by name, the same in every process.  One that is not finite anywhere is not finite here.
+
+    All in one tensor, so that the processes meet once and the GPU is waited for once.
+    """
+    names = [*losses, "grad_norm"]
+    stacked = torch.stack([value.detach().float().reshape(()) for value in [*losses.values(), grad_norm]])
+    if comm.get_world_size() > 1:
+        torch.distributed.all_reduce(stacked)
+        stacked /= comm.get_world_size()
+    return dict(zip(names, stacked.cpu()))

@@ -1,0 +1,35 @@
+"""Which evaluator a dataset gets."""
+
+import os
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
+
+
+class EvaluationError(ValueError):
+    """A dataset that cannot be evaluated; the message says which and what to change."""
+
+
+def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluator:
+    """The evaluator for a registered dataset, by its metadata.evaluator_type.
+
+    Args:
+        output_dir: predictions are written here; None: OUTPUT_DIR/inference.
+    Raises:
+        EvaluationError: there is no evaluator for this type.
+    """
+    evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
+    if evaluator_type != "coco":
+        raise EvaluationError(
+            f"Dataset {dataset_name} has evaluator_type {evaluator_type!r}, wanted 'coco'.  Register it in COCO format "
+            "or choose another dataset in DATASETS.TEST."
+        )
+    return COCOEvaluator(
+        dataset_name,
+        distributed=True,
+        output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference"),
+        max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+        # The fast one needs Detectron2's compiled part and is not COCO's own.
+        use_fast_impl=False,
+    )
