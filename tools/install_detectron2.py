@@ -6,8 +6,9 @@
     python tools/install_detectron2.py --sdist FILE          # the same, from a source archive you have
     python tools/install_detectron2.py --wheel-dir wheels    # only write the wheel, for an offline machine
 
-The package index holds no Detectron2 that installs, only a copy of the Python sources of v0.6 (`pb1-detectron2`) without
-the C++ files. Those sources predate today's NumPy, Pillow, PyTorch and setuptools, so a few lines must change first.
+The package index holds no Detectron2 that installs, only a copy of the Python sources of v0.6 (`pb1-detectron2`)
+without the C++ files. Those sources predate today's NumPy, Pillow, PyTorch and setuptools, so some lines must change.
+
 `EDITS` below lists every change with its reason; the same list goes into the wheel's METADATA. Each edit must apply
 exactly as often as it says, else nothing is installed.
 
@@ -127,7 +128,16 @@ try:
     from detectron2.evaluation.fast_eval_api import COCOeval_opt
 except ImportError:
     COCOeval_opt = COCOeval"""
-_PANOPTIC = "detectron2/projects/panoptic_deeplab/post_processing.py"
+_IMPORT_CAFFE2 = "from .api import *"
+_GUARDED_CAFFE2 = """\
+try:
+    from .api import *
+except ImportError:
+    pass"""
+_IMPORT_RGB2ID = "from panopticapi.utils import rgb2id\n"
+_USE_RGB2ID = "        targets = self.panoptic_target_generator(rgb2id(pan_seg_gt)"
+_PANOPTICAPI = "panopticapi is on no package index; only reading panoptic annotations needs it"
+_PANOPTIC = "detectron2/projects/panoptic_deeplab/"
 _ARANGE_W = "torch.arange(width, dtype=offsets.dtype, device=offsets.device),"
 _ZOO_LOOKUP = """\
 pkg_resources.resource_filename(
@@ -191,7 +201,22 @@ EDITS = (
         1,
         _MESHGRID,
     ),
-    Edit(_PANOPTIC, _ARANGE_W, f'{_ARANGE_W}\n        indexing="ij",', 1, _MESHGRID),
+    Edit(f"{_PANOPTIC}post_processing.py", _ARANGE_W, f'{_ARANGE_W}\n        indexing="ij",', 1, _MESHGRID),
+    Edit(f"{_PANOPTIC}dataset_mapper.py", _IMPORT_RGB2ID, "", 1, _PANOPTICAPI),
+    Edit(
+        f"{_PANOPTIC}dataset_mapper.py",
+        _USE_RGB2ID,
+        f"        {_IMPORT_RGB2ID}\n{_USE_RGB2ID}",
+        1,
+        _PANOPTICAPI,
+    ),
+    Edit(
+        "detectron2/export/__init__.py",
+        _IMPORT_CAFFE2,
+        _GUARDED_CAFFE2,
+        1,
+        "PyTorch dropped Caffe2; TracingAdapter and detectron2.utils.analysis work without it",
+    ),
 )
 
 
@@ -420,7 +445,8 @@ def download_sdist() -> bytes:
     for module in ("torch", "setuptools", "wheel"):
         if importlib.util.find_spec(module) is None:
             raise InstallError(
-                f"{module} is not installed for {sys.executable}. Run: {sys.executable} -m pip install -r requirements.txt"
+                f"{module} is not installed for {sys.executable}. "
+                f"Run: {sys.executable} -m pip install -r requirements.txt"
             )
     with tempfile.TemporaryDirectory(prefix="install-detectron2-") as folder:
         wanted = Path(folder, "wanted.txt")

@@ -1,0 +1,45 @@
+# make test   build .venv on the first call (about 2 minutes, 5 GB), then run the tests
+# make demo   the same, then run the quick start
+# make lint   the same, then ruff
+# make clean  remove .venv and what builds and tests left behind
+#
+# PYTHON=python3.12              the interpreter to build .venv from
+# TORCH="torch==... ..."         another PyTorch than the pinned one; pip options may follow (INSTALL.md)
+
+PYTHON ?= python3
+TORCH ?=
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+STAMP := $(VENV)/.complete
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	$(VENV)/bin/python demo/quickstart.py
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest tests
+
+lint: $(STAMP)
+	$(VENV)/bin/python -m ruff check .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an interrupted build is taken up again by the next call.
+$(STAMP): requirements.txt pyproject.toml setup.py tools/install_detectron2.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Python 3.11 or later is needed, found: $$($(PYTHON) --version 2>&1)." \
+	       "Name another one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+ifneq ($(strip $(TORCH)),)
+	$(PIP) install --quiet $(TORCH)
+	grep -vE '^torch(vision)?==' requirements.txt > $(VENV)/requirements.txt
+	$(PIP) install --quiet -r $(VENV)/requirements.txt
+else
+	$(PIP) install --quiet -r requirements.txt
+endif
+	$(VENV)/bin/python tools/install_detectron2.py
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
