@@ -1,0 +1,325 @@
+"""Say in one line each what of this installation works, and which command mends what does not.
+
+    python -m insta_rtdetr.doctor
+    python -m insta_rtdetr.doctor --dataset path/to/coco --config-file configs/coco/.../some.yaml
+
+Everything is imported inside the check that needs it, so that a missing or broken package costs one line, not the run.
+Exit code 1 if any line starts with FAIL.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from insta_rtdetr.dataset_check import Finding, check_annotation_file, check_dataset_folder, fail, note, ok, one_line
+
+MINIMUM_PYTHON = (3, 11)
+REPOSITORY = Path(__file__).resolve().parent.parent
+PIP = f"Run: {sys.executable} -m pip install"
+INSTALL_ALL = f"{PIP} -r requirements.txt"
+INSTALL_DETECTRON2 = f"Run: {sys.executable} tools/install_detectron2.py"
+MEND_FIRST = "Mend the lines above first, then run this again"
+PREPARE_DATASET = "Prepare it as datasets/README.md says"
+
+# Distribution -> module, where they differ by more than dashes.
+MODULES = {
+    "hydra-core": "hydra",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+}
+SMALL_DISK_GB = 5.0  # a training run keeps a few checkpoints of up to 1 GB
+
+
+def check_python() -> Iterator[Finding]:
+    """The interpreter, against requires-python."""
+    version = sys.version.split()[0]
+    if sys.version_info[:2] < MINIMUM_PYTHON:
+        yield fail(f"Python {version}, wanted 3.11 or later", "Run: make clean test PYTHON=python3.11")
+    else:
+        yield ok(f"Python {version} at {sys.executable}")
+
+
+def required_packages() -> list[str]:
+    """Requirement strings: of pyproject.toml in a checkout, else of the installed distribution."""
+    import tomllib  # Python 3.11; an older one must get as far as the line that says so
+
+    pyproject = REPOSITORY / "pyproject.toml"
+    if pyproject.is_file():
+        return tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["dependencies"]
+    requirements = importlib.metadata.requires("insta_rtdetr") or []
+    return [requirement for requirement in requirements if "extra ==" not in requirement]
+
+
+def split_requirement(requirement: str) -> tuple[str, str]:
+    """("numpy>=1.26") -> ("numpy", ">=1.26")."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement).group()
+    return name, requirement[len(name) :].strip()
+
+
+def check_dependencies() -> Iterator[Finding]:
+    """Every package of pyproject.toml: installed, importable, in range."""
+    for requirement in required_packages():
+        yield check_package(*split_requirement(requirement))
+
+
+def check_package(name: str, wanted: str) -> Finding:
+    """One package; `wanted` is a version range, or empty."""
+    module_name = MODULES.get(name.lower(), name.replace("-", "_"))
+    remedy = f"{PIP} '{name}{wanted}'"
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a broken package may raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name:
+            return fail(f"{name} is not installed, wanted {wanted or 'any version'}", remedy)
+        remedy = f"{PIP} --force-reinstall '{name}{wanted}'"
+        return fail(f"{name} does not import: {one_line(error)}", remedy)
+    version = installed_version(name, module)
+    if not in_range(version, wanted):
+        return fail(f"{name} {version}, wanted {wanted}", remedy)
+    return ok(f"{name} {version}" + (f" ({wanted})" if wanted else ""))
+
+
+def installed_version(name: str, module: object) -> str:
+    """Version of a distribution; that of the module where another distribution provides it (OpenCV has several)."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return str(getattr(module, "__version__", "of unknown version"))
+
+
+def in_range(version: str, wanted: str) -> bool:
+    """Whether a version meets a range such as ">=0.1.5,<0.1.6"; true where it cannot be told."""
+    try:
+        from packaging.specifiers import SpecifierSet
+        from packaging.version import InvalidVersion
+    except ImportError:
+        return True  # the missing package has its own line
+    try:
+        return SpecifierSet(wanted).contains(version, prereleases=True)
+    except InvalidVersion:
+        return True
+
+
+def check_cuda() -> Iterator[Finding]:
+    """The devices PyTorch sees; none is fine."""
+    import torch
+
+    if not torch.cuda.is_available():
+        built_for = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        yield note(f"CPU only: PyTorch is built {built_for}, and finds no GPU")
+        return
+    for index in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(index)
+        yield ok(f"cuda:{index} {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}")
+
+
+def check_torchvision_ops() -> Iterator[Finding]:
+    """torchvision's compiled operators run on every device; a mismatch with PyTorch shows here first."""
+    import torch
+
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    for device in devices:
+        broken = [f"{name} ({one_line(error)})" for name, error in failing_ops(device)]
+        if broken:
+            remedy = f"{PIP} --force-reinstall torch==2.11.0 torchvision==0.26.0"
+            yield fail(f"torchvision operators on {device}: {'; '.join(broken)}", remedy)
+        else:
+            yield ok(f"torchvision operators on {device}: nms, roi_align, deform_conv2d run")
+
+
+def failing_ops(device: str) -> Iterator[tuple[str, Exception]]:
+    """Names of the operators that raise on a device, with what they raised."""
+    import torch
+    import torchvision
+
+    boxes_xyxy = torch.tensor([[0.0, 0.0, 4.0, 4.0]], device=device)
+    image = torch.ones(1, 1, 8, 8, device=device)
+    offset = torch.zeros(1, 18, 6, 6, device=device)
+    weight = torch.ones(1, 1, 3, 3, device=device)
+    calls: dict[str, Callable] = {
+        "nms": lambda: torchvision.ops.nms(boxes_xyxy, torch.ones(1, device=device), 0.5),
+        "roi_align": lambda: torchvision.ops.roi_align(image, [boxes_xyxy], output_size=2),
+        "deform_conv2d": lambda: torchvision.ops.deform_conv2d(image, offset, weight),
+    }
+    for name, call in calls.items():
+        try:
+            call()
+        except Exception as error:
+            yield name, error
+
+
+def check_detectron2() -> Iterator[Finding]:
+    """Detectron2: which one, from where, compiled or not."""
+    try:
+        detectron2 = importlib.import_module("detectron2")
+        for part in ("engine", "evaluation", "data"):
+            importlib.import_module(f"detectron2.{part}")
+    except Exception as error:  # old sources raise AttributeError, a stale build OSError
+        if isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
+            yield fail("Detectron2 is not installed", INSTALL_DETECTRON2)
+        elif isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("detectron2"):
+            yield fail(f"Detectron2 does not import: {one_line(error)}", INSTALL_ALL)
+        else:
+            yield fail(f"Detectron2 does not import: {one_line(error)}", INSTALL_DETECTRON2)
+        return
+    folder = Path(detectron2.__file__).parent
+    version = getattr(detectron2, "__version__", "of unknown version")
+    compiled = "compiled" if importlib.util.find_spec("detectron2._C") else "not compiled, which is enough"
+    yield ok(f"Detectron2 {version} ({detectron2_origin(folder)}; {compiled}) at {folder}")
+
+
+def detectron2_origin(folder: Path) -> str:
+    """Which of the known Detectron2s lies in a folder; both call themselves 0.6."""
+    if (folder / "_uncompiled.py").is_file():
+        return "the pure-Python build of tools/install_detectron2.py"
+    if (folder / "modeling" / "backbone" / "vit.py").is_file():  # came after the release
+        return "main branch"
+    return "release 0.6 or older"
+
+
+def check_insta_rtdetr() -> Iterator[Finding]:
+    """Our own package registers its models."""
+    try:
+        importlib.import_module("insta_rtdetr.modeling")
+    except Exception as error:
+        yield fail(f"insta_rtdetr does not import: {one_line(error)}", MEND_FIRST)
+    else:
+        yield ok(f"insta_rtdetr at {Path(__file__).parent}")
+
+
+def check_optional() -> Iterator[Finding]:
+    """Extras that are only wanted by some."""
+    if importlib.util.find_spec("wandb") is None:
+        yield note("wandb is not installed; only WANDB.ENABLED needs it")
+
+
+def check_output_folder(folder: Path) -> Iterator[Finding]:
+    """Whether a run could write there, tried on the nearest folder that exists; nothing is left behind."""
+    existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        yield fail(f"Output folder {folder} is not writable: {one_line(error)}", "Set OUTPUT_DIR to another folder")
+        return
+    free_gb = shutil.disk_usage(existing).free / 1e9
+    text = f"Output folder {folder} is writable, {free_gb:.0f} GB free"
+    yield ok(text) if free_gb >= SMALL_DISK_GB else note(f"{text}, which a long run may fill")
+
+
+def check_memory() -> Iterator[Finding]:
+    """Cores and memory of this machine."""
+    text = f"{os.cpu_count()} CPU cores"
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        text += f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB memory"
+    yield note(text)
+
+
+def check_dataset(dataset: str) -> Iterator[Finding]:
+    """A folder in COCO layout, or the name of a registered dataset."""
+    if Path(dataset).is_dir():
+        yield from check_dataset_folder(Path(dataset))
+        return
+    try:
+        importlib.import_module("insta_rtdetr")
+        from detectron2.data import DatasetCatalog, MetadataCatalog
+
+        known = DatasetCatalog.list()
+    except Exception as error:
+        yield fail(f"Dataset {dataset} is no folder, and no name can be looked up: {one_line(error)}", "Give a folder")
+        return
+    if dataset not in known:
+        yield fail(f"Dataset {dataset} is no folder and no registered name", "Give --dataset an existing folder")
+        return
+    metadata = MetadataCatalog.get(dataset)
+    json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
+    if json_file and image_root:
+        yield from check_annotation_file(Path(json_file), Path(image_root))
+    else:
+        yield from check_records(dataset, DatasetCatalog.get)
+
+
+def check_records(dataset: str, load: Callable[[str], list[dict]]) -> Iterator[Finding]:
+    """A registered dataset that is no COCO file: it loads, and its images are there."""
+    try:
+        records = load(dataset)
+    except Exception as error:
+        yield fail(f"Dataset {dataset} does not load: {one_line(error)}", PREPARE_DATASET)
+        return
+    missing = [record["file_name"] for record in records if not Path(record["file_name"]).is_file()]
+    if missing or not records:
+        text = f"Dataset {dataset}: {len(missing)} of {len(records)} images are missing"
+        yield fail(text + (f", first {missing[0]}" if missing else ""), PREPARE_DATASET)
+    else:
+        yield ok(f"Dataset {dataset}: {len(records)} images")
+
+
+def check_config(config_file: str) -> Iterator[Finding]:
+    """A config file: every key exists, the weights and the datasets it names are there."""
+    try:
+        from insta_rtdetr.engine import setup_cfg
+
+        cfg = setup_cfg(config_file, [])
+    except Exception as error:  # the loader's own messages say what to change
+        yield fail(f"Config: {one_line(error)}", "Correct the file, or the path")
+        return
+    yield ok(f"Config {config_file}: {cfg.MODEL.META_ARCHITECTURE}")
+    weights = cfg.MODEL.WEIGHTS
+    if weights and "://" not in weights and not Path(weights).is_file():
+        yield fail(f"MODEL.WEIGHTS {weights} is no file", "Set MODEL.WEIGHTS to an existing file, or to ''")
+    for name in dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]):
+        yield from check_dataset(name)
+    yield from check_output_folder(Path(cfg.OUTPUT_DIR))
+
+
+def findings(dataset: str | None, config_file: str | None) -> Iterator[Finding]:
+    """All lines of the report, in the order in which they should be mended."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        check_python,
+        check_dependencies,
+        check_cuda,
+        check_torchvision_ops,
+        check_detectron2,
+        check_insta_rtdetr,
+        check_optional,
+        check_memory,
+    ]
+    checks.append((lambda: check_config(config_file)) if config_file else (lambda: check_output_folder(Path("output"))))
+    if dataset:
+        checks.append(lambda: check_dataset(dataset))
+    for check in checks:
+        try:
+            yield from check()
+        except Exception as error:  # e.g. no torch for the CUDA check: the package's own line says how to mend it
+            name = getattr(check, "__name__", "check").removeprefix("check_")
+            yield fail(f"Could not check {name}: {one_line(error)}", MEND_FIRST)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", metavar="DIR_OR_NAME", help="also check a COCO folder or a registered dataset")
+    parser.add_argument("--config-file", metavar="FILE", help="also check a config, its weights and its datasets")
+    options = parser.parse_args(arguments)
+    counts = {"ok": 0, "note": 0, "FAIL": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations of other packages are no finding
+        for finding in findings(options.dataset, options.config_file):
+            counts[finding.status] += 1
+            print(finding, flush=True)
+    print(f"doctor: {counts['ok']} ok, {counts['note']} notes, {counts['FAIL']} failed")
+    return 1 if counts["FAIL"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
