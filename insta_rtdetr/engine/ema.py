@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .errors import UserError
+
 
 class ModelEMA:
     """The moving average of a model's parameters and floating-point buffers; other buffers are the model's last ones.
@@ -65,13 +67,13 @@ class ModelEMA:
         """Load what state_dict gave.
 
         Raises:
-            ValueError: the names or the shapes are not this model's.
+            UserError: the names or the shapes are not this model's.
         """
         found = {name: tuple(tensor.shape) for name, tensor in state["model"].items()}
         wanted = {name: tuple(tensor.shape) for name, tensor in self._state.items()}
         if found != wanted:
             differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-            raise ValueError(
+            raise UserError(
                 f"The checkpoint's EMA weights are another model's: {len(differing)} tensors differ, for example "
                 f"{differing[0]} (found {found.get(differing[0])}, wanted {wanted.get(differing[0])}).  "
                 "Resume with the config that the checkpoint was trained with, or start in another OUTPUT_DIR."

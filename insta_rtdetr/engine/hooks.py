@@ -3,11 +3,13 @@
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 from detectron2.engine import HookBase, hooks
 from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .curves import draw_curves
 from .ema import ModelEMA
@@ -64,7 +66,7 @@ class BestCheckpointer(hooks.BestCheckpointer):
         if self.trainer.start_iter == 0 or not os.path.isfile(file):
             return
         # mmap: only the two numbers are read, not the weights.
-        checkpoint = torch.load(file, map_location="cpu", mmap=True, weights_only=False)
+        checkpoint = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
         if checkpoint.get("best_metric_name") == self._val_metric:
             self.best_metric, self.best_iter = checkpoint["best_metric"], checkpoint["iteration"]
             logger.info(f"Best {self._val_metric} so far: {self.best_metric:.3f} (iteration {self.best_iter})")
@@ -134,9 +136,13 @@ class ProgressBarHook(HookBase):
     def __init__(self, stream) -> None:
         self._stream = stream
         self._bar = None
+        self._contexts = ExitStack()
 
     def before_train(self) -> None:
         if self._stream.isatty():
+            # Log lines go above the bar instead of through it.
+            loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "insta_rtdetr")]
+            self._contexts.enter_context(logging_redirect_tqdm(loggers))
             total, start = self.trainer.max_iter, self.trainer.start_iter
             self._bar = tqdm(total=total, initial=start, file=self._stream, unit="it", dynamic_ncols=True, leave=False)
 
@@ -151,3 +157,4 @@ class ProgressBarHook(HookBase):
     def after_train(self) -> None:
         if self._bar is not None:
             self._bar.close()
+        self._contexts.close()

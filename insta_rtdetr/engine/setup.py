@@ -141,13 +141,16 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
 
 
 def _check_output(cfg: CfgNode, args: argparse.Namespace) -> None:
-    if args.eval_only or args.resume:
+    found = sorted(glob.glob(os.path.join(glob.escape(cfg.OUTPUT_DIR), "model_*.pth")))
+    if args.eval_only or not found:
         return
-    found = sorted(glob.glob(os.path.join(glob.escape(cfg.OUTPUT_DIR), "*.pth")))
-    if found:
+    state = f"OUTPUT_DIR {cfg.OUTPUT_DIR} already holds {len(found)} checkpoints ({os.path.basename(found[-1])})"
+    if not args.resume:
+        raise UserError(f"{state}.  Add --resume to go on with that run, or set another OUTPUT_DIR.")
+    if not os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")):
         raise UserError(
-            f"OUTPUT_DIR {cfg.OUTPUT_DIR} already holds {len(found)} checkpoints ({os.path.basename(found[-1])}).  "
-            "Add --resume to go on with that run, or set another OUTPUT_DIR."
+            f"{state}, but not the file last_checkpoint that names the one to --resume.  Write that name into it, or "
+            "set another OUTPUT_DIR."
         )
 
 

@@ -50,7 +50,7 @@ class OptimizationStep:
         self._max_skipped = max_skipped
         self._batches = None
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self._buffers = list(model.buffers())
         self._good_buffers = [buffer.clone() for buffer in self._buffers]
         # bfloat16 has the range of float32: only float16 needs its losses scaled.
         self.grad_scaler = torch.amp.GradScaler("cuda", enabled=amp_dtype is torch.float16)

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_test_loader, build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
@@ -22,6 +23,7 @@ from insta_rtdetr.evaluation import build_evaluator
 from .ema import ModelEMA
 from .hooks import BestCheckpointer, CurvesHook, EMAHook, PlainAugmentationHook, ProgressBarHook
 from .optimizer import build_optimizer
+from .sampler import ResumableSampler
 from .step import OptimizationStep
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         self.mapper = InstanceMapper(cfg, is_train=True)
-        data_loader = self.build_train_loader(cfg, self.mapper)
+        data_loader, self._sampler = build_train_loader(cfg, self.mapper)
         self.ema = ModelEMA(model, cfg.SOLVER.EMA.DECAY, cfg.SOLVER.EMA.RAMP_ITERS) if cfg.SOLVER.EMA.ENABLED else None
         self._trainer = _build_step(cfg, model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -68,6 +70,12 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from OUTPUT_DIR's last checkpoint if resume is set and there is one, else load MODEL.WEIGHTS."""
         super().resume_or_load(resume)
+        if self.start_iter > 0:
+            if self._sampler is not None:
+                self._sampler.num_seen = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
+            if self.cfg.SEED >= 0:
+                # Not the random numbers of the first iterations once more.
+                seed_all_rng(self.cfg.SEED + comm.get_rank() + self.start_iter)
         if self.ema is not None and self.ema.updates == 0:
             self.ema.restart(self.raw_model)
 
@@ -140,9 +148,9 @@ class Trainer(DefaultTrainer):
         return build_optimizer(cfg, model)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode, mapper: InstanceMapper | None = None) -> Iterable:
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable:
         """Detectron2's loader with this package's mapper."""
-        return build_detection_train_loader(cfg, mapper=mapper or InstanceMapper(cfg, is_train=True))
+        return build_train_loader(cfg, InstanceMapper(cfg, is_train=True))[0]
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable:
@@ -153,6 +161,15 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """By the dataset's metadata, see evaluation/build.py."""
         return build_evaluator(cfg, dataset_name)
+
+
+def build_train_loader(cfg: CfgNode, mapper: InstanceMapper) -> tuple[Iterable, ResumableSampler | None]:
+    """Detectron2's endless loader of DATASETS.TRAIN, and its sampler (None for samplers that cannot go on later)."""
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        return build_detection_train_loader(cfg, mapper=mapper), None
+    dataset = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+    sampler = ResumableSampler(len(dataset), seed=cfg.SEED if cfg.SEED >= 0 else None)
+    return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler), sampler
 
 
 def _build_step(

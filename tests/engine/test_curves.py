@@ -1,0 +1,44 @@
+import json
+import os
+
+import matplotlib.image
+import pytest
+
+from insta_rtdetr.engine.curves import draw_curves, read_metrics
+
+
+def write(path, records) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def test_repeated_iterations_of_a_resumed_run_count_once(tmp_path):
+    first = [{"iteration": i, "total_loss": 1.0} for i in (0, 20, 40)]
+    again = [{"iteration": i, "total_loss": 2.0} for i in (20, 40)]
+    file = write(tmp_path / "metrics.json", first + again)
+    assert [(r["iteration"], r["total_loss"]) for r in read_metrics(file)] == [(0, 1.0), (20, 2.0), (40, 2.0)]
+
+
+def test_lines_cut_off_by_a_kill_are_left_out(tmp_path):
+    file = tmp_path / "metrics.json"
+    file.write_text('{"iteration": 0, "lr": 1}\n{"iteration": 20, "l{"iteration": 20, "lr": 2}\n{"iteration": 40, "lr": 3}\n')
+    assert [record["iteration"] for record in read_metrics(str(file))] == [0, 40]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        [{"iteration": 0, "bbox/AP": float("nan"), "segm/AP": 0.0, "total_loss": 0.0, "loss_box": 1.0, "lr": 0.1}],
+        [{"iteration": i, "a/bbox/AP": 1.0, "b/segm/AP": 2.0, "loss_box": 1.0, "loss_box_3": 1.0} for i in range(3)],
+    ],
+)
+def test_curves_are_a_whole_image_and_nothing_else_is_left(tmp_path, records):
+    draw_curves(write(tmp_path / "metrics.json", records), str(tmp_path / "curves.png"), batch_size=2)
+    assert matplotlib.image.imread(tmp_path / "curves.png").shape == (1100, 900, 4)
+    assert sorted(os.listdir(tmp_path)) == ["curves.png", "metrics.json"]
+
+
+def test_no_metrics_no_image(tmp_path):
+    draw_curves(str(tmp_path / "metrics.json"), str(tmp_path / "curves.png"), batch_size=2)
+    assert os.listdir(tmp_path) == []
