@@ -28,7 +28,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted build is taken up again by the next call.
-$(STAMP): requirements.txt pyproject.toml setup.py tools/install_detectron2.py
+$(STAMP): requirements.txt pyproject.toml setup.py tools/install_detectron2.py tools/detectron2_edits.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: Python 3.11 or later is needed, found: $$($(PYTHON) --version 2>&1)." \
 	       "Name another one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
