@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from .writers import main_losses
+
 AP_METRICS = {"bbox/AP": "box AP", "segm/AP": "mask AP"}
 
 
@@ -70,9 +72,8 @@ def _ap_names(records: list[dict]) -> dict[str, str]:
 
 
 def _draw_losses(axes: Axes, records: list[dict]) -> None:
-    names = sorted({name for record in records for name in record if name.startswith("loss")})
-    main = {name: name for name in names if not name[-1].isdigit()}
-    _draw_series(axes, records, {"total_loss": "total"} | main)
+    names = main_losses(sorted({name for record in records for name in record}))
+    _draw_series(axes, records, {"total_loss": "total"} | {name: name for name in names})
     axes.set_ylabel("loss")
     if axes.lines:
         axes.set_yscale("log")

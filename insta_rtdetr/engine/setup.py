@@ -85,7 +85,7 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
     _check_output(cfg, args)
     _check_weights(cfg, args)
     if cfg.WANDB.ENABLED and not args.eval_only:
-        from .wandb_writer import import_wandb
+        from .writers import import_wandb
 
         import_wandb()
 

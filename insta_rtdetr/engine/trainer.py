@@ -13,7 +13,7 @@ from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hoo
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
 from insta_rtdetr.checkpoint import Checkpointer
@@ -25,6 +25,7 @@ from .hooks import BestCheckpointer, CurvesHook, EMAHook, PlainAugmentationHook,
 from .optimizer import build_optimizer
 from .sampler import ResumableSampler
 from .step import OptimizationStep
+from .writers import ProgressPrinter, WandbWriter
 
 logger = logging.getLogger(__name__)
 
@@ -104,13 +105,11 @@ class Trainer(DefaultTrainer):
         directory = self.cfg.OUTPUT_DIR
         os.makedirs(directory, exist_ok=True)
         writers = [
-            CommonMetricPrinter(self.max_iter),
+            ProgressPrinter(self.max_iter),
             JSONWriter(os.path.join(directory, "metrics.json")),
             TensorboardXWriter(directory),
         ]
         if self.cfg.WANDB.ENABLED:
-            from .wandb_writer import WandbWriter
-
             writers.append(WandbWriter(self.cfg))
         return writers
 
