@@ -56,8 +56,8 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
 def _add_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODER = CfgNode()
     cfg.MODEL.ENCODER.NAME = "HybridEncoder"
-    # Backbone levels, finest first.  The three coarsest are detected on; the finest also feeds the mask features.
-    cfg.MODEL.ENCODER.IN_FEATURES = ("res2", "res3", "res4", "res5")
+    # Backbone levels that objects are detected on, finest first.
+    cfg.MODEL.ENCODER.IN_FEATURES = ("res3", "res4", "res5")
     # Channels of every level.
     cfg.MODEL.ENCODER.HIDDEN_DIM = 256
     # Attention within the coarsest level (AIFI): layers, heads, width of the feed-forward part.
@@ -91,7 +91,7 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER.ANCHOR_SIZES = (0.10, 0.15, 0.25)
 
     cfg.MODEL.MASK_HEAD = CfgNode()
-    # Stride of the mask features, 4 or 8 pixels, and their channels.
+    # Stride of the mask features, 4 (reads res2) or 8 (reads res3) pixels, and their channels.
     cfg.MODEL.MASK_HEAD.STRIDE = 4
     cfg.MODEL.MASK_HEAD.DIM = 256
 

@@ -6,7 +6,6 @@ network's input, padding included.
 """
 
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -26,6 +25,45 @@ class Pyramid:
 
 
 @dataclass
+class Memory:
+    """The pyramid as the decoder reads it.
+
+    Attributes:
+        tokens: (B, S, C), the positions of all levels, level by level, row by row.
+        level_sizes: (height, width) of each level.
+    """
+
+    tokens: Tensor
+    level_sizes: list[tuple[int, int]]
+
+
+@dataclass
+class Queries:
+    """What enters the decoder.
+
+    Attributes:
+        content: (B, Q, C).
+        reference_logits: (B, Q, 4), cxcywh boxes before sigmoid.
+    """
+
+    content: Tensor
+    reference_logits: Tensor
+
+
+@dataclass
+class NoisedQueries(Queries):
+    """Noised copies of the targets, padded to one number an image, repeated in groups that cannot see each other.
+
+    Attributes:
+        attention_mask: (N + Q, N + Q), True where a query (row) must not look; N denoising queries come first.
+        groups: repetitions.
+    """
+
+    attention_mask: Tensor
+    groups: int
+
+
+@dataclass
 class Prediction:
     """The answer of one decoder layer (or of the encoder, or for the denoising queries).
 
@@ -37,24 +75,41 @@ class Prediction:
         boxes_cxcywh: (B, Q, 4).
         mask_embeddings: (B, Q, C_mask), or None if this layer predicts no masks.
         mask_features: (B, C_mask, h, w), or None.
+        mask_biases: (B, Q), added to the mask logits, or None.
     """
 
     class_logits: Tensor
     boxes_cxcywh: Tensor
-    mask_embeddings: Optional[Tensor] = None
-    mask_features: Optional[Tensor] = None
+    mask_embeddings: Tensor | None = None
+    mask_features: Tensor | None = None
+    mask_biases: Tensor | None = None
 
     @property
     def mask_logits(self) -> Tensor:
         """(B, Q, h, w), before sigmoid."""
-        return torch.einsum("bqc,bchw->bqhw", self.mask_embeddings, self.mask_features)
+        features = self.mask_features.flatten(2)
+        if self.mask_biases is None:
+            logits = self.mask_embeddings @ features
+        else:
+            logits = torch.baddbmm(self.mask_biases[..., None], self.mask_embeddings, features)
+        return logits.unflatten(2, self.mask_features.shape[2:])
 
-    def __getitem__(self, queries: slice) -> "Prediction":
+    def of_queries(self, queries: slice) -> "Prediction":
         """The same prediction for a slice of the queries."""
         embeddings = None if self.mask_embeddings is None else self.mask_embeddings[:, queries]
+        biases = None if self.mask_biases is None else self.mask_biases[:, queries]
         return Prediction(
-            self.class_logits[:, queries], self.boxes_cxcywh[:, queries], embeddings, self.mask_features
+            self.class_logits[:, queries], self.boxes_cxcywh[:, queries], embeddings, self.mask_features, biases
         )
+
+    def of_image(self, image: int, queries: Tensor) -> "Prediction":
+        """The prediction for some queries, an index tensor (N,), of one image; B becomes 1."""
+        pick = lambda values: None if values is None else values[image, queries][None]  # noqa: E731
+        features = None if self.mask_features is None else self.mask_features[image : image + 1]
+        return Prediction(
+            pick(self.class_logits), pick(self.boxes_cxcywh), pick(self.mask_embeddings), features,
+            pick(self.mask_biases),
+        )  # fmt: skip
 
 
 @dataclass
@@ -64,12 +119,12 @@ class Target:
     Attributes:
         classes: (T,), 0-based.
         boxes_cxcywh: (T, 4).
-        masks: (T, H_mask, W_mask), float, 0 or 1, over the whole network input at any resolution; None without masks.
+        masks: (T, H_mask, W_mask), bool, over the whole network input at any resolution; None without masks.
     """
 
     classes: Tensor
     boxes_cxcywh: Tensor
-    masks: Optional[Tensor] = None
+    masks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -99,5 +154,5 @@ class ModelOutput:
     """
 
     layers: list[Prediction]
-    encoder: Optional[Prediction] = None
-    denoising: Optional[DenoisingPredictions] = None
+    encoder: Prediction | None = None
+    denoising: DenoisingPredictions | None = None

@@ -1,0 +1,6 @@
+"""Reading and writing weights: our checkpoints, the original's, and backbones."""
+
+from .checkpointer import Checkpointer
+from .formats import CheckpointError
+
+__all__ = ["CheckpointError", "Checkpointer"]

@@ -1,0 +1,100 @@
+"""What kind of file a checkpoint is, and its weights under our names."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import insta_rtdetr
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or does not fit, in one line."""
+
+
+def read_checkpoint(path: str) -> dict:
+    """Open a checkpoint without running code from it.
+
+    Returns:
+        A Detectron2 checkpoint: "model" with weights under our names, and what else the file holds.
+    Raises:
+        CheckpointError: the file is missing, is no checkpoint, or holds objects other than numbers and tensors.
+    """
+    content = _read_pickle(path) if path.endswith(".pkl") else _read_torch(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a checkpoint with a state dict.")
+    return _to_detectron2(content, path)
+
+
+def _to_detectron2(content: dict, path: str) -> dict:
+    found = _find_weights(content)
+    if found is None:
+        keys = ", ".join(map(str, list(content)[:5])) or "nothing"
+        raise CheckpointError(f'{path} holds {keys}; expected "model", "ema" or a state dict of tensors.')
+    weights = {name.removeprefix("module."): _as_tensor(value) for name, value in found.items()}
+    if insta_rtdetr.is_original(weights):
+        # The original's optimizer and counters have no meaning here.
+        return {"model": insta_rtdetr.from_original(weights)}
+    return {"model": weights} if found is content else {**content, "model": weights}
+
+
+def _find_weights(content: dict) -> dict[str, Tensor] | None:
+    """The original's averaged weights, else "model", else the content itself."""
+    ema = content.get("ema")
+    candidates = [ema.get("module") if isinstance(ema, dict) else None, content.get("model"), content]
+    for candidate in candidates:
+        if isinstance(candidate, dict) and candidate and all(_is_array(v) for v in candidate.values()):
+            return candidate
+    return None
+
+
+def _read_torch(path: str) -> object:
+    if not Path(path).is_file():
+        raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint of tensors alone, and other objects are not loaded: {_first_line(error)}"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is no PyTorch checkpoint, or is cut off: {_first_line(error)}") from error
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Allows numpy arrays and nothing else."""
+
+    _ALLOWED = {
+        ("numpy", "dtype"), ("numpy", "ndarray"), ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"), ("collections", "OrderedDict"), ("_codecs", "encode"),
+        ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
+    }  # fmt: skip
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it wants {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _read_pickle(path: str) -> object:
+    if not Path(path).is_file():
+        raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
+    try:
+        with open(path, "rb") as file:
+            return _ArrayUnpickler(file, encoding="latin1").load()
+    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise CheckpointError(f"{path} is no pickle of numpy arrays alone: {_first_line(error)}") from error
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, (Tensor, np.ndarray))
+
+
+def _as_tensor(value: Tensor | np.ndarray) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

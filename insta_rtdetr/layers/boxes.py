@@ -1,0 +1,46 @@
+"""Box arithmetic on (..., 4) tensors, in any unit."""
+
+import torch
+from torch import Tensor
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """(centre x, centre y, width, height) -> (x0, y0, x1, y1)."""
+    centre, half_size = boxes[..., :2], boxes[..., 2:] / 2
+    return torch.cat([centre - half_size, centre + half_size], dim=-1)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """(x0, y0, x1, y1) -> (centre x, centre y, width, height)."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([(low + high) / 2, high - low], dim=-1)
+
+
+def iou_and_giou(boxes_a: Tensor, boxes_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection over union and generalised IoU of two broadcastable sets of xyxy boxes.
+
+    Pass (N, 1, 4) and (1, M, 4) for all pairs, (N, 4) and (N, 4) for row by row.
+
+    Returns:
+        IoU and GIoU, of the broadcast shape without the last dimension.  Two empty boxes in one place have IoU 0.
+    Source: https://arxiv.org/abs/1902.09630
+    """
+    intersection = _area(torch.maximum(boxes_a[..., :2], boxes_b[..., :2]), torch.minimum(boxes_a[..., 2:], boxes_b[..., 2:]))
+    area_a = _area(boxes_a[..., :2], boxes_a[..., 2:])
+    area_b = _area(boxes_b[..., :2], boxes_b[..., 2:])
+    union = area_a + area_b - intersection
+    hull = _area(torch.minimum(boxes_a[..., :2], boxes_b[..., :2]), torch.maximum(boxes_a[..., 2:], boxes_b[..., 2:]))
+    smallest = torch.finfo(union.dtype).tiny
+    iou = intersection / union.clamp(min=smallest)
+    return iou, iou - (hull - union) / hull.clamp(min=smallest)
+
+
+def _area(low: Tensor, high: Tensor) -> Tensor:
+    size = (high - low).clamp(min=0)
+    return size[..., 0] * size[..., 1]
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """Logit of probabilities, which are kept `eps` away from 0 and 1."""
+    x = x.clamp(min=0, max=1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))

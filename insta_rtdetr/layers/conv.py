@@ -1,0 +1,87 @@
+"""Convolution blocks of the RT-DETR family: convolution with batch norm, RepVGG, CSP."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .foldable import Foldable, conv_like, fold_batch_norm, folded_kernel_and_bias
+
+
+class ConvNorm(Foldable):
+    """Convolution, batch norm and an optional activation; the size is kept but for the stride."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, activation: type | None = None
+    ):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, (kernel_size - 1) // 2, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.activation = nn.Identity() if activation is None else activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, h, w) -> (B, C_out, h / stride, w / stride)."""
+        return self.activation(self.norm(self.conv(x)))
+
+    def fold_(self) -> None:
+        """Put the batch norm into the convolution."""
+        self.conv, self.norm = fold_batch_norm(self.conv, self.norm), nn.Identity()
+
+
+class RepVGGBlock(Foldable):
+    """A 3x3 and a 1x1 convolution side by side, each with batch norm, then an activation.
+
+    Source: RepVGG, https://arxiv.org/abs/2101.03697
+    """
+
+    def __init__(self, channels: int, activation: type):
+        super().__init__()
+        self.conv1 = ConvNorm(channels, channels, 3)
+        self.conv2 = ConvNorm(channels, channels, 1)
+        self.activation = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        y = self.conv1(x)
+        if self.conv2 is not None:
+            y = y + self.conv2(x)
+        return self.activation(y)
+
+    def fold_(self) -> None:
+        """Put the 1x1 branch into the centre of the 3x3 kernel."""
+        kernel, bias = folded_kernel_and_bias(self.conv1.conv, self.conv1.norm)
+        point_kernel, point_bias = folded_kernel_and_bias(self.conv2.conv, self.conv2.norm)
+        self.conv1.conv = conv_like(self.conv1.conv, kernel + F.pad(point_kernel, [1, 1, 1, 1]), bias + point_bias)
+        self.conv1.norm = nn.Identity()
+        self.conv2 = None
+
+
+class CSPRepBlock(Foldable):
+    """Cross-stage partial block: a chain of RepVGG blocks beside a 1x1 shortcut, summed.
+
+    Source: CSPNet, https://arxiv.org/abs/1911.11929, in the form of RT-DETR's CCFF.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, num_blocks: int, expansion: float, activation: type):
+        super().__init__()
+        hidden = int(out_channels * expansion)
+        self.conv1 = ConvNorm(in_channels, hidden, 1, activation=activation)
+        self.conv2 = ConvNorm(in_channels, hidden, 1, activation=activation)
+        self.blocks = nn.Sequential(*[RepVGGBlock(hidden, activation) for _ in range(num_blocks)])
+        needs_expansion = hidden != out_channels
+        self.conv3 = ConvNorm(hidden, out_channels, 1, activation=activation) if needs_expansion else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, h, w) -> (B, C_out, h, w)."""
+        if self.conv2 is None:
+            main, shortcut = self.conv1(x).chunk(2, dim=1)
+        else:
+            main, shortcut = self.conv1(x), self.conv2(x)
+        return self.conv3(self.blocks(main) + shortcut)
+
+    def fold_(self) -> None:
+        """Read the input once: stack the two 1x1 convolutions into one of twice the width."""
+        kernel1, bias1 = folded_kernel_and_bias(self.conv1.conv, self.conv1.norm)
+        kernel2, bias2 = folded_kernel_and_bias(self.conv2.conv, self.conv2.norm)
+        self.conv1.conv = conv_like(self.conv1.conv, torch.cat([kernel1, kernel2]), torch.cat([bias1, bias2]))
+        self.conv1.norm = nn.Identity()
+        self.conv2 = None

@@ -1,0 +1,53 @@
+"""Modules whose inner linear parts can be folded into fewer ones for inference."""
+
+import torch
+from detectron2.layers import FrozenBatchNorm2d
+from torch import Tensor, nn
+
+
+class Foldable(nn.Module):
+    """A module that can rewrite itself into a cheaper one with the same answer in eval mode."""
+
+    def fold_(self) -> None:
+        """Fold in place.  Irreversible; the folded module is for inference only."""
+        raise NotImplementedError
+
+
+@torch.no_grad()
+def fold_(root: nn.Module) -> nn.Module:
+    """Fold every `Foldable` below `root`, the outer ones first, in place; return `root`."""
+    for module in list(root.modules()):
+        if isinstance(module, Foldable):
+            module.fold_()
+    return root
+
+
+def folded_kernel_and_bias(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Kernel (C_out, C_in, k, k) and bias (C_out,) of a convolution followed by a batch norm in eval mode.
+
+    Raises:
+        TypeError: `norm` is neither a batch norm nor an identity.
+    """
+    bias = conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)
+    if isinstance(norm, nn.Identity):
+        return conv.weight, bias
+    if not isinstance(norm, (nn.BatchNorm2d, FrozenBatchNorm2d, nn.SyncBatchNorm)):
+        raise TypeError(f"cannot fold a {type(norm).__name__} into a convolution; only batch norms can be folded.")
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return conv.weight * scale.reshape(-1, 1, 1, 1), norm.bias + (bias - norm.running_mean) * scale
+
+
+def fold_batch_norm(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+    """One convolution with a bias that does what `conv` and then `norm` do."""
+    return conv_like(conv, *folded_kernel_and_bias(conv, norm))
+
+
+def conv_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A convolution with the stride, padding, dilation and groups of `conv` and another kernel and bias."""
+    folded = nn.utils.skip_init(
+        nn.Conv2d, conv.in_channels, kernel.shape[0], kernel.shape[2:], conv.stride, conv.padding, conv.dilation,
+        conv.groups, device=kernel.device, dtype=kernel.dtype,
+    )  # fmt: skip
+    folded.weight.copy_(kernel)
+    folded.bias.copy_(bias)
+    return folded

@@ -1,0 +1,78 @@
+"""Reading maps at points, and choosing points where a mask is uncertain.
+
+Letters: N masks, P points.  Points are (x, y) in [0, 1] of the whole map.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sample_points(maps: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples, 0 outside the map.
+
+    Args:
+        maps: (N, C, h, w).
+        points: (N, P, 2), or (1, P, 2) for the same points on all maps.
+
+    Returns:
+        (N, C, P).
+    Source: PointRend, https://arxiv.org/abs/1912.08193
+    """
+    grid = (2 * points - 1)[:, :, None]
+    if len(points) == 1 and len(maps) > 1:
+        # One map with N * C channels: the corners of a point are found once.
+        stacked = maps.flatten(0, 1)[None]
+        return F.grid_sample(stacked, grid, align_corners=False).view(*maps.shape[:2], -1)
+    return F.grid_sample(maps, grid, align_corners=False).squeeze(3)
+
+
+@torch.no_grad()
+def uncertain_points(mask_logits: Tensor, num_points: int, oversample_ratio: float, importance_ratio: float) -> Tensor:
+    """Random points, most of them where a mask's logit is near 0.
+
+    Args:
+        mask_logits: (N, h, w).
+        num_points: points for each mask.
+        oversample_ratio: candidates drawn for each point.
+        importance_ratio: share of the points that are the most uncertain candidates; the others are random.
+
+    Returns:
+        (N, num_points, 2).
+    Source: PointRend, https://arxiv.org/abs/1912.08193
+    """
+    num_masks = len(mask_logits)
+    options = {"device": mask_logits.device, "dtype": mask_logits.dtype}
+    num_uncertain = int(importance_ratio * num_points)
+    candidates = torch.rand(num_masks, int(num_points * oversample_ratio), 2, **options)
+    candidate_logits = sample_points(mask_logits[:, None], candidates).squeeze(1)
+    chosen = candidate_logits.abs().topk(num_uncertain, dim=1, largest=False, sorted=False).indices
+    uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+    anywhere = torch.rand(num_masks, num_points - num_uncertain, 2, **options)
+    return torch.cat([uncertain, anywhere], dim=1)
+
+
+def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples of binary masks, which are neither copied nor turned into floats.
+
+    Args:
+        masks: (T, H, W), bool.
+        mask_index: (N,), which mask each row of points reads.
+        points: (N, P, 2), or (1, P, 2) for the same points everywhere.
+
+    Returns:
+        (N, P) of the points' dtype; outside a mask is 0.
+    """
+    _, height, width = masks.shape
+    x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+    left, top = x.floor(), y.floor()
+    right_share, bottom_share = x - left, y - top
+    flat, first = masks.flatten(), (mask_index * (height * width))[:, None]
+    total = torch.zeros(len(mask_index), points.shape[1], dtype=points.dtype, device=points.device)
+    for dy, row_share in ((0, 1 - bottom_share), (1, bottom_share)):
+        for dx, column_share in ((0, 1 - right_share), (1, right_share)):
+            column, row = (left + dx).long(), (top + dy).long()
+            is_inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            offset = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+            total += flat[first + offset] * (row_share * column_share * is_inside)
+    return total

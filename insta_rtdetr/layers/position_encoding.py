@@ -1,0 +1,41 @@
+"""Sine position codes."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@lru_cache(maxsize=32)
+def sine_position_encoding(
+    height: int, width: int, dim: int, temperature: float, order: str, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Code of every position of a (height, width) map: sine and cosine of its row, then of its column.
+
+    Args:
+        dim: width of the code, a multiple of 4.
+        order: "row_major" gives the code of row r and column c to position r * width + c of the flattened map.
+            "column_major" gives it to position r + c * height with rows and columns exchanged, as RT-DETR does; the
+            two agree on square maps.
+
+    Returns:
+        (height * width, dim), cached.
+    Raises:
+        ValueError: dim or order is none of the above.
+    Source: RT-DETR, https://arxiv.org/abs/2304.08069
+    """
+    if dim % 4:
+        raise ValueError(f"the position code's width must be a multiple of 4, got {dim}. Change MODEL.ENCODER.HIDDEN_DIM.")
+    first, second = {"row_major": (height, width), "column_major": (width, height)}.get(order, (0, 0))
+    if not first:
+        raise ValueError(f"MODEL.ENCODER.POSITION_ORDER must be row_major or column_major, got {order!r}.")
+    # A tensor made in inference mode could not take part in a later training step.
+    with torch.inference_mode(False), torch.no_grad():
+        # Always in float32 and in this order of operations: published weights have seen just these roundings.
+        frequencies = 1 / temperature ** (torch.arange(dim // 4, dtype=torch.float32) / (dim // 4))
+        angle1 = torch.arange(first, dtype=torch.float32)[:, None] * frequencies
+        angle2 = torch.arange(second, dtype=torch.float32)[:, None] * frequencies
+        angle1 = angle1.repeat_interleave(second, dim=0)
+        angle2 = angle2.repeat(first, 1)
+        code = torch.cat([angle1.sin(), angle1.cos(), angle2.sin(), angle2.cos()], dim=1)
+        return code.to(device=device, dtype=dtype)

@@ -1,0 +1,8 @@
+"""The network, room by room; the folders in the order of the forward pass are
+
+backbone -> encoder -> head -> loss (training) or postprocessing (inference); meta_arch puts them together.
+"""
+
+from . import backbone, encoder, head, loss, meta_arch, postprocessing
+
+__all__ = ["backbone", "encoder", "head", "loss", "meta_arch", "postprocessing"]

@@ -1,0 +1,188 @@
+"""ResNet-vd: three 3x3 stem convolutions, average pooling in the shortcuts.
+
+Parameter names are timm's (`resnet50d`), so that its weights load by name.  One difference to timm: a basic-block
+network (18, 34) has a 1x1 convolution in the first shortcut of its first stage, as the published RT-DETR weights have.
+
+Source: Bag of Tricks, https://arxiv.org/abs/1812.01187
+"""
+
+import torch.nn.functional as F
+from detectron2.layers import FrozenBatchNorm2d, ShapeSpec, get_norm
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import Backbone
+from torch import Tensor, nn
+
+from ...layers.foldable import Foldable, fold_batch_norm
+
+STEM_CHANNELS = 64
+BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+STAGE_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+
+
+class ShortcutVD(nn.Sequential, Foldable):
+    """Average pooling where the block has a stride, then a 1x1 convolution and its norm."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: str):
+        pool = nn.AvgPool2d(2, stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        super().__init__(pool, nn.Conv2d(in_channels, out_channels, 1, bias=False), get_norm(norm, out_channels))
+
+    def fold_(self) -> None:
+        """Put the norm into the convolution."""
+        self[1], self[2] = fold_batch_norm(self[1], self[2]), nn.Identity()
+
+
+class BasicBlock(Foldable):
+    """Two 3x3 convolutions and a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int, is_first: bool, norm: str):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, 1, bias=False)
+        self.bn1 = get_norm(norm, width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = get_norm(norm, width)
+        self.downsample = ShortcutVD(in_channels, width, stride, norm) if is_first else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, h, w) -> (B, width, h / stride, w / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+
+    def fold_(self) -> None:
+        """Put the norms into the convolutions."""
+        self.conv1, self.bn1 = fold_batch_norm(self.conv1, self.bn1), nn.Identity()
+        self.conv2, self.bn2 = fold_batch_norm(self.conv2, self.bn2), nn.Identity()
+
+
+class Bottleneck(Foldable):
+    """1x1, 3x3 (with the stride) and 1x1 convolutions and a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int, is_first: bool, norm: str):
+        super().__init__()
+        out_channels = width * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = get_norm(norm, width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = get_norm(norm, width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = get_norm(norm, out_channels)
+        self.downsample = ShortcutVD(in_channels, out_channels, stride, norm) if is_first else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, h, w) -> (B, 4 * width, h / stride, w / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        return F.relu(self.bn3(self.conv3(x)) + shortcut)
+
+    def fold_(self) -> None:
+        """Put the norms into the convolutions."""
+        self.conv1, self.bn1 = fold_batch_norm(self.conv1, self.bn1), nn.Identity()
+        self.conv2, self.bn2 = fold_batch_norm(self.conv2, self.bn2), nn.Identity()
+        self.conv3, self.bn3 = fold_batch_norm(self.conv3, self.bn3), nn.Identity()
+
+
+class ResNetVD(Backbone, Foldable):
+    """The network without its classifier."""
+
+    def __init__(self, *, depth: int, norm: str, freeze_at: int, out_features: list[str]):
+        """Build the network.
+
+        Args:
+            depth: 18, 34, 50 or 101.
+            norm: Detectron2's name of the norm: "FrozenBN", "BN", "SyncBN", ...
+            freeze_at: how many parts are frozen, counting the stem as the first (0: none).
+            out_features: some of res2, res3, res4, res5.
+
+        Raises:
+            ValueError: a depth or feature name is none of the above.
+        """
+        super().__init__()
+        if depth not in BLOCKS_PER_STAGE:
+            raise ValueError(f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, got {depth}.")
+        if unknown := set(out_features) - set(STAGE_STRIDES):
+            raise ValueError(f"MODEL.RESNETS.OUT_FEATURES must be among {list(STAGE_STRIDES)}, got {sorted(unknown)}.")
+        self.conv1 = _stem(norm)
+        self.bn1 = get_norm(norm, STEM_CHANNELS)
+        block = Bottleneck if depth >= 50 else BasicBlock
+        channels = STEM_CHANNELS
+        for i, num_blocks in enumerate(BLOCKS_PER_STAGE[depth], start=1):
+            width = STEM_CHANNELS * 2 ** (i - 1)
+            self.add_module(f"layer{i}", _stage(block, channels, width, num_blocks, 1 if i == 1 else 2, norm))
+            channels = width * block.expansion
+        self._out_features = list(out_features)
+        self._out_feature_strides = STAGE_STRIDES
+        self._out_feature_channels = {
+            name: STEM_CHANNELS * 2**i * block.expansion for i, name in enumerate(STAGE_STRIDES)
+        }
+        self._init_weights()
+        self._freeze(freeze_at)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        features = {}
+        for name, stage in zip(STAGE_STRIDES, (self.layer1, self.layer2, self.layer3, self.layer4), strict=True):
+            x = stage(x)
+            if name in self._out_features:
+                features[name] = x
+        return features
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each output."""
+        return {
+            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
+            for name in self._out_features
+        }
+
+    def fold_(self) -> None:
+        """Put the stem's norms into its convolutions."""
+        self.conv1[0], self.conv1[1] = fold_batch_norm(self.conv1[0], self.conv1[1]), nn.Identity()
+        self.conv1[3], self.conv1[4] = fold_batch_norm(self.conv1[3], self.conv1[4]), nn.Identity()
+        self.conv1[6], self.bn1 = fold_batch_norm(self.conv1[6], self.bn1), nn.Identity()
+
+    def _init_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def _freeze(self, freeze_at: int) -> None:
+        parts = [nn.ModuleList([self.conv1, self.bn1]), self.layer1, self.layer2, self.layer3, self.layer4]
+        for part in parts[:freeze_at]:
+            part.requires_grad_(False)
+        if freeze_at > 0:
+            self.conv1 = FrozenBatchNorm2d.convert_frozen_batchnorm(self.conv1)
+            self.bn1 = FrozenBatchNorm2d.convert_frozen_batchnorm(self.bn1)
+        for i in range(1, freeze_at):
+            setattr(self, f"layer{i}", FrozenBatchNorm2d.convert_frozen_batchnorm(getattr(self, f"layer{i}")))
+
+
+def _stem(norm: str) -> nn.Sequential:
+    half = STEM_CHANNELS // 2
+    return nn.Sequential(
+        nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False), get_norm(norm, half), nn.ReLU(inplace=True),
+        nn.Conv2d(half, half, 3, padding=1, bias=False), get_norm(norm, half), nn.ReLU(inplace=True),
+        nn.Conv2d(half, STEM_CHANNELS, 3, padding=1, bias=False),
+    )  # fmt: skip
+
+
+def _stage(block: type, in_channels: int, width: int, num_blocks: int, stride: int, norm: str) -> nn.Sequential:
+    first = block(in_channels, width, stride, True, norm)
+    rest = [block(width * block.expansion, width, 1, False, norm) for _ in range(num_blocks - 1)]
+    return nn.Sequential(first, *rest)
+
+
+@BACKBONE_REGISTRY.register()
+def build_resnet_vd_backbone(cfg, input_shape: ShapeSpec | None = None) -> ResNetVD:
+    """Build a ResNet-vd from MODEL.RESNETS.{DEPTH, NORM, OUT_FEATURES} and MODEL.BACKBONE.FREEZE_AT."""
+    return ResNetVD(
+        depth=cfg.MODEL.RESNETS.DEPTH,
+        norm=cfg.MODEL.RESNETS.NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        out_features=list(cfg.MODEL.RESNETS.OUT_FEATURES),
+    )

@@ -1,0 +1,70 @@
+"""Any timm model with `features_only` as a Detectron2 backbone."""
+
+import ast
+
+import timm
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import Backbone
+from timm.utils.model import freeze_batch_norm_2d
+from torch import Tensor
+
+NAME_OF_STRIDE = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
+
+
+class TimmBackbone(Backbone):
+    """A timm feature extractor; its levels are named by stride: res2 (4), res3 (8), res4 (16), res5 (32)."""
+
+    def __init__(self, *, name: str, pretrained: bool, out_features: list[str], norm: str, arguments: dict):
+        """Build the model.
+
+        Args:
+            name: timm's model name.
+            pretrained: let timm download its weights.
+            out_features: levels to give, a subset of what the model has.
+            norm: "FrozenBN" keeps batch norm as loaded, "BN" trains it.
+            arguments: more keyword arguments of `timm.create_model`.
+
+        Raises:
+            ValueError: timm has no such model, or the model no such level.
+        """
+        super().__init__()
+        if name not in timm.list_models():
+            raise ValueError(f"timm {timm.__version__} has no model {name!r}. Change MODEL.TIMM.NAME.")
+        probe = timm.create_model(name, features_only=True, **arguments)
+        available = {NAME_OF_STRIDE.get(stride): i for i, stride in enumerate(probe.feature_info.reduction())}
+        if missing := [level for level in out_features if level not in available]:
+            found = sorted(level for level in available if level)
+            raise ValueError(f"{name} gives the levels {found}, not {missing}. Change MODEL.TIMM.OUT_FEATURES.")
+        self._out_features = [level for level in NAME_OF_STRIDE.values() if level in out_features]
+        # Built again with these levels only: timm then leaves out the stages behind the last one.
+        indices = [available[level] for level in self._out_features]
+        self.body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=indices, **arguments)
+        if norm == "FrozenBN":
+            self.body = freeze_batch_norm_2d(self.body)
+        info = self.body.feature_info
+        self._out_feature_channels = dict(zip(self._out_features, info.channels(), strict=True))
+        self._out_feature_strides = dict(zip(self._out_features, info.reduction(), strict=True))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
+        return dict(zip(self._out_features, self.body(images), strict=True))
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg, input_shape: ShapeSpec | None = None) -> TimmBackbone:
+    """Build a timm model from MODEL.TIMM.{NAME, PRETRAINED, ARGS, OUT_FEATURES, NORM}."""
+    return TimmBackbone(
+        name=cfg.MODEL.TIMM.NAME,
+        pretrained=cfg.MODEL.TIMM.PRETRAINED,
+        out_features=list(cfg.MODEL.TIMM.OUT_FEATURES),
+        norm=cfg.MODEL.TIMM.NORM,
+        arguments=_parse_arguments(cfg.MODEL.TIMM.ARGS),
+    )
+
+
+def _parse_arguments(pairs: tuple[str, ...]) -> dict:
+    try:
+        return {key: ast.literal_eval(value) for key, value in (pair.split("=", 1) for pair in pairs)}
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"""MODEL.TIMM.ARGS must be like ('pad_type="same"',), got {pairs}.""") from error

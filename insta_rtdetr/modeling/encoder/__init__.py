@@ -1,0 +1,6 @@
+"""Step 3: backbone features -> pyramid of one width and the mask features."""
+
+from .build import ENCODER_REGISTRY, build_encoder
+from .hybrid import HybridEncoder
+
+__all__ = ["ENCODER_REGISTRY", "HybridEncoder", "build_encoder"]

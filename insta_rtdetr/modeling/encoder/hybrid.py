@@ -1,0 +1,127 @@
+"""Hybrid encoder: attention within the coarsest level (AIFI), convolutions between the levels (CCFF).
+
+Source: RT-DETR, https://arxiv.org/abs/2304.08069; mask features as in Insta-RT-DETR.
+"""
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from torch import Tensor, nn
+
+from ...layers.conv import ConvNorm, CSPRepBlock
+from ...structures import Pyramid
+from .aifi import AIFI
+from .build import ENCODER_REGISTRY
+from .mask_fusion import MaskFusion
+
+MASK_SOURCE = {4: "res2", 8: "res3"}
+
+
+@ENCODER_REGISTRY.register()
+class HybridEncoder(nn.Module):
+    """Backbone features to a pyramid of one width, and mask features at a finer stride."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        input_shape: dict[str, ShapeSpec],
+        in_features: list[str],
+        hidden_dim: int,
+        aifi: AIFI,
+        num_fusion_blocks: int,
+        expansion: float,
+        mask_stride: int,
+        mask_dim: int,
+    ):
+        """Build the encoder.
+
+        Args:
+            input_shape: the backbone's outputs.
+            in_features: names of the levels, finest first.
+            hidden_dim: channels of every level.
+            aifi: attention for the coarsest level.
+            num_fusion_blocks: RepVGG blocks in each fusion block.
+            expansion: width of those blocks as a fraction of `hidden_dim`.
+            mask_stride: stride of the mask features, 4 or 8.
+            mask_dim: their channels.
+
+        Raises:
+            ValueError: the backbone lacks a needed level, or the mask stride is neither 4 nor 8.
+        """
+        super().__init__()
+        if mask_stride not in MASK_SOURCE:
+            raise ValueError(f"MODEL.MASK_HEAD.STRIDE must be 4 or 8, got {mask_stride}.")
+        self.in_features, self.mask_source = list(in_features), MASK_SOURCE[mask_stride]
+        _check_levels(input_shape, [*self.in_features, self.mask_source])
+        self.input_projections = nn.ModuleList(
+            ConvNorm(input_shape[name].channels, hidden_dim, 1) for name in self.in_features
+        )
+        self.aifi = aifi
+        num_steps = len(self.in_features) - 1
+        block = (2 * hidden_dim, hidden_dim, num_fusion_blocks, expansion, nn.SiLU)
+        self.lateral_convs = nn.ModuleList(
+            ConvNorm(hidden_dim, hidden_dim, 1, activation=nn.SiLU) for _ in range(num_steps)
+        )
+        self.top_down_blocks = nn.ModuleList(CSPRepBlock(*block) for _ in range(num_steps))
+        self.downsample_convs = nn.ModuleList(
+            ConvNorm(hidden_dim, hidden_dim, 3, stride=2, activation=nn.SiLU) for _ in range(num_steps)
+        )
+        self.bottom_up_blocks = nn.ModuleList(CSPRepBlock(*block) for _ in range(num_steps))
+        self.mask_fusion = MaskFusion(input_shape[self.mask_source].channels, hidden_dim, mask_dim, nn.SiLU)
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        """Read MODEL.ENCODER.* and MODEL.MASK_HEAD.*."""
+        encoder = cfg.MODEL.ENCODER
+        aifi = AIFI(
+            dim=encoder.HIDDEN_DIM,
+            num_layers=encoder.NUM_LAYERS,
+            num_heads=encoder.NUM_HEADS,
+            feedforward_dim=encoder.FEEDFORWARD_DIM,
+            dropout=encoder.DROPOUT,
+            temperature=encoder.POSITION_TEMPERATURE,
+            position_order=encoder.POSITION_ORDER,
+        )
+        return {
+            "input_shape": input_shape,
+            "in_features": encoder.IN_FEATURES,
+            "hidden_dim": encoder.HIDDEN_DIM,
+            "aifi": aifi,
+            "num_fusion_blocks": encoder.NUM_FUSION_BLOCKS,
+            "expansion": encoder.EXPANSION,
+            "mask_stride": cfg.MODEL.MASK_HEAD.STRIDE,
+            "mask_dim": cfg.MODEL.MASK_HEAD.DIM,
+        }
+
+    def forward(self, features: dict[str, Tensor]) -> Pyramid:
+        """Backbone features to levels (B, C, H / stride, W / stride), finest first, and mask features."""
+        levels = [
+            project(features[name]) for project, name in zip(self.input_projections, self.in_features, strict=True)
+        ]
+        levels[-1] = self.aifi(levels[-1])
+        levels = self._bottom_up(self._top_down(levels))
+        return Pyramid(levels, self.mask_fusion(features[self.mask_source], levels[0]))
+
+    def _top_down(self, levels: list[Tensor]) -> list[Tensor]:
+        fused = [levels[-1]]
+        for finer, lateral, block in zip(levels[-2::-1], self.lateral_convs, self.top_down_blocks, strict=True):
+            fused[0] = lateral(fused[0])
+            enlarged = F.interpolate(fused[0], size=finer.shape[2:], mode="nearest")
+            fused.insert(0, block(torch.cat([enlarged, finer], dim=1)))
+        return fused
+
+    def _bottom_up(self, levels: list[Tensor]) -> list[Tensor]:
+        fused = [levels[0]]
+        for coarser, downsample, block in zip(levels[1:], self.downsample_convs, self.bottom_up_blocks, strict=True):
+            fused.append(block(torch.cat([downsample(fused[-1]), coarser], dim=1)))
+        return fused
+
+
+def _check_levels(input_shape: dict[str, ShapeSpec], needed: list[str]) -> None:
+    if missing := sorted(set(needed) - set(input_shape)):
+        raise ValueError(
+            f"the encoder needs the levels {sorted(set(needed))}, but the backbone lacks {missing}. "
+            "Change the backbone's OUT_FEATURES, MODEL.ENCODER.IN_FEATURES or MODEL.MASK_HEAD.STRIDE."
+        )

@@ -1,0 +1,140 @@
+"""Decoder of the RT-DETR family: queries look at each other and at the pyramid, and refine their boxes layer by layer.
+
+Letters: B images, Q queries (N denoising queries first, in training), S positions, C channels.
+Source: RT-DETR, https://arxiv.org/abs/2304.08069
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.boxes import inverse_sigmoid
+from ...layers.deformable_attention import DeformableAttention
+from ...layers.mlp import MLP
+from ...structures import Memory, Prediction, Queries
+from .mask_head import MaskHead
+from .query_selection import init_box_head, init_class_head
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, deformable cross-attention and a feed-forward part, each followed by a sum and layer norm."""
+
+    def __init__(
+        self, dim: int, num_heads: int, feedforward_dim: int, num_levels: int, num_points: int, dropout: float
+    ):
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
+        self.norm1 = nn.LayerNorm(dim)
+        self.cross_attn = DeformableAttention(dim, num_heads, num_levels, num_points)
+        self.norm2 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, feedforward_dim)
+        self.linear2 = nn.Linear(feedforward_dim, dim)
+        self.norm3 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory, attention_mask: Tensor | None
+    ) -> Tensor:
+        """One round.
+
+        Args:
+            content: (B, Q, C).
+            positions: (B, Q, C), code of the boxes.
+            boxes: (B, Q, 4), cxcywh.
+            memory: the pyramid's tokens.
+            attention_mask: (Q, Q), True where a query (row) must not look.
+
+        Returns:
+            (B, Q, C).
+        """
+        query = content + positions
+        attended, _ = self.self_attn(query, query, content, attn_mask=attention_mask, need_weights=False)
+        content = self.norm1(content + self.dropout(attended))
+        read = self.cross_attn(content + positions, boxes, memory.tokens, memory.level_sizes)
+        content = self.norm2(content + self.dropout(read))
+        hidden = self.dropout(F.relu(self.linear1(content)))
+        return self.norm3(content + self.dropout(self.linear2(hidden)))
+
+
+class DeformableDecoder(nn.Module):
+    """The layers with a class head and a box head each, and one mask head for all."""
+
+    def __init__(
+        self, *, dim: int, num_classes: int, num_layers: int, eval_layers: int, num_heads: int, num_levels: int,
+        num_points: int, feedforward_dim: int, dropout: float, mask_head: MaskHead,
+    ):  # fmt: skip
+        """Build.
+
+        Args:
+            dim: width `C` of a query.
+            num_classes: number of classes.
+            num_layers: layers that are built and trained.
+            eval_layers: layers that run in eval mode (0: all).
+            num_heads: heads of both attentions.
+            num_levels: levels of the pyramid.
+            num_points: sampling points for each head and level.
+            feedforward_dim: width of the feed-forward part.
+            dropout: probability.
+            mask_head: embeds queries for their masks.
+
+        Raises:
+            ValueError: more eval layers than layers.
+        """
+        super().__init__()
+        if not 0 <= eval_layers <= num_layers:
+            raise ValueError(
+                f"MODEL.DECODER.EVAL_LAYERS must be from 0 to MODEL.DECODER.NUM_LAYERS ({num_layers}), got {eval_layers}."
+            )
+        self.eval_layers = eval_layers or num_layers
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim, num_heads, feedforward_dim, num_levels, num_points, dropout) for _ in range(num_layers)
+        )
+        self.position_head = MLP(4, 2 * dim, dim, num_layers=2)
+        self.class_heads = nn.ModuleList(nn.Linear(dim, num_classes) for _ in range(num_layers))
+        self.box_heads = nn.ModuleList(MLP(dim, dim, 4, num_layers=3) for _ in range(num_layers))
+        self.mask_head = mask_head
+        for layer in self.position_head.layers:
+            nn.init.xavier_uniform_(layer.weight)
+        for class_head, box_head in zip(self.class_heads, self.box_heads, strict=True):
+            init_class_head(class_head)
+            init_box_head(box_head)
+
+    def forward(
+        self, queries: Queries, memory: Memory, mask_features: Tensor, attention_mask: Tensor | None = None
+    ) -> list[Prediction]:
+        """Decode.
+
+        Args:
+            queries: (B, Q, ...).
+            memory: the pyramid's tokens.
+            mask_features: (B, C_mask, h, w).
+            attention_mask: (Q, Q), True where a query (row) must not look.
+
+        Returns:
+            The predictions of every layer in training, of the last layer that runs otherwise.
+        """
+        mask_features = self.mask_head.project(mask_features)
+        content, boxes = queries.content, queries.reference_logits.sigmoid()
+        num_layers = len(self.layers) if self.training else self.eval_layers
+        predictions = []
+        for i in range(num_layers):
+            # A layer learns from where it looks, not where the layers before it sent it.
+            reference_boxes = boxes.detach()
+            positions = self.position_head(reference_boxes)
+            content = self.layers[i](content, positions, reference_boxes, memory, attention_mask)
+            boxes = (self.box_heads[i](content) + inverse_sigmoid(boxes)).sigmoid()
+            if self.training or i == num_layers - 1:
+                predictions.append(self._predict(i, content, boxes, mask_features))
+        return predictions
+
+    def _predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+        embeddings, biases = self.mask_head.embed(content)
+        return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
+
+
+def join_queries(first: Queries, second: Queries) -> Queries:
+    """The queries of both, `first` before `second`."""
+    return Queries(
+        torch.cat([first.content, second.content], dim=1),
+        torch.cat([first.reference_logits, second.reference_logits], dim=1),
+    )

@@ -1,0 +1,81 @@
+"""Noised copies of the targets as extra queries in training.
+
+Letters: B images, T the largest number of objects in an image of the batch, G groups, C channels.
+Source: DN-DETR, https://arxiv.org/abs/2203.01305, unified with masks as in Mask DINO, https://arxiv.org/abs/2206.02777
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.boxes import inverse_sigmoid
+from ...structures import NoisedQueries, Target
+
+
+class Denoising(nn.Module):
+    """Embeds noised labels and noises boxes."""
+
+    def __init__(self, dim: int, num_classes: int, num_queries: int, label_noise: float, box_noise: float):
+        """Build.
+
+        Args:
+            dim: width of a query.
+            num_classes: number of classes.
+            num_queries: queries in all; the objects of the fullest image share them in whole groups, at least one.
+            label_noise: probability that a label is replaced by a random one.
+            box_noise: largest shift of a centre in half box sides, and change of a side in sides.
+        """
+        super().__init__()
+        self.num_classes, self.num_queries = num_classes, num_queries
+        self.label_noise, self.box_noise = label_noise, box_noise
+        self.label_embedding = nn.Embedding(num_classes + 1, dim, padding_idx=num_classes)
+
+    def forward(self, targets: list[Target], num_matching_queries: int) -> NoisedQueries:
+        """Make the queries.
+
+        A batch without objects gets one padded query, so that every process of a distributed run uses the same
+        parameters.
+
+        Returns:
+            (B, G * T, ...) queries; slot t of each group belongs to object t, the slots behind an image's last object
+            are padded with zeros.
+        """
+        largest = max(1, *(len(target) for target in targets))
+        groups = max(1, self.num_queries // largest)
+        classes, boxes, is_real = _pad(targets, largest, self.num_classes)
+        classes, boxes, is_real = classes.repeat(1, groups), boxes.repeat(1, groups, 1), is_real.repeat(1, groups)
+        content = self.label_embedding(self._noise_labels(classes)) * is_real[..., None]
+        logits = inverse_sigmoid(self._noise_boxes(boxes)) * is_real[..., None]
+        mask = attention_mask(groups, largest, num_matching_queries, boxes.device)
+        return NoisedQueries(content, logits, mask, groups)
+
+    def _noise_labels(self, classes: Tensor) -> Tensor:
+        is_flipped = torch.rand(classes.shape, device=classes.device) < self.label_noise
+        return torch.where(is_flipped, torch.randint_like(classes, self.num_classes), classes)
+
+    def _noise_boxes(self, boxes: Tensor) -> Tensor:
+        reach = torch.cat([boxes[..., 2:] / 2, boxes[..., 2:]], dim=-1)
+        noise = torch.rand_like(boxes) * 2 - 1
+        return (boxes + noise * reach * self.box_noise).clamp(0, 1)
+
+
+def _pad(targets: list[Target], size: int, padding_class: int) -> tuple[Tensor, Tensor, Tensor]:
+    boxes = targets[0].boxes_cxcywh.new_zeros(len(targets), size, 4)
+    classes = torch.full(boxes.shape[:2], padding_class, device=boxes.device)
+    is_real = torch.zeros_like(classes, dtype=torch.bool)
+    for i, target in enumerate(targets):
+        classes[i, : len(target)] = target.classes
+        boxes[i, : len(target)] = target.boxes_cxcywh
+        is_real[i, : len(target)] = True
+    return classes, boxes, is_real
+
+
+def attention_mask(groups: int, group_size: int, num_matching_queries: int, device: torch.device) -> Tensor:
+    """(N + Q, N + Q) with N = groups * group_size: True where a query (row) must not look.
+
+    A group does not see another group, and the matching queries do not see the answers; groups see the matching
+    queries.
+    """
+    group = torch.arange(groups, device=device).repeat_interleave(group_size)
+    group = torch.cat([group, group.new_full((num_matching_queries,), -1)])
+    is_matching = group == -1
+    return (group[:, None] != group[None]) & ~is_matching[None]

@@ -1,0 +1,47 @@
+"""A query's mask is the dot product of its embedding with the mask features."""
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.conv import ConvNorm
+from ...layers.foldable import Foldable, folded_kernel_and_bias
+from ...layers.mlp import MLP
+
+
+class MaskHead(Foldable):
+    """Projects the mask features once, and embeds queries into the same space."""
+
+    def __init__(self, query_dim: int, mask_dim: int):
+        super().__init__()
+        self.mask_dim = mask_dim
+        self.projection = ConvNorm(mask_dim, mask_dim, 1)
+        self.embedding = MLP(query_dim, query_dim, mask_dim, num_layers=3)
+        for layer in self.embedding.layers:
+            nn.init.xavier_uniform_(layer.weight)
+
+    def project(self, mask_features: Tensor) -> Tensor:
+        """(B, C_mask, h, w) -> (B, C_mask, h, w)."""
+        return self.projection(mask_features)
+
+    def embed(self, queries: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, Q, C) -> embeddings (B, Q, C_mask) and biases (B, Q), or None before folding."""
+        embeddings = self.embedding(queries)
+        if embeddings.shape[-1] == self.mask_dim:
+            return embeddings, None
+        return embeddings[..., :-1].contiguous(), embeddings[..., -1]
+
+    def fold_(self) -> None:
+        """Move the projection from the pixels to the queries.
+
+        e . (W f + b) = (W^T e) . f + e . b: there are a hundred queries and tens of thousands of pixels.
+        """
+        kernel, bias = folded_kernel_and_bias(self.projection.conv, self.projection.norm)
+        outer = torch.cat([kernel[:, :, 0, 0].T, bias[None]])  # (C_mask + 1, C_mask)
+        last = self.embedding.layers[-1]
+        composed = nn.utils.skip_init(
+            nn.Linear, last.in_features, len(outer), device=outer.device, dtype=outer.dtype
+        )
+        composed.weight.copy_(outer @ last.weight)
+        composed.bias.copy_(outer @ last.bias)
+        self.embedding.layers[-1] = composed
+        self.projection = nn.Identity()

@@ -1,0 +1,103 @@
+"""The positions of the pyramid that look most like an object become queries.
+
+Letters: S positions of all levels together, Q queries, K classes, C channels.
+Source: uncertainty-minimal query selection of RT-DETR, https://arxiv.org/abs/2304.08069
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.mlp import MLP
+from ...structures import Memory, Prediction, Queries
+
+# Anchors whose centre or side is nearer than this to 0 or 1 are not used; a fraction of the image.
+ANCHOR_MARGIN = 0.01
+OBJECT_PRIOR = 0.01
+
+
+class QuerySelection(nn.Module):
+    """Scores every position, and starts a query from each of the best, with the box it predicts."""
+
+    def __init__(self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...]):
+        super().__init__()
+        self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
+        self.token_projection = nn.Linear(dim, dim)
+        self.token_norm = nn.LayerNorm(dim)
+        self.class_head = nn.Linear(dim, num_classes)
+        self.box_head = MLP(dim, dim, 4, num_layers=3)
+        nn.init.xavier_uniform_(self.token_projection.weight)
+        init_class_head(self.class_head)
+        init_box_head(self.box_head)
+
+    def forward(self, memory: Memory) -> tuple[Queries, Prediction]:
+        """Select.
+
+        Args:
+            memory: (B, S, C) tokens.
+
+        Returns:
+            Q queries (their content detached), and what their positions predict by themselves.
+        """
+        anchor_logits, is_usable = anchors(
+            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
+        )
+        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
+        class_logits = self.class_head(tokens)
+        num_queries = min(self.num_queries, tokens.shape[1])
+        best = class_logits.amax(-1).topk(num_queries, dim=1).indices  # (B, Q)
+        chosen_tokens = take(tokens, best)
+        reference_logits = self.box_head(chosen_tokens) + anchor_logits[best]
+        prediction = Prediction(take(class_logits, best), reference_logits.sigmoid())
+        return Queries(chosen_tokens.detach(), reference_logits), prediction
+
+
+def take(values: Tensor, index: Tensor) -> Tensor:
+    """(B, S, C) and (B, Q) -> (B, Q, C)."""
+    return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def init_class_head(head: nn.Linear) -> None:
+    """Start with a probability of `OBJECT_PRIOR` for every class."""
+    nn.init.constant_(head.bias, -torch.tensor(1 / OBJECT_PRIOR - 1).log().item())
+
+
+def init_box_head(head: MLP) -> None:
+    """Start with the reference box unchanged."""
+    nn.init.zeros_(head.layers[-1].weight)
+    nn.init.zeros_(head.layers[-1].bias)
+
+
+@lru_cache(maxsize=32)
+def anchors(
+    level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """One square (in relative units) anchor box at the centre of every position.
+
+    Args:
+        level_sizes: (height, width) of each level.
+        sides: side of each level's anchors, a fraction of the image.
+
+    Returns:
+        (S, 4) cxcywh boxes before sigmoid, infinite where not usable, and (S, 1), 1 where usable, else 0.  Cached.
+    Raises:
+        ValueError: not one side for each level.
+    """
+    if len(level_sizes) != len(sides):
+        raise ValueError(
+            f"MODEL.DECODER.ANCHOR_SIZES has {len(sides)} values for {len(level_sizes)} levels (MODEL.ENCODER.IN_FEATURES)."
+        )
+    # A tensor made in inference mode could not take part in a later training step.
+    with torch.inference_mode(False), torch.no_grad():
+        boxes = torch.cat([_level_anchors(*size, side) for size, side in zip(level_sizes, sides, strict=True)])
+        usable = ((boxes > ANCHOR_MARGIN) & (boxes < 1 - ANCHOR_MARGIN)).all(-1, keepdim=True)
+        logits = torch.where(usable, torch.log(boxes / (1 - boxes)), torch.inf)
+        return logits.to(device, dtype), usable.to(device, dtype)
+
+
+def _level_anchors(height: int, width: int, side: float) -> Tensor:
+    y = (torch.arange(height) + 0.5) / height
+    x = (torch.arange(width) + 0.5) / width
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([x, y, torch.full_like(x, side), torch.full_like(x, side)], dim=-1).flatten(0, 1)

@@ -1,0 +1,66 @@
+"""Losses and matching costs as plain functions of tensors.
+
+Letters: N matched pairs, Q queries, T objects, K classes, P points.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def varifocal_loss(logits: Tensor, target_scores: Tensor, is_positive: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Binary cross-entropy with the quality of a match as the target, summed.
+
+    Args:
+        logits: (B, Q, K).
+        target_scores: (B, Q, K), in [0, 1], 0 but for the matched class.
+        is_positive: (B, Q, K), True for the matched class.
+        alpha: weight of negatives.
+        gamma: exponent that makes easy negatives lighter.
+
+    Source: VarifocalNet, https://arxiv.org/abs/2008.13367
+    """
+    negative_weight = alpha * logits.detach().sigmoid().pow(gamma)
+    weight = torch.where(is_positive, target_scores, negative_weight)
+    return F.binary_cross_entropy_with_logits(logits, target_scores, weight=weight, reduction="sum")
+
+
+def mask_bce_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
+    """Mean binary cross-entropy over the points of each mask, summed over masks; both (N, P)."""
+    loss = F.binary_cross_entropy_with_logits(point_logits, point_labels, reduction="none")
+    return loss.mean(1).sum()
+
+
+def mask_dice_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
+    """Dice loss of each mask (smoothed by 1), summed over masks; both (N, P).
+
+    Source: V-Net, https://arxiv.org/abs/1606.04797
+    """
+    probs = point_logits.sigmoid()
+    overlap = (probs * point_labels).sum(-1)
+    return (1 - (2 * overlap + 1) / (probs.sum(-1) + point_labels.sum(-1) + 1)).sum()
+
+
+def focal_cost(logits: Tensor, classes: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Cost (Q, T) of giving each query each object's class; logits (Q, K), classes (T,).
+
+    Source: Deformable DETR, https://arxiv.org/abs/2010.04159
+    """
+    probs = logits.sigmoid()[:, classes]
+    positive = alpha * (1 - probs) ** gamma * -(probs + 1e-8).log()
+    negative = (1 - alpha) * probs**gamma * -(1 - probs + 1e-8).log()
+    return positive - negative
+
+
+def mask_bce_cost(point_logits: Tensor, point_labels: Tensor) -> Tensor:
+    """Mean binary cross-entropy (Q, T) of each pair; (Q, P) logits and (T, P) labels."""
+    # bce(x, 1) - bce(x, 0) = -x, so one product of matrices is enough.
+    as_background = F.softplus(point_logits).mean(1, keepdim=True)
+    return as_background - point_logits @ point_labels.T / point_logits.shape[1]
+
+
+def mask_dice_cost(point_logits: Tensor, point_labels: Tensor) -> Tensor:
+    """Dice loss (Q, T) of each pair; (Q, P) logits and (T, P) labels."""
+    probs = point_logits.sigmoid()
+    overlap = probs @ point_labels.T
+    return 1 - (2 * overlap + 1) / (probs.sum(-1)[:, None] + point_labels.sum(-1) + 1)

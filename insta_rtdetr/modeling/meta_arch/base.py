@@ -1,0 +1,138 @@
+"""What every model of the house does around its network."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.foldable import fold_
+from ...structures import ModelOutput, Prediction, Target
+from ..postprocessing import Postprocessor
+from ..preprocessing import Preprocessor
+
+
+class InstanceSegmenter(nn.Module):
+    """A Detectron2 meta-architecture: images in; losses in training, `Instances` otherwise.
+
+    A model is a subclass with `run_network`; the rest is here.
+    """
+
+    def __init__(
+        self, *, preprocessor: Preprocessor, criterion: nn.Module, postprocessor: Postprocessor, fuse_on_eval: bool
+    ):
+        super().__init__()
+        self.preprocessor, self.criterion, self.postprocessor = preprocessor, criterion, postprocessor
+        self.fuse_on_eval = fuse_on_eval
+        # Whether training batches are rescaled; the trainer turns it off for the last iterations.
+        self.multi_scale_enabled = True
+        self.is_fused = False
+        # A one-element list, because a module stored as an attribute would become part of the checkpoint.
+        self._fused_copy: list[tuple[tuple, InstanceSegmenter]] = []
+
+    def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
+        """The network alone.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            targets: of each image, in training.
+        """
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.preprocessor.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Train or predict.
+
+        Args:
+            batched_inputs: one dict for each image.  "image": (3, h, w), 0 to 255, channels as INPUT.FORMAT says;
+                "height" and "width" of the result in pixels (default: the image's); in training "instances" with
+                gt_boxes, gt_classes and gt_masks (bit masks).
+
+        Returns:
+            In training, a dict of weighted losses.  Else [{"instances": Instances}, ...] with pred_boxes, pred_masks,
+            scores and pred_classes.
+        """
+        if self.training:
+            return self._losses(batched_inputs)
+        return self.inference(batched_inputs)
+
+    def _losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        if self.is_fused:
+            raise RuntimeError("a fused model cannot be trained. Build the model again and load the weights.")
+        batch = self.preprocessor(batched_inputs)
+        targets = self.preprocessor.targets(batched_inputs, batch.sizes)
+        images = self.preprocessor.rescale(batch.images) if self.multi_scale_enabled else batch.images
+        output = self.run_network(images, targets)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.criterion(output, targets)
+
+    @torch.no_grad()
+    def inference(self, batched_inputs: list[dict]) -> list[dict]:
+        """Predict; an image's result does not depend on the others in the batch."""
+        results: list[dict] = [{} for _ in batched_inputs]
+        for indices in self.preprocessor.group_by_size(batched_inputs).values():
+            batch = self.preprocessor([batched_inputs[i] for i in indices])
+            prediction = self._predict(batch.images)
+            for i, instances in zip(indices, self.postprocessor(prediction, batch.sizes), strict=True):
+                results[i] = {"instances": instances}
+        return results
+
+    @torch.no_grad()
+    def forward_raw(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        """The network's answer before post-processing: all queries, last layer, in eval mode.
+
+        Returns:
+            class_logits (B, Q, K), boxes_cxcywh (B, Q, 4) in [0, 1] and mask_logits (B, Q, h, w), relative to the
+            network's input, which all images of the batch share.
+        Raises:
+            RuntimeError: the model is in training mode.
+        """
+        if self.training:
+            raise RuntimeError("forward_raw needs eval mode. Call model.eval() first.")
+        prediction = self._predict(self.preprocessor(batched_inputs).images)
+        return {
+            "class_logits": prediction.class_logits,
+            "boxes_cxcywh": prediction.boxes_cxcywh,
+            "mask_logits": prediction.mask_logits,
+        }
+
+    def _predict(self, images: Tensor) -> Prediction:
+        network = self._inference_network()
+        if network.is_fused and images.device.type == "cpu":
+            images = images.contiguous(memory_format=torch.channels_last)
+        return network.run_network(images).layers[-1]
+
+    def fuse(self) -> "InstanceSegmenter":
+        """Fold batch norms, RepVGG branches and neighbouring linear maps, in place; for inference only.
+
+        Raises:
+            RuntimeError: the model is in training mode.
+        """
+        if self.training:
+            raise RuntimeError("only a model in eval mode can be fused. Call model.eval() first.")
+        if not self.is_fused:
+            self._fused_copy.clear()
+            fold_(self)
+            if self.device.type == "cpu":
+                self.to(memory_format=torch.channels_last)
+            self.is_fused = True
+        return self
+
+    def train(self, mode: bool = True) -> "InstanceSegmenter":
+        """Switch between training and eval mode; training forgets the fused copy."""
+        if mode:
+            self._fused_copy.clear()
+        return super().train(mode)
+
+    def _inference_network(self) -> "InstanceSegmenter":
+        """This model, or its fused copy, made anew when a weight has changed."""
+        if self.is_fused or not self.fuse_on_eval or torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return self
+        fingerprint = tuple((t.data_ptr(), t._version) for t in (*self.parameters(), *self.buffers()))
+        if not self._fused_copy or self._fused_copy[0][0] != fingerprint:
+            self._fused_copy.clear()
+            self._fused_copy.append((fingerprint, copy.deepcopy(self).fuse()))
+        return self._fused_copy[0][1]

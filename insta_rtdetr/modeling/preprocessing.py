@@ -1,0 +1,158 @@
+"""Step 1: the mapper's images become the network's input.
+
+Letters: B images, (H, W) the network's input.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from detectron2.structures import ImageList, Instances
+from torch import Tensor, nn
+
+from ..layers.boxes import xyxy_to_cxcywh
+from ..structures import Target
+from .postprocessing import ImageSize
+
+
+@dataclass
+class Batch:
+    """Images of one input size.
+
+    Attributes:
+        images: (B, 3, H, W), normalised.
+        sizes: where each image lies in the input.
+    """
+
+    images: Tensor
+    sizes: list[ImageSize]
+
+
+class Preprocessor(nn.Module):
+    """Resizes, normalises and pads."""
+
+    def __init__(
+        self, pixel_mean: list[float], pixel_std: list[float], fixed_size: tuple[int, int] | tuple[()],
+        multi_scale: tuple[int, ...], divisibility: int,
+    ):  # fmt: skip
+        """Build.
+
+        Args:
+            pixel_mean: of each channel, in the range 0 to 255.
+            pixel_std: likewise.
+            fixed_size: (height, width) that images are stretched to, in pixels; empty to keep their shape.
+            multi_scale: sides in pixels, one of which is drawn for each training batch; empty for none.
+            divisibility: the input's sides are padded to multiples of this, in pixels.
+
+        Raises:
+            ValueError: the fixed size is not two positive numbers, or there are scales but no fixed size.
+        """
+        super().__init__()
+        if fixed_size and (len(fixed_size) != 2 or min(fixed_size) < 1):
+            raise ValueError(f"INPUT.FIXED_SIZE must be (height, width) or empty, got {tuple(fixed_size)}.")
+        if multi_scale and not fixed_size:
+            raise ValueError("INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE: only images of one shape can be rescaled together.")
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.fixed_size, self.multi_scale = tuple(fixed_size), tuple(multi_scale)
+        self.divisibility = divisibility
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images go."""
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> Batch:
+        """Make one batch; images of different sizes are padded at the right and the bottom."""
+        images = [self._fit(inputs["image"].to(self.device)) for inputs in batched_inputs]
+        images = [(image - self.pixel_mean) / self.pixel_std for image in images]
+        stacked = ImageList.from_tensors(images, self.divisibility)
+        padded = tuple(stacked.tensor.shape[2:])
+        sizes = [
+            ImageSize(_output_size(inputs), tuple(image.shape[1:]), padded)
+            for inputs, image in zip(batched_inputs, images, strict=True)
+        ]
+        return Batch(stacked.tensor, sizes)
+
+    def group_by_size(self, batched_inputs: list[dict]) -> dict[tuple[int, int], list[int]]:
+        """Indices of the images that have one input size, so that no image is padded for another one's sake."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, inputs in enumerate(batched_inputs):
+            size = self.fixed_size or tuple(_round_up(side, self.divisibility) for side in inputs["image"].shape[1:])
+            groups.setdefault(size, []).append(i)
+        return groups
+
+    def rescale(self, images: Tensor) -> Tensor:
+        """Resize a training batch to a square whose side is drawn from the scales."""
+        if not self.multi_scale:
+            return images
+        side = self.multi_scale[int(torch.randint(len(self.multi_scale), ()))]
+        if images.shape[2:] == (side, side):
+            return images
+        return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+
+    def targets(self, batched_inputs: list[dict], sizes: list[ImageSize]) -> list[Target]:
+        """Ground truth relative to the network's input.
+
+        Raises:
+            ValueError: an image has no instances, or its masks are no bit masks.
+        """
+        return [
+            self._target(inputs["instances"], size) for inputs, size in zip(batched_inputs, sizes, strict=True)
+        ]
+
+    def _fit(self, image: Tensor) -> Tensor:
+        if not self.fixed_size or tuple(image.shape[1:]) == self.fixed_size:
+            return image
+        return resize_like_pil(image, self.fixed_size)
+
+    def _target(self, instances: Instances, size: ImageSize) -> Target:
+        height, width = instances.image_size
+        scale = torch.tensor([width, height, width, height], device=self.device)
+        boxes = instances.gt_boxes.tensor.to(self.device) / scale
+        share = torch.tensor([r / p for r, p in zip(size.resized[::-1], size.padded[::-1], strict=True)] * 2)
+        masks = None
+        if instances.has("gt_masks"):
+            masks = instances.gt_masks.tensor.to(self.device)
+            padding = [p - r for p, r in zip(size.padded[::-1], size.resized[::-1], strict=True)]
+            if any(padding):
+                masks = _pad_masks(masks, size)
+        return Target(instances.gt_classes.to(self.device), xyxy_to_cxcywh(boxes * share.to(boxes)), masks)
+
+
+def resize_like_pil(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Antialiased bilinear resize of 0 to 255 values, rounded as PIL does.
+
+    Args:
+        image: (3, H, W), uint8 or whole numbers in a float dtype.
+        size: (height, width), pixels.
+
+    Returns:
+        (3, height, width), uint8.
+    """
+    image = image.to(torch.uint8)
+    if image.device.type == "cpu":
+        return F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
+    # Only the CPU resizes bytes.  PIL rounds after the horizontal pass and again after the vertical one.
+    wide = F.interpolate(image[None].float(), size=(image.shape[1], size[1]), mode="bilinear", antialias=True)
+    wide = wide.add(0.5).floor().clamp(0, 255)
+    resized = F.interpolate(wide, size=size, mode="bilinear", antialias=True)[0]
+    return resized.add(0.5).floor().clamp(0, 255).to(torch.uint8)
+
+
+def _pad_masks(masks: Tensor, size: ImageSize) -> Tensor:
+    """(T, H, W) masks of the image -> masks of the network's input, at the mask's own resolution."""
+    height, width = (
+        round(side * padded / resized)
+        for side, padded, resized in zip(masks.shape[1:], size.padded, size.resized, strict=True)
+    )
+    return F.pad(masks, [0, width - masks.shape[2], 0, height - masks.shape[1]])
+
+
+def _output_size(inputs: dict) -> tuple[int, int]:
+    height, width = inputs["image"].shape[1:]
+    return int(inputs.get("height", height)), int(inputs.get("width", width))
+
+
+def _round_up(side: int, divisibility: int) -> int:
+    return -(-side // divisibility) * divisibility
