@@ -19,7 +19,7 @@ def user_error_types() -> tuple[type[Exception], ...]:
 def one_line(error: BaseException) -> str:
     """The message of an error in one line.
 
-    A data loader's worker hands its error over as a text of many lines, its traceback included; the message is the last.
+    A data loader's worker hands its error over as many lines, its traceback included; the message is the last.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if any("Traceback (most recent call last)" in line for line in lines):

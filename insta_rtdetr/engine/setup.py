@@ -120,6 +120,8 @@ def _check_solver(cfg: CfgNode, num_processes: int) -> None:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}, wanted a multiple of the {num_processes} processes."
         )
+    if solver.MAX_ITER < 1:
+        raise UserError(f"SOLVER.MAX_ITER is {solver.MAX_ITER}, wanted at least 1.")
     choices = {
         "SOLVER.AMP.DTYPE": (solver.AMP.DTYPE, ("bfloat16", "float16")),
         "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (solver.CLIP_GRADIENTS.CLIP_TYPE, ("full_model", "norm", "value")),

@@ -27,6 +27,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = No
         )
     return COCOEvaluator(
         dataset_name,
+        tasks=("bbox", "segm"),
         distributed=True,
         output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference"),
         max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,

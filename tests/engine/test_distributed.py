@@ -1,0 +1,122 @@
+"""Two processes on CPU (gloo) train and evaluate like one."""
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import EventStorage
+from tiny_training import register_dataset, tiny_cfg, write_dataset
+from torch import multiprocessing
+
+from insta_rtdetr.engine import Trainer
+from insta_rtdetr.modeling.loss import SetCriterion
+from insta_rtdetr.structures import ModelOutput, Prediction, Target
+
+WORLD = 2
+DATASET = "tiny_distributed"
+
+
+def _worker(rank: int, port: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD)
+    # Detectron2 wants to know which processes share this machine.
+    comm._LOCAL_PROCESS_GROUP = torch.distributed.new_group(list(range(WORLD)))
+    torch.save((train_and_evaluate(folder), losses_of_each_process(folder)), folder / f"{rank}.pth")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("distributed")
+    write_dataset(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_processes(folder) -> list[tuple]:
+    """What train_and_evaluate and losses_of_each_process give in each of two processes, which take long to start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_worker, (port, folder), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pth", weights_only=False) for rank in range(WORLD)]
+
+
+def train_and_evaluate(folder: Path) -> dict:
+    """Four iterations, in the third of which the last process alone meets NaN; then the metrics."""
+    register_dataset(DATASET, folder)
+    cfg = tiny_cfg(DATASET, folder / f"out{comm.get_world_size()}", SOLVER__MAX_ITER=4, SOLVER__STEPS=())
+    seed_all_rng(cfg.SEED)
+    trainer = Trainer(cfg)
+    # Each process normalises its part of a batch by that part alone, which is the only difference there may be.
+    trainer.raw_model.backbone[1].eval()
+    gradients = {}
+    with EventStorage(0):
+        for iteration in range(4):
+            meets_nan = iteration == 2 and comm.get_rank() == comm.get_world_size() - 1
+            trainer.raw_model.disturbance = float("nan") if meets_nan else 0.0
+            trainer.step.run_step()
+            if iteration == 0:
+                gradients = {name: p.grad.clone() for name, p in trainer.raw_model.named_parameters()}
+    trainer.raw_model.disturbance = 0.0
+    metrics = trainer.test(cfg, trainer.raw_model.eval())
+    return {
+        "gradients": gradients,
+        "weights": trainer.raw_model.state_dict(),
+        "metrics": metrics,
+        "skipped": trainer.step.skipped_in_all,
+    }
+
+
+def assert_close(left: dict, right: dict) -> None:
+    assert left.keys() == right.keys()
+    for name in left:
+        torch.testing.assert_close(left[name], right[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_two_processes_train_and_evaluate_like_one(folder, of_processes):
+    first, second = (train for train, _ in of_processes)
+    assert first["skipped"] == second["skipped"] == 1
+    for name in first["gradients"]:
+        assert torch.equal(first["gradients"][name], second["gradients"][name])
+        assert torch.equal(first["weights"][name], second["weights"][name])
+    alone = train_and_evaluate(folder)
+    assert_close(first["gradients"], alone["gradients"])
+    assert_close(first["weights"], alone["weights"])
+    assert second["metrics"] == {} and first["metrics"].keys() == {"bbox", "segm"}
+    for task, metrics in alone["metrics"].items():
+        assert first["metrics"][task] == pytest.approx(metrics, nan_ok=True), task
+
+
+def losses_of_each_process(folder: Path) -> tuple[dict[str, float], torch.Tensor]:
+    """The criterion's losses and a gradient, for this process's share of two images with 1 and 3 objects."""
+    cfg = tiny_cfg("none", folder)
+    cfg.MODEL.NUM_CLASSES = 2
+    criterion = SetCriterion(cfg)
+    draw = torch.Generator().manual_seed(0)
+    logits, boxes, embeddings = (torch.rand(2, 5, size, generator=draw) for size in (2, 4, 3))
+    # The same everywhere in an image, so that it does not matter at which points masks are compared.
+    features = torch.rand(2, 3, 1, 1, generator=draw).expand(2, 3, 4, 4)
+    targets = [
+        Target(torch.arange(count) % 2, torch.rand(count, 4, generator=draw) / 2 + 0.2, torch.ones(count, 8, 8))
+        for count in (1, 3)
+    ]
+    mine = slice(comm.get_rank(), None, comm.get_world_size())
+    shared = torch.ones(1, requires_grad=True)
+    prediction = Prediction(logits[mine] * shared, boxes[mine] * shared, embeddings[mine] * shared, features[mine])
+    losses = criterion(ModelOutput([prediction]), targets[mine])
+    sum(losses.values()).backward()
+    return {name: loss.item() for name, loss in losses.items()}, shared.grad
+
+
+def test_two_processes_with_an_image_each_have_the_losses_of_one_with_both(folder, of_processes):
+    (first, first_gradient), (second, second_gradient) = (losses for _, losses in of_processes)
+    alone, gradient = losses_of_each_process(folder)
+    assert len(alone) == 5
+    # Masks are compared at drawn points, of which a few lie on the border, where they count in part.
+    assert {name: (first[name] + second[name]) / 2 for name in first} == pytest.approx(alone, rel=0.01)
+    torch.testing.assert_close((first_gradient + second_gradient) / 2, gradient, rtol=0.01, atol=0)

@@ -1,0 +1,175 @@
+"""Bad input ends in one line on stderr and exit code 1, and leaves everything as it was."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "engine")]
+
+import train_net  # noqa: E402
+from tiny_training import register_dataset, tiny_overrides, write_dataset  # noqa: E402
+
+DATASET = "tiny_train_net"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    write_dataset(tmp_path)
+    register_dataset(DATASET, tmp_path)
+    return tmp_path
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def fails(capsys, arguments: list[str], *parts: str) -> str:
+    """Assert that the command line ends with exit code 1 and one line that has these parts."""
+    capsys.readouterr()
+    assert train_net.main(arguments) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and line.count("\n") == 1, line
+    for part in parts:
+        assert part in line, line
+    return line
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (["--config-file", "absent.yaml"], ["absent.yaml", "--config-file"]),
+        (["--confg"], ["--confg", "--help"]),
+        (["SOLVER.BASE_LRR", "0.1"], ["SOLVER.BASE_LRR", "nearest is SOLVER.BASE_LR"]),
+        (["SOLVER.BASE_LR", "fast"], ["SOLVER.BASE_LR", "float", "fast"]),
+        (["SOLVER.BASE_LR"], ["KEY VALUE", "SOLVER.BASE_LR"]),
+        (["SOLVER.IMS_PER_BATCH", "0"], ["SOLVER.IMS_PER_BATCH is 0"]),
+        (["SOLVER.MAX_ITER", "0"], ["SOLVER.MAX_ITER is 0"]),
+        (["SOLVER.AMP.DTYPE", "float64"], ["SOLVER.AMP.DTYPE", "float64", "bfloat16, float16"]),
+        (["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "half"], ["CLIP_TYPE", "half", "full_model"]),
+        (["DATASETS.TRAIN", "()"], ["DATASETS.TRAIN is empty"]),
+        (["DATASETS.TRAIN", "('coco_2017_trian',)"], ["DATASETS.TRAIN", "coco_2017_trian", "'coco_2017_train'"]),
+        (["MODEL.WEIGHTS", "absent.pth"], ["MODEL.WEIGHTS absent.pth not found"]),
+        (["--eval-only"], ["--eval-only", "MODEL.WEIGHTS"]),
+        (["--num-gpus", "99"], ["--num-gpus 99"]),
+    ],
+)
+def test_bad_arguments_are_named(capsys, folder, arguments, parts):
+    good = tiny_overrides(DATASET, folder / "out")
+    # Options go before the overrides, overrides of overrides behind them.
+    arguments = [*arguments, *good] if arguments[0].startswith("--") else [*good, *arguments]
+    before = files_in(folder)
+    fails(capsys, arguments, *parts)
+    assert files_in(folder) == before and not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "content, parts",
+    [
+        ("MODEL: [unclosed", ["c.yaml", "not valid yaml"]),
+        ("SOLVR: {BASE_LR: 0.1}", ["c.yaml", "SOLVR", "nearest is SOLVER"]),
+        ("SOLVER: {BASE_LR: {A: 1}}", ["c.yaml", "BASE_LR"]),
+        ("_BASE_: absent.yaml", ["absent.yaml", "_BASE_"]),
+        ("just words", ["c.yaml"]),
+    ],
+)
+def test_bad_config_files_are_named(capsys, folder, content, parts):
+    (folder / "c.yaml").write_text(content)
+    fails(capsys, ["--config-file", str(folder / "c.yaml"), *tiny_overrides(DATASET, folder / "out")], *parts)
+    assert not (folder / "out").exists()
+
+
+def test_weights_of_another_architecture_are_refused(capsys, folder):
+    torch.save({"model": {"stem.conv.weight": torch.zeros(3)}}, folder / "other.pth")
+    arguments = tiny_overrides(DATASET, folder / "out", MODEL__WEIGHTS=str(folder / "other.pth"))
+    fails(capsys, arguments, "other.pth", "another architecture", "MODEL.WEIGHTS")
+    assert not list((folder / "out").glob("*.pth"))
+
+
+def test_trained_checkpoints_are_not_overwritten(capsys, folder):
+    arguments = tiny_overrides(DATASET, folder / "out", SOLVER__MAX_ITER=2)
+    assert train_net.main(arguments) == 0
+    before = files_in(folder / "out")
+    fails(capsys, arguments, "OUTPUT_DIR", "--resume", "model_final.pth")
+    assert files_in(folder / "out") == before
+
+
+def test_evaluation_leaves_the_files_of_the_training_run(folder):
+    arguments = tiny_overrides(DATASET, folder / "out", SOLVER__MAX_ITER=2, DATASETS__TEST=())
+    assert train_net.main(arguments) == 0
+    before = files_in(folder / "out")
+    arguments += ["MODEL.WEIGHTS", str(folder / "out" / "model_final.pth"), "DATASETS.TEST", f"('{DATASET}',)"]
+    assert train_net.main(["--eval-only", *arguments]) == 0
+    after = files_in(folder / "out")
+    assert {name: after[name] for name in before if "log.txt" not in name} == {
+        name: content for name, content in before.items() if "log.txt" not in name
+    }
+    assert (folder / "out" / "inference" / "coco_instances_results.json").exists()
+
+
+def script(folder: Path, arguments: list[str], before: str = "") -> list[str]:
+    """A process that knows the tiny model and dataset, and then is train_net.py."""
+    code = f"""
+import sys
+sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / "tests" / "engine")!r}]
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import tiny_training
+tiny_training.register_dataset({DATASET!r}, Path({str(folder)!r}))
+{before}
+import train_net
+sys.exit(train_net.main({arguments!r}))
+"""
+    return [sys.executable, "-c", code]
+
+
+def test_a_process_says_one_line_and_exits_with_1(folder):
+    process = subprocess.run(
+        [sys.executable, str(REPOSITORY / "train_net.py"), "SOLVER.BASE_LRR", "1"],
+        capture_output=True, text=True, cwd=folder, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert process.returncode == 1 and process.stdout == ""
+    assert process.stderr.splitlines()[-1].startswith("error: In command line: there is no config key SOLVER.BASE_LRR")
+    assert "Traceback" not in process.stderr
+
+
+# Half of the second checkpoint is on the disk when the process stands still, to be killed.
+HALT_WHILE_SAVING = """
+import time
+real_save, saves = torch.save, []
+def slow_save(content, file, *more, **options):
+    real_save(content, file, *more, **options)
+    saves.append(file)
+    if len(saves) == 2:
+        whole = open(file, "rb").read()
+        open(file, "wb").write(whole[: len(whole) // 2])
+        print("half saved", flush=True)
+        time.sleep(60)
+torch.save = slow_save
+"""
+
+
+def test_a_run_killed_while_saving_goes_on_from_a_whole_checkpoint(folder):
+    arguments = tiny_overrides(DATASET, folder / "out", SOLVER__CHECKPOINT_PERIOD=2, DATASETS__TEST=())
+    process = subprocess.Popen(script(folder, arguments, HALT_WHILE_SAVING), stdout=subprocess.PIPE, text=True)
+    try:
+        started = time.monotonic()
+        while "half saved" not in process.stdout.readline():
+            assert process.poll() is None and time.monotonic() - started < 60
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    assert [file.name for file in (folder / "out").glob("*.pth")] == ["model_0000001.pth"]
+    assert (folder / "out" / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert train_net.main(["--resume", *arguments]) == 0
+    final = torch.load(folder / "out" / "model_final.pth", weights_only=True)
+    assert final["trainer"]["iteration"] == 5 and final["ema"]["updates"] == 6
+    assert "Starting training from iteration 2" in (folder / "out" / "log.txt").read_text()
