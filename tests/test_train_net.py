@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import train_net
+from tests.engine.tiny_training import register_dataset, tiny_overrides, write_dataset
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests" / "engine")]
-
-import train_net  # noqa: E402
-from tiny_training import register_dataset, tiny_overrides, write_dataset  # noqa: E402
-
 DATASET = "tiny_train_net"
 
 
@@ -117,11 +115,11 @@ def script(folder: Path, arguments: list[str], before: str = "") -> list[str]:
     """A process that knows the tiny model and dataset, and then is train_net.py."""
     code = f"""
 import sys
-sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / "tests" / "engine")!r}]
+sys.path.insert(0, {str(REPOSITORY)!r})
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-import tiny_training
+from tests.engine import tiny_training
 tiny_training.register_dataset({DATASET!r}, Path({str(folder)!r}))
 {before}
 import train_net

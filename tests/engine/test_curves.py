@@ -21,8 +21,7 @@ def test_repeated_iterations_of_a_resumed_run_count_once(tmp_path):
 
 def test_lines_cut_off_by_a_kill_are_left_out(tmp_path):
     file = tmp_path / "metrics.json"
-    lines = ['{"iteration": 0, "lr": 1}', '{"iteration": 20, "l{"iteration": 20, "lr": 2}', '{"iteration": 40, "lr": 3}']
-    file.write_text("\n".join(lines))
+    file.write_text('{"iteration": 0, "lr": 1}\n{"iteration": 20, "l{"iteration": 20}\n{"iteration": 40, "lr": 3}')
     assert [record["iteration"] for record in read_metrics(str(file))] == [0, 40]
 
 

@@ -8,12 +8,12 @@ import torch
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
-from tiny_training import register_dataset, tiny_cfg, write_dataset
 from torch import multiprocessing
 
 from insta_rtdetr.engine import Trainer
 from insta_rtdetr.modeling.loss import SetCriterion
 from insta_rtdetr.structures import ModelOutput, Prediction, Target
+from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
 
 WORLD = 2
 DATASET = "tiny_distributed"

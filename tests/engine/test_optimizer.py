@@ -1,8 +1,8 @@
 import torch
-from tiny_training import tiny_cfg
 from torch import nn
 
 from insta_rtdetr.engine.optimizer import build_optimizer, parameter_groups
+from tests.engine.tiny_training import tiny_cfg
 
 
 class Model(nn.Module):

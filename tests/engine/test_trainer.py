@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 from detectron2.utils.env import seed_all_rng
-from tiny_training import register_dataset, tiny_cfg, write_dataset
 
 from insta_rtdetr.engine import Trainer
+from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
 
 NAN = float("nan")
 

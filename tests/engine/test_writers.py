@@ -2,10 +2,10 @@ import sys
 
 import pytest
 from detectron2.utils.events import EventStorage
-from tiny_training import tiny_cfg
 
 from insta_rtdetr.engine.errors import UserError
 from insta_rtdetr.engine.writers import ProgressPrinter, WandbWriter, main_losses
+from tests.engine.tiny_training import tiny_cfg
 
 
 def test_losses_of_other_layers_are_not_main():

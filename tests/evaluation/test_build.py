@@ -85,7 +85,7 @@ def test_ap_counts_as_many_detections_as_the_config_says(cfg, tmp_path, limit, r
 def test_images_without_annotations_count_false_detections_only(cfg, tmp_path):
     register(tmp_path, [squares(4), []])
     assert evaluate(cfg, [found(squares(4)), found([])])["segm"]["AP"] == pytest.approx(100)
-    # One false detection as sure as the surest: precision 1/2 at first, 4/5 at last and, as the best to come, everywhere.
+    # A false detection as sure as the surest: precision is 1/2 at first and 4/5 at last, which counts throughout.
     with_false = evaluate(cfg, [found(squares(4)), found(squares(1))])
     assert with_false["segm"]["AP"] == pytest.approx(with_false["bbox"]["AP"])
     assert 80 - 1e-3 <= with_false["segm"]["AP"] < 100
