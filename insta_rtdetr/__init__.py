@@ -10,8 +10,9 @@ try:
     from .config import add_insta_rtdetr_config
 
     __all__ = ["add_insta_rtdetr_config", "modeling"]
-except ImportError as error:
-    # `python -m insta_rtdetr.doctor` must start on a machine where this fails, to say what to install.
+except Exception as error:
+    # `python -m insta_rtdetr.doctor` must start on a machine where this fails, to say what to install.  A Detectron2
+    # that does not fit today's numpy or Pillow fails with an AttributeError.
     _cause = error
 
     def __getattr__(name: str):

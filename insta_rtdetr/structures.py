@@ -85,6 +85,11 @@ class Prediction:
     mask_biases: Tensor | None = None
 
     @property
+    def has_masks(self) -> bool:
+        """Whether masks can be made of it."""
+        return self.mask_embeddings is not None
+
+    @property
     def mask_logits(self) -> Tensor:
         """(B, Q, h, w), before sigmoid."""
         features = self.mask_features.flatten(2)

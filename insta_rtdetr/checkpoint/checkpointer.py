@@ -6,6 +6,7 @@ that average, so that every Detectron2 tool evaluates it, and "raw_model" is wha
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,13 @@ class Checkpointer(DetectionCheckpointer):
             data["raw_model"], data["model"] = data["model"], data["ema"].pop("model")
         file = Path(self.save_dir) / f"{name}.pth"
         self.logger.info(f"Saving checkpoint to {file}")
-        _replace(file, lambda temporary: torch.save(data, temporary))
+        replace_file(file, lambda temporary: torch.save(data, temporary))
         self.tag_last_checkpoint(file.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Write the name of the last checkpoint, whole or not at all."""
         file = Path(self.save_dir) / "last_checkpoint"
-        _replace(file, lambda temporary: temporary.write_text(last_filename_basename))
+        replace_file(file, lambda temporary: temporary.write_text(last_filename_basename))
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load a checkpoint of any known format; see `insta_rtdetr.checkpoint.formats`.
@@ -124,7 +125,7 @@ def check_architecture(weights: dict[str, Tensor], model_state: dict[str, Tensor
         )
 
 
-def _replace(file: Path, write: Any) -> None:
+def replace_file(file: Path, write: Callable[[Path], Any]) -> None:
     """Write beside the file, force it to the disk, then rename: a reader sees the old file or the new one."""
     temporary = file.with_name(f".{file.name}.tmp")
     write(temporary)

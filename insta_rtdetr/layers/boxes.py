@@ -25,11 +25,10 @@ def iou_and_giou(boxes_a: Tensor, boxes_b: Tensor) -> tuple[Tensor, Tensor]:
         IoU and GIoU, of the broadcast shape without the last dimension.  Two empty boxes in one place have IoU 0.
     Source: https://arxiv.org/abs/1902.09630
     """
-    intersection = _area(torch.maximum(boxes_a[..., :2], boxes_b[..., :2]), torch.minimum(boxes_a[..., 2:], boxes_b[..., 2:]))
-    area_a = _area(boxes_a[..., :2], boxes_a[..., 2:])
-    area_b = _area(boxes_b[..., :2], boxes_b[..., 2:])
-    union = area_a + area_b - intersection
-    hull = _area(torch.minimum(boxes_a[..., :2], boxes_b[..., :2]), torch.maximum(boxes_a[..., 2:], boxes_b[..., 2:]))
+    low_a, high_a, low_b, high_b = boxes_a[..., :2], boxes_a[..., 2:], boxes_b[..., :2], boxes_b[..., 2:]
+    intersection = _area(torch.maximum(low_a, low_b), torch.minimum(high_a, high_b))
+    union = _area(low_a, high_a) + _area(low_b, high_b) - intersection
+    hull = _area(torch.minimum(low_a, low_b), torch.maximum(high_a, high_b))
     smallest = torch.finfo(union.dtype).tiny
     iou = intersection / union.clamp(min=smallest)
     return iou, iou - (hull - union) / hull.clamp(min=smallest)

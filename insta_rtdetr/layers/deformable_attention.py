@@ -17,7 +17,7 @@ class DeformableAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int):
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"the width {dim} is not a multiple of the {num_heads} heads. Change MODEL.DECODER.NUM_HEADS.")
+            raise ValueError(f"width {dim} is not a multiple of {num_heads} heads. Change MODEL.DECODER.NUM_HEADS.")
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
         num_samples = num_heads * num_levels * num_points
         self.sampling_offsets = nn.Linear(dim, num_samples * 2)
@@ -42,7 +42,9 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
 
-    def forward(self, query: Tensor, reference_boxes: Tensor, memory: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:
+    def forward(
+        self, query: Tensor, reference_boxes: Tensor, memory: Tensor, level_sizes: list[tuple[int, int]]
+    ) -> Tensor:
         """Attend.
 
         Args:

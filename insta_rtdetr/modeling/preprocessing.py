@@ -51,7 +51,7 @@ class Preprocessor(nn.Module):
         if fixed_size and (len(fixed_size) != 2 or min(fixed_size) < 1):
             raise ValueError(f"INPUT.FIXED_SIZE must be (height, width) or empty, got {tuple(fixed_size)}.")
         if multi_scale and not fixed_size:
-            raise ValueError("INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE: only images of one shape can be rescaled together.")
+            raise ValueError("INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE: only images of one shape are rescaled together.")
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.fixed_size, self.multi_scale = tuple(fixed_size), tuple(multi_scale)
@@ -113,10 +113,9 @@ class Preprocessor(nn.Module):
         share = torch.tensor([r / p for r, p in zip(size.resized[::-1], size.padded[::-1], strict=True)] * 2)
         masks = None
         if instances.has("gt_masks"):
-            masks = instances.gt_masks.tensor.to(self.device)
-            padding = [p - r for p, r in zip(size.padded[::-1], size.resized[::-1], strict=True)]
-            if any(padding):
-                masks = _pad_masks(masks, size)
+            masks = _pad_masks(instances.gt_masks.tensor.to(self.device), size)
+        elif len(instances) == 0:
+            masks = torch.zeros(0, *size.padded, dtype=torch.bool, device=self.device)
         return Target(instances.gt_classes.to(self.device), xyxy_to_cxcywh(boxes * share.to(boxes)), masks)
 
 
@@ -146,7 +145,8 @@ def _pad_masks(masks: Tensor, size: ImageSize) -> Tensor:
         round(side * padded / resized)
         for side, padded, resized in zip(masks.shape[1:], size.padded, size.resized, strict=True)
     )
-    return F.pad(masks, [0, width - masks.shape[2], 0, height - masks.shape[1]])
+    padding = [0, width - masks.shape[2], 0, height - masks.shape[1]]
+    return F.pad(masks, padding) if any(padding) else masks
 
 
 def _output_size(inputs: dict) -> tuple[int, int]:

@@ -83,7 +83,7 @@ class DeformableDecoder(nn.Module):
         super().__init__()
         if not 0 <= eval_layers <= num_layers:
             raise ValueError(
-                f"MODEL.DECODER.EVAL_LAYERS must be from 0 to MODEL.DECODER.NUM_LAYERS ({num_layers}), got {eval_layers}."
+                f"MODEL.DECODER.EVAL_LAYERS must be from 0 to NUM_LAYERS, which is {num_layers}, got {eval_layers}."
             )
         self.eval_layers = eval_layers or num_layers
         self.layers = nn.ModuleList(

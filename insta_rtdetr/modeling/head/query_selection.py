@@ -86,7 +86,8 @@ def anchors(
     """
     if len(level_sizes) != len(sides):
         raise ValueError(
-            f"MODEL.DECODER.ANCHOR_SIZES has {len(sides)} values for {len(level_sizes)} levels (MODEL.ENCODER.IN_FEATURES)."
+            f"MODEL.DECODER.ANCHOR_SIZES has {len(sides)} values for {len(level_sizes)} levels; "
+            "give one for each of MODEL.ENCODER.IN_FEATURES."
         )
     # A tensor made in inference mode could not take part in a later training step.
     with torch.inference_mode(False), torch.no_grad():

@@ -45,6 +45,25 @@ class _BatchTargets:
         return self.first[match.image] + match.object
 
 
+@dataclass
+class _Supervised:
+    """A prediction with the objects that it has to answer for.
+
+    Attributes:
+        suffix: what the names of its losses end with.
+        prediction: the prediction.
+        match: its queries and their objects.
+        normaliser: scalar that its losses are divided by.
+        share: factor on its losses.
+    """
+
+    suffix: str
+    prediction: Prediction
+    match: Match
+    normaliser: Tensor
+    share: float = 1.0
+
+
 class SetCriterion(nn.Module):
     """Varifocal, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries."""
 
@@ -102,69 +121,107 @@ class SetCriterion(nn.Module):
         """
         batch = _BatchTargets.join(targets)
         num_objects = _mean_over_processes(len(batch.classes), batch.boxes_cxcywh.device)
+        supervised = self._match(output, targets, num_objects)
+        if output.denoising is not None:
+            supervised += _supervise_denoising(output.denoising, targets, num_objects)
+        losses = {}
+        for one in supervised:
+            losses |= self._class_and_box_losses(one, batch)
+        if batch.masks is not None:
+            losses |= self._mask_losses([one for one in supervised if one.prediction.has_masks], batch)
+        return losses
+
+    def _match(self, output: ModelOutput, targets: list[Target], num_objects: Tensor) -> list[_Supervised]:
         predictions = {_layer_suffix("aux", i, len(output.layers)): p for i, p in enumerate(output.layers)}
         if output.encoder is not None:
             predictions["_enc"] = output.encoder
         matches = self.matcher(list(predictions.values()), targets)
-        losses = {}
-        for (suffix, prediction), match in zip(predictions.items(), matches, strict=True):
-            losses |= self._prediction_losses(prediction, match, batch, num_objects, suffix)
-        if output.denoising is not None:
-            losses |= self._denoising_losses(output.denoising, targets, batch, num_objects)
-        return losses
+        return [
+            _Supervised(suffix, prediction, match, num_objects)
+            for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
+        ]
 
-    def _denoising_losses(
-        self, denoising: DenoisingPredictions, targets: list[Target], batch: _BatchTargets, num_objects: Tensor
-    ) -> dict[str, Tensor]:
-        match = denoising_match(targets, denoising)
-        # A batch without objects has one padded query (see Denoising); nothing is to be learnt from it.
-        share = 1.0 if len(match) else 0.0
-        losses = {}
-        for i, prediction in enumerate(denoising.layers):
-            suffix = _layer_suffix("dn", i, len(denoising.layers), last="_dn")
-            losses |= self._prediction_losses(prediction, match, batch, num_objects * denoising.groups, suffix, share)
-        return losses
-
-    def _prediction_losses(
-        self, prediction: Prediction, match: Match, batch: _BatchTargets, normaliser: Tensor, suffix: str,
-        share: float = 1.0,
-    ) -> dict[str, Tensor]:  # fmt: skip
-        boxes = full_precision(prediction.boxes_cxcywh)[match.image, match.query]
-        target_boxes = batch.boxes_cxcywh[batch.index(match)].to(boxes)
+    def _class_and_box_losses(self, one: _Supervised, batch: _BatchTargets) -> dict[str, Tensor]:
+        boxes = full_precision(one.prediction.boxes_cxcywh)[one.match.image, one.match.query]
+        target_boxes = batch.boxes_cxcywh[batch.index(one.match)].to(boxes)
         iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
         losses = {
-            "loss_vfl": self._class_loss(prediction, match, batch, iou.detach()),
+            "loss_vfl": self._class_loss(one, batch, iou.detach()),
             "loss_bbox": (boxes - target_boxes).abs().sum(),
             "loss_giou": (1 - giou).sum(),
         }
-        if prediction.mask_embeddings is not None and batch.masks is not None:
-            losses |= self._mask_losses(prediction, match, batch)
-        return {name + suffix: loss * (self.weights[name] * share) / normaliser for name, loss in losses.items()}
+        return {name + one.suffix: self._weigh(name, loss, one) for name, loss in losses.items()}
 
-    def _class_loss(self, prediction: Prediction, match: Match, batch: _BatchTargets, quality: Tensor) -> Tensor:
-        logits = full_precision(prediction.class_logits)
-        position = (match.image, match.query, batch.classes[batch.index(match)])
+    def _class_loss(self, one: _Supervised, batch: _BatchTargets, quality: Tensor) -> Tensor:
+        logits = full_precision(one.prediction.class_logits)
+        position = (one.match.image, one.match.query, batch.classes[batch.index(one.match)])
         target_scores = torch.zeros_like(logits).index_put(position, quality.to(logits))
         is_positive = torch.zeros_like(logits, dtype=torch.bool).index_put(position, torch.ones_like(quality).bool())
         return varifocal_loss(logits, target_scores, is_positive, self.alpha, self.gamma)
 
-    def _mask_losses(self, prediction: Prediction, match: Match, batch: _BatchTargets) -> dict[str, Tensor]:
-        mask_logits = matched_mask_logits(prediction, match)
+    def _mask_losses(self, supervised: list[_Supervised], batch: _BatchTargets) -> dict[str, Tensor]:
+        """The masks of all layers in one go: they differ in their embeddings, not in the features."""
+        mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
         points = uncertain_points(
             mask_logits.detach(), self.num_points, self.oversample_ratio, self.importance_ratio
         )
-        labels = sample_masks(batch.masks, batch.index(match), points)
+        labels = sample_masks(batch.masks, torch.cat([batch.index(one.match) for one in supervised]), points)
         logits = sample_points(mask_logits[:, None], points).squeeze(1).clamp(-MAX_MASK_LOGIT, MAX_MASK_LOGIT)
-        return {"loss_mask_bce": mask_bce_loss(logits, labels), "loss_mask_dice": mask_dice_loss(logits, labels)}
+        counts = [len(one.match) for one in supervised]
+        bce, dice = mask_bce_loss(logits, labels).split(counts), mask_dice_loss(logits, labels).split(counts)
+        losses = {}
+        for one, bce_of_one, dice_of_one in zip(supervised, bce, dice, strict=True):
+            losses["loss_mask_bce" + one.suffix] = self._weigh("loss_mask_bce", bce_of_one.sum(), one)
+            losses["loss_mask_dice" + one.suffix] = self._weigh("loss_mask_dice", dice_of_one.sum(), one)
+        return losses
+
+    def _weigh(self, name: str, loss: Tensor, one: _Supervised) -> Tensor:
+        return loss * (self.weights[name] * one.share) / one.normaliser
 
 
-def matched_mask_logits(prediction: Prediction, match: Match) -> Tensor:
-    """(N, h, w) mask logits of the matched queries only."""
-    of_image = [
-        prediction.of_image(i, match.query[match.image == i]).mask_logits[0]
-        for i in range(len(prediction.class_logits))
+def matched_mask_logits(pairs: list[tuple[Prediction, Match]]) -> Tensor:
+    """(N, h, w) mask logits of the matched queries of some predictions, one prediction after the other.
+
+    Each image's features are read once, for the queries of all predictions that share them.
+    """
+    logits = [None] * len(pairs)
+    groups: dict[int, list[int]] = {}
+    for i, (prediction, _) in enumerate(pairs):
+        groups.setdefault(id(prediction.mask_features), []).append(i)
+    for members in groups.values():
+        together = _logits_of_shared_features([pairs[i] for i in members])
+        for i, part in zip(members, together.split([len(pairs[i][1]) for i in members]), strict=True):
+            logits[i] = part
+    return torch.cat(logits)
+
+
+def _logits_of_shared_features(pairs: list[tuple[Prediction, Match]]) -> Tensor:
+    features = full_precision(pairs[0][0].mask_features)
+    embeddings = torch.cat([p.mask_embeddings[match.image, match.query] for p, match in pairs])
+    image = torch.cat([match.image for _, match in pairs])
+    counts = torch.bincount(image, minlength=len(features))
+    # Rank of each query among its image's, which is its row in the padded batch.
+    order = image.argsort(stable=True)
+    row = torch.empty_like(image)
+    row[order] = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image[order]]
+    padded = embeddings.new_zeros(len(features), int(counts.max()), embeddings.shape[1], dtype=features.dtype)
+    padded = padded.index_put((image, row), embeddings.to(features))
+    logits = (padded @ features.flatten(2))[image, row].unflatten(1, features.shape[2:])
+    biases = [p.mask_biases[match.image, match.query] for p, match in pairs if p.mask_biases is not None]
+    return logits + torch.cat(biases)[:, None, None] if biases else logits
+
+
+def _supervise_denoising(
+    denoising: DenoisingPredictions, targets: list[Target], num_objects: Tensor
+) -> list[_Supervised]:
+    match = denoising_match(targets, denoising)
+    # A batch without objects has one padded query (see Denoising); nothing is to be learnt from it.
+    share = 1.0 if len(match) else 0.0
+    num_layers = len(denoising.layers)
+    return [
+        _Supervised(_layer_suffix("dn", i, num_layers, "_dn"), prediction, match, num_objects * denoising.groups, share)
+        for i, prediction in enumerate(denoising.layers)
     ]
-    return full_precision(torch.cat(of_image))
 
 
 def denoising_match(targets: list[Target], denoising: DenoisingPredictions) -> Match:

@@ -26,19 +26,18 @@ def varifocal_loss(logits: Tensor, target_scores: Tensor, is_positive: Tensor, a
 
 
 def mask_bce_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
-    """Mean binary cross-entropy over the points of each mask, summed over masks; both (N, P)."""
-    loss = F.binary_cross_entropy_with_logits(point_logits, point_labels, reduction="none")
-    return loss.mean(1).sum()
+    """Mean binary cross-entropy (N,) over the points of each mask; (N, P) logits and labels."""
+    return F.binary_cross_entropy_with_logits(point_logits, point_labels, reduction="none").mean(1)
 
 
 def mask_dice_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
-    """Dice loss of each mask (smoothed by 1), summed over masks; both (N, P).
+    """Dice loss (N,) of each mask, smoothed by 1; (N, P) logits and labels.
 
     Source: V-Net, https://arxiv.org/abs/1606.04797
     """
     probs = point_logits.sigmoid()
     overlap = (probs * point_labels).sum(-1)
-    return (1 - (2 * overlap + 1) / (probs.sum(-1) + point_labels.sum(-1) + 1)).sum()
+    return 1 - (2 * overlap + 1) / (probs.sum(-1) + point_labels.sum(-1) + 1)
 
 
 def focal_cost(logits: Tensor, classes: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:

@@ -1,0 +1,50 @@
+"""Read a checkpoint, rename its weights, write a Detectron2 checkpoint."""
+
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .checkpointer import replace_file
+from .formats import CheckpointError, read_checkpoint
+
+Weights = dict[str, Tensor]
+
+
+def convert(source: str, destination: str, rename: Callable[[Weights], Weights] = dict) -> str:
+    """Write the weights of one checkpoint as another that any Detectron2 tool reads.
+
+    Args:
+        source: file of any format we read.
+        destination: file to write, .pth or .pkl; must not exist.
+        rename: from the names in the source (ours, for a known model) to the names wanted.
+
+    Returns:
+        One line on what was written.
+    Raises:
+        CheckpointError: the source cannot be read or used, or the destination exists or has another ending.
+    """
+    file = Path(destination)
+    if file.suffix not in (".pth", ".pkl"):
+        raise CheckpointError(f"the destination must end in .pth or .pkl, got {destination}.")
+    if file.exists():
+        raise CheckpointError(f"{destination} exists; choose another destination or remove it first.")
+    weights = rename(read_checkpoint(source)["model"])
+    content = {"model": weights, "__author__": "insta_rtdetr"}
+    if file.suffix == ".pth":
+        replace_file(file, lambda temporary: torch.save(content, temporary))
+    else:
+        content["model"] = {name: value.numpy() for name, value in weights.items()}
+        replace_file(file, lambda temporary: temporary.write_bytes(pickle.dumps(content)))
+    return f"wrote {len(weights)} tensors to {destination}"
+
+
+def run(command: Callable[[], str]) -> None:
+    """Run a command-line tool: its line on success, one line on standard error and exit code 1 on bad input."""
+    try:
+        sys.stdout.write(command() + "\n")
+    except (CheckpointError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,1 @@
+"""Reference outputs of the original implementations, and the recipe that makes their weights and images."""

@@ -1,0 +1,56 @@
+"""A model small enough for tests, and inputs for it."""
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Boxes, Instances
+from torch import Tensor
+
+from insta_rtdetr import add_insta_rtdetr_config
+from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+
+CONFIG_DIR = __file__.rsplit("/", 2)[0] + "/configs/coco/instance-segmentation"
+
+
+def tiny_config(*overrides: object) -> CfgNode:
+    """Insta-RT-DETR with a ResNet-18, 32 channels and 5 classes on 64 x 64 images; overrides are KEY, value, ..."""
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.merge_from_file(f"{CONFIG_DIR}/insta_rtdetr_R18vd_D3_640.yaml")
+    cfg.merge_from_list([
+        "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "INPUT.FIXED_SIZE", (64, 64), "INPUT.MULTI_SCALE", (),
+        "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.FEEDFORWARD_DIM", 32, "MODEL.ENCODER.NUM_FUSION_BLOCKS", 1,
+        "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 20, "MODEL.MASK_HEAD.DIM", 16,
+        "MODEL.DENOISING.NUM_QUERIES", 12, "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64,
+        "SOLVER.AMP.ENABLED", False,
+    ])  # fmt: skip
+    cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def tiny_model(*overrides: object, seed: int = 0) -> InstanceSegmenter:
+    """The model of `tiny_config`, its weights drawn from a seed, in training mode."""
+    torch.manual_seed(seed)
+    return build_model(tiny_config(*overrides))
+
+
+def random_image(height: int = 64, width: int = 64, seed: int = 0) -> Tensor:
+    """(3, height, width), uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+
+
+def training_input(num_objects: int, height: int = 64, width: int = 64, seed: int = 0) -> dict:
+    """One image with rectangles as objects, as the mapper gives it."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 0.6, (num_objects, 2)) * (width, height)
+    size = rng.uniform(0.15, 0.4, (num_objects, 2)) * (width, height)
+    boxes = torch.tensor(np.concatenate([corner, corner + size], axis=1)).float().round()
+    masks = torch.zeros(num_objects, height, width, dtype=torch.bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist(), strict=True):
+        mask[y0:y1, x0:x1] = True
+    instances = Instances((height, width))
+    instances.gt_boxes, instances.gt_masks = Boxes(boxes.reshape(-1, 4)), BitMasks(masks)
+    instances.gt_classes = torch.tensor(rng.integers(0, 5, num_objects))
+    return {"image": random_image(height, width, seed), "instances": instances, "height": height, "width": width}
