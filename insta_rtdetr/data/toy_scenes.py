@@ -238,9 +238,7 @@ def _coin(rng: np.random.Generator, y: float, x: float, radius: float, color: np
     return Sprite(0, top, left, alpha, tone[..., None] * (color * rng.uniform(0.85, 1.2)))
 
 
-def _relief(
-    rng: np.random.Generator, dy: np.ndarray, dx: np.ndarray, rho: np.ndarray, radius: float
-) -> np.ndarray:
+def _relief(rng: np.random.Generator, dy: np.ndarray, dx: np.ndarray, rho: np.ndarray, radius: float) -> np.ndarray:
     """(h, w) height of a coin's face: a few overlapping figures, fine wear, and a rim at rho near 1."""
     relief = rng.uniform(0.05, 0.3) * smooth_noise(rng, *rho.shape, max(1.5, 0.12 * radius))
     relief += rng.uniform(0.3, 0.7) * smooth_noise(rng, *rho.shape, max(2.0, 0.35 * radius))

@@ -1,0 +1,167 @@
+"""Random colours and random views of a training image.
+
+Everything random comes from torch's and numpy's global generators, which Detectron2 seeds in each loader process.
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
+from PIL import Image
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from .view import View
+
+# Below this side in pixels, torchvision's crop can draw a crop of no pixels.
+MIN_SIDE_TO_CROP = 4
+
+
+def photometric_distort(image: np.ndarray, prob: float) -> np.ndarray:
+    """Change brightness, contrast, saturation, hue and channel order, each with probability `prob`, as SSD does.
+
+    Args:
+        image: uint8 (H, W, 3), RGB; it is not changed.
+    Returns:
+        the same shape and type.
+    """
+    if prob <= 0:
+        return image
+    # Pillow's operations on bytes are several times quicker than those on tensors.
+    return np.asarray(v2.RandomPhotometricDistort(p=prob)(Image.fromarray(image)))
+
+
+def zoom_out(view: View, max_scale: float) -> View:
+    """Place the view's window somewhere on a black canvas of up to `max_scale` times its sides."""
+    window = _empty_boxes(view.height, view.width)
+    padding = v2.RandomZoomOut(side_range=(1.0, max_scale)).make_params([window])["padding"]
+    left, top, right, bottom = padding
+    return dataclasses.replace(
+        view,
+        left=view.left - left,
+        top=view.top - top,
+        width=view.width + left + right,
+        height=view.height + top + bottom,
+    )
+
+
+def iou_crop(view: View, boxes_xyxy: np.ndarray) -> tuple[View, np.ndarray]:
+    """Crop the view's window so that it overlaps some object by a drawn IoU, or leave it, as SSD does.
+
+    Args:
+        boxes_xyxy: (T, 4), in pixels of the image.
+    Returns:
+        the view, and a bool (T,) array: which objects have their centre in it, and so stay.
+    """
+    everything = np.ones(len(boxes_xyxy), dtype=bool)
+    if len(boxes_xyxy) == 0 or min(view.width, view.height) < MIN_SIDE_TO_CROP:
+        return view, everything
+    in_window = boxes_xyxy - np.array([view.left, view.top] * 2)
+    boxes = tv_tensors.BoundingBoxes(
+        torch.as_tensor(in_window, dtype=torch.float32), format="XYXY", canvas_size=(view.height, view.width)
+    )
+    crop = v2.RandomIoUCrop().make_params([boxes])
+    if not crop:
+        return view, everything
+    cropped = dataclasses.replace(
+        view, left=view.left + crop["left"], top=view.top + crop["top"], width=crop["width"], height=crop["height"]
+    )
+    return cropped, crop["is_within_crop_area"].numpy()
+
+
+def _empty_boxes(height: int, width: int) -> tv_tensors.BoundingBoxes:
+    """What tells torchvision an image's size without the image."""
+    return tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(height, width))
+
+
+class RandomView:
+    """Draws the view of a training image: zoom-out, IoU crop, Detectron2's random crop, flip, resize, in this order."""
+
+    @configurable
+    def __init__(
+        self, *, zoom_out_prob: float = 0.0, zoom_out_max_scale: float = 4.0, iou_crop_prob: float = 0.0,
+        crop: T.RandomCrop | None = None, flip: str = "none", fixed_size: tuple[int, int] | tuple[()] = (),
+        resize: T.ResizeShortestEdge | None = None,
+    ):  # fmt: skip
+        """Build.
+
+        Args:
+            zoom_out_max_scale: largest side of the zoom-out's canvas, as a factor.
+            crop: Detectron2's random crop, or None.
+            flip: "horizontal" or "vertical", each with probability 0.5, or "none".
+            fixed_size: (height, width) of every output in pixels; empty for `resize`.
+            resize: Detectron2's resize that keeps the shape; None for no resize.
+
+        Raises:
+            ValueError: flip is none of the three, or the canvas would be smaller than the image.
+        """
+        if flip not in ("horizontal", "vertical", "none"):
+            raise ValueError(f"INPUT.RANDOM_FLIP must be horizontal, vertical or none, got {flip!r}.")
+        if zoom_out_max_scale < 1:
+            raise ValueError(f"INPUT.ZOOM_OUT_MAX_SCALE must be at least 1, got {zoom_out_max_scale}.")
+        self.zoom_out_prob, self.zoom_out_max_scale = zoom_out_prob, zoom_out_max_scale
+        self.iou_crop_prob = iou_crop_prob
+        self.crop, self.flip = crop, flip
+        self.fixed_size, self.resize = tuple(fixed_size), resize
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        inputs = cfg.INPUT
+        return {
+            "zoom_out_prob": inputs.ZOOM_OUT_PROB,
+            "zoom_out_max_scale": inputs.ZOOM_OUT_MAX_SCALE,
+            "iou_crop_prob": inputs.IOU_CROP_PROB,
+            "crop": T.RandomCrop(inputs.CROP.TYPE, inputs.CROP.SIZE) if inputs.CROP.ENABLED else None,
+            "flip": inputs.RANDOM_FLIP,
+            "fixed_size": inputs.FIXED_SIZE,
+            "resize": T.ResizeShortestEdge(
+                inputs.MIN_SIZE_TRAIN, inputs.MAX_SIZE_TRAIN, inputs.MIN_SIZE_TRAIN_SAMPLING
+            ),
+        }
+
+    def __call__(self, height: int, width: int, boxes_xyxy: np.ndarray, is_strong: bool) -> tuple[View, np.ndarray]:
+        """Draw a view.
+
+        Args:
+            height, width: of the image in pixels.
+            boxes_xyxy: (T, 4), in pixels of the image.
+            is_strong: whether zoom-out and crops are on.
+        Returns:
+            the view, and a bool (T,) array: which objects stay (their boxes may still lie outside).
+        """
+        view, kept = View.of_image(height, width), np.ones(len(boxes_xyxy), dtype=bool)
+        if is_strong:
+            if _happens(self.zoom_out_prob):
+                view = zoom_out(view, self.zoom_out_max_scale)
+            if _happens(self.iou_crop_prob):
+                view, kept = iou_crop(view, boxes_xyxy)
+            if self.crop is not None:
+                view = self._crop(view)
+        flips = self.flip != "none" and _happens(0.5)
+        view = dataclasses.replace(
+            view, flip_x=flips and self.flip == "horizontal", flip_y=flips and self.flip == "vertical"
+        )
+        return self._resize(view), kept
+
+    def _crop(self, view: View) -> View:
+        crop = self.crop.get_transform(_blank(view.height, view.width))
+        return dataclasses.replace(view, left=view.left + crop.x0, top=view.top + crop.y0, width=crop.w, height=crop.h)
+
+    def _resize(self, view: View) -> View:
+        out_height, out_width = self.fixed_size or (view.height, view.width)
+        if not self.fixed_size and self.resize is not None:
+            resize = self.resize.get_transform(_blank(view.height, view.width))
+            if isinstance(resize, T.ResizeTransform):  # else MIN_SIZE_TRAIN is 0: no resize
+                out_height, out_width = resize.new_h, resize.new_w
+        return dataclasses.replace(view, out_height=out_height, out_width=out_width)
+
+
+def _happens(prob: float) -> bool:
+    return float(torch.rand(())) < prob
+
+
+def _blank(height: int, width: int) -> np.ndarray:
+    """An image that takes no memory, for Detectron2's augmentations that only look at the shape."""
+    return np.broadcast_to(np.uint8(0), (height, width, 3))

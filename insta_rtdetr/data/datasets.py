@@ -1,0 +1,237 @@
+"""Registration of datasets, and loading them with checks that name what is wrong and where to mend it."""
+
+import json
+import logging
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.build import filter_images_with_only_crowd_annotations
+from detectron2.structures import BoxMode
+from pycocotools import mask as mask_util
+
+logger = logging.getLogger(__name__)
+
+ROOT_VARIABLE = "DETECTRON2_DATASETS"
+
+
+class DatasetError(ValueError):
+    """A dataset is missing or wrong.  The message is one line: what was found, and what to change."""
+
+
+def register_coco_folder(name_prefix: str, folder: str | os.PathLike) -> tuple[str, str]:
+    """Register `<prefix>_train` and `<prefix>_val` of a folder laid out like COCO.  Nothing is read yet.
+
+    The folder holds annotations/instances_{train,val}2017.json, train2017/ and val2017/.  Names that are registered
+    already are registered anew.
+
+    Returns:
+        the two names.
+    """
+    folder = Path(folder)
+    names = []
+    for split in ("train", "val"):
+        name = f"{name_prefix}_{split}"
+        json_file = folder / "annotations" / f"instances_{split}2017.json"
+        register_coco_json(name, json_file, folder / f"{split}2017")
+        names.append(name)
+    return names[0], names[1]
+
+
+def register_coco_json(name: str, json_file: str | os.PathLike, image_root: str | os.PathLike) -> None:
+    """Register one COCO-format annotation file under a name, anew if the name is taken.  Nothing is read yet."""
+    if name in DatasetCatalog.list():
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    DatasetCatalog.register(name, lambda: _load_coco(name, Path(json_file), Path(image_root), _mend_path(name)))
+    MetadataCatalog.get(name).set(json_file=str(json_file), image_root=str(image_root), evaluator_type="coco")
+
+
+def register_builtin_datasets() -> None:
+    """Register toy_train and toy_val at $DETECTRON2_DATASETS/toy, unless somebody has registered these names."""
+    if "toy_train" not in DatasetCatalog.list():
+        register_coco_folder("toy", Path(os.getenv(ROOT_VARIABLE, "datasets")).expanduser() / "toy")
+
+
+def load_datasets(
+    names: list[str] | tuple[str, ...], num_classes: int, filter_empty: bool = False, key: str = "DATASETS.TRAIN",
+    max_missing: int = 0,
+) -> list[dict]:  # fmt: skip
+    """Load datasets one after another, each checked by check_dataset.
+
+    Args:
+        filter_empty: whether images without objects (crowds do not count) are left out.
+
+    Raises:
+        DatasetError: see check_dataset; or no image is left.
+    """
+    dicts = [item for name in names for item in check_dataset(name, num_classes, key, max_missing)]
+    if filter_empty:
+        dicts = filter_images_with_only_crowd_annotations(dicts)
+    if not dicts:
+        raise DatasetError(
+            f"{', '.join(names)}: no image is left.  Add images with objects, set {key} to another dataset, or set "
+            "DATALOADER.FILTER_EMPTY_ANNOTATIONS to False."
+        )
+    return dicts
+
+
+def check_dataset(name: str, num_classes: int, key: str = "DATASETS.TRAIN", max_missing: int = 0) -> list[dict]:
+    """Load a dataset and check it.
+
+    Objects whose box has no area or lies outside the image, and those without a mask, are dropped and counted in one
+    line of the log.
+
+    Args:
+        name: as registered.
+        num_classes: of the model, MODEL.NUM_CLASSES.
+        key: the config key that named the dataset, for the messages.
+        max_missing: image files that may be missing, DATALOADER.MAX_UNREADABLE_IMAGES.
+
+    Returns:
+        Detectron2's dataset dicts.
+
+    Raises:
+        DatasetError: the name, the folder, the annotation file or images are missing; the file is not COCO's format; an
+            annotation has an unknown image or category, or its class is outside the model's.
+    """
+    if name not in DatasetCatalog.list():
+        raise DatasetError(f"{key} names {name!r}, which is not registered.  Register it, or change {key}.")
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("evaluator_type") == "coco" and metadata.get("json_file"):
+        dicts = _load_coco(name, Path(metadata.json_file), Path(metadata.image_root), _mend_path(name, key))
+    else:
+        dicts = DatasetCatalog.get(name)
+    _check_classes(name, dicts, num_classes)
+    _check_images(name, dicts, max_missing, _mend_path(name, key))
+    return dicts
+
+
+def _mend_path(name: str, key: str = "DATASETS.TRAIN") -> str:
+    root = os.getenv(ROOT_VARIABLE)
+    state = f"now {root}" if root else "now unset, which means ./datasets"
+    return f"Set the environment variable {ROOT_VARIABLE} ({state}), or {key} (now with {name})."
+
+
+def _load_coco(name: str, json_file: Path, image_root: Path, advice: str) -> list[dict]:
+    """Detectron2's load_coco_json in one pass over the file, with checks that know the annotations' ids."""
+    if not json_file.is_file():
+        raise DatasetError(f"{name}: annotation file {json_file} not found.  {advice}")
+    if not image_root.is_dir():
+        raise DatasetError(f"{name}: image folder {image_root} not found.  {advice}")
+    content = _read_coco(json_file)
+    try:
+        class_of = _set_classes(name, content["categories"])
+        records = {}
+        for image in sorted(content["images"], key=lambda image: image["id"]):
+            file_name = os.path.join(image_root, image["file_name"])
+            size = {"height": image["height"], "width": image["width"]}
+            records[image["id"]] = {"file_name": file_name, **size, "image_id": image["id"], "annotations": []}
+        dropped = Counter(_add(annotation, records, class_of, json_file) for annotation in content["annotations"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{json_file} is not in COCO's format: {type(error).__name__} {error} in its images, annotations or "
+            "categories.  Correct the file."
+        ) from None
+    dropped.pop("", None)
+    if dropped:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+        logger.warning(f"{json_file}: dropped {sum(dropped.values())} objects: {counts}")
+    return list(records.values())
+
+
+def _read_coco(json_file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(json_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DatasetError(f"{json_file} is not JSON: {error}.  Write it again.") from None
+    if not isinstance(content, dict):
+        raise DatasetError(f"{json_file} holds a {type(content).__name__}, wanted COCO's dict with images, annotations "
+                           "and categories.")  # fmt: skip
+    for part in ("images", "annotations", "categories"):
+        if not isinstance(content.get(part), list):
+            found = ", ".join(map(str, content)) or "nothing"
+            raise DatasetError(f"{json_file} holds {found}, wanted COCO's lists images, annotations and categories.")
+    return content
+
+
+def _set_classes(name: str, categories: list[dict]) -> dict[int, int]:
+    """Set the dataset's class names; returns COCO's category id -> class, in the order of the ids."""
+    categories = sorted(categories, key=lambda category: category["id"])
+    class_of = {category["id"]: index for index, category in enumerate(categories)}
+    metadata = MetadataCatalog.get(name)
+    # Metadata refuses to be changed; coco_2017 has its class names and colours from Detectron2 already.
+    if not metadata.get("thing_classes"):
+        metadata.thing_classes = [category["name"] for category in categories]
+        metadata.thing_dataset_id_to_contiguous_id = class_of
+    return metadata.thing_dataset_id_to_contiguous_id
+
+
+def _add(annotation: dict, records: dict[Any, dict], class_of: dict[int, int], json_file: Path) -> str:
+    """Add an annotation to its image's record; why it is dropped, or nothing."""
+    record = records.get(annotation["image_id"])
+    for part, found, is_known in (
+        ("image", annotation["image_id"], record is not None),
+        ("category", annotation["category_id"], annotation["category_id"] in class_of),
+    ):
+        if not is_known:
+            raise DatasetError(
+                f"{json_file}: annotation {annotation.get('id')} is of {part} {found}, which the file does not list.  "
+                "Correct the file."
+            )
+    left, top, width, height = annotation["bbox"] or (0, 0, 0, 0)
+    if width <= 0 or height <= 0:
+        return "with a box of no area"
+    if left >= record["width"] or top >= record["height"] or left + width <= 0 or top + height <= 0:
+        return "with a box outside the image"
+    segmentation = _clean_segmentation(annotation.get("segmentation"))
+    if not segmentation:
+        return "without a mask"
+    entry = {"bbox": [left, top, width, height], "bbox_mode": BoxMode.XYWH_ABS, "segmentation": segmentation}
+    entry |= {"category_id": class_of[annotation["category_id"]], "iscrowd": annotation.get("iscrowd", 0)}
+    record["annotations"].append(entry | {"id": annotation.get("id")})
+    return ""
+
+
+def _clean_segmentation(segmentation: Any) -> Any:
+    """Polygons without those of fewer than three points, or compressed RLE."""
+    if isinstance(segmentation, dict):
+        if isinstance(segmentation["counts"], list):
+            return mask_util.frPyObjects(segmentation, *segmentation["size"])
+        return segmentation
+    return [polygon for polygon in segmentation or [] if len(polygon) % 2 == 0 and len(polygon) >= 6]
+
+
+def _check_classes(name: str, dicts: list[dict], num_classes: int) -> None:
+    thing_classes = MetadataCatalog.get(name).get("thing_classes", [])
+    for item in dicts:
+        for annotation in item.get("annotations", []):
+            index = annotation["category_id"]
+            if not 0 <= index < num_classes:
+                label = f" ({thing_classes[index]})" if 0 <= index < len(thing_classes) else ""
+                raise DatasetError(
+                    f"{name}: annotation {annotation.get('id')} of {item['file_name']} has class {index}{label}, but "
+                    f"the model has classes 0 to {num_classes - 1}.  Set MODEL.NUM_CLASSES to "
+                    f"{len(thing_classes) or index + 1}, or correct the dataset."
+                )
+
+
+def _check_images(name: str, dicts: list[dict], max_missing: int, advice: str) -> None:
+    """All files are there; folders are listed once, which is quicker than asking for each file."""
+    if not dicts:
+        raise DatasetError(f"{name} lists no image.  {advice}")
+    present: dict[str, set[str]] = {}
+    missing = []
+    for item in dicts:
+        folder, base = os.path.split(item["file_name"])
+        if folder not in present:
+            present[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if base not in present[folder]:
+            missing.append(item["file_name"])
+    if len(missing) > max_missing:
+        raise DatasetError(
+            f"{name}: {len(missing)} of {len(dicts)} images are missing, first {missing[0]}.  "
+            f"Copy them there.  {advice}"
+        )

@@ -1,0 +1,199 @@
+"""The one mapper of all models: dataset dict -> {"image" (3, H, W), "instances"}."""
+
+import logging
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import DatasetFromList, get_detection_dataset_dicts
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+
+from .augmentation import RandomView, photometric_distort
+from .copy_paste import copy_paste
+from .datasets import DatasetError
+from .sample import Sample
+from .shared_state import SharedIntegers
+
+logger = logging.getLogger(__name__)
+
+# What Pillow raises for files that are missing, cut short, or no image (struct.error and zlib.error among them).
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, zlib.error)
+
+
+class InstanceMapper:
+    """Reads an image and, for training, draws its augmentation and makes its targets.
+
+    The switch of the strong augmentation and the list of unreadable images are shared with the copies of the mapper in
+    the data loader's processes.
+    """
+
+    @configurable
+    def __init__(
+        self, is_train: bool, *, image_format: str = "RGB", random_view: RandomView | None = None,
+        test_resize: T.ResizeShortestEdge | None = None, photometric_prob: float = 0.0, copy_paste_prob: float = 0.0,
+        donors: Sequence[dict] | None = None, min_object_size: float = 1.0, max_unreadable: int = 0,
+    ):  # fmt: skip
+        """Build.
+
+        Args:
+            image_format: order of the image's channels, "RGB" or "BGR".
+            random_view: what is drawn of each training image; default: all of it.
+            test_resize: of images that are not for training; default: none.
+            photometric_prob: of each of the photometric distortions.
+            copy_paste_prob: that objects of a donor are pasted into an image.
+            donors: dataset dicts that are pasted from, see attach.
+            min_object_size: smaller objects are dropped from the targets, pixels.
+            max_unreadable: different images that may be unreadable before a DatasetError.
+
+        Raises:
+            ValueError: the image format is neither.
+        """
+        if image_format not in ("RGB", "BGR"):
+            raise ValueError(f"INPUT.FORMAT must be RGB or BGR, got {image_format!r}.")
+        self.is_train = is_train
+        self.image_format = image_format
+        self.random_view = random_view or RandomView()
+        self.test_resize = test_resize
+        self.photometric_prob = photometric_prob
+        self.copy_paste_prob = copy_paste_prob
+        self.min_object_size = min_object_size
+        self.max_unreadable = max_unreadable
+        self._donors: Sequence[dict] = ()
+        if donors is not None:
+            self.attach(donors)
+        # [0]: strong augmentation on; [1]: how many images were unreadable; [2:]: the checksums of their names.
+        self._shared = SharedIntegers(3 + max_unreadable)
+        self.set_strong_augmentation(True)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        inputs = cfg.INPUT
+        settings = {
+            "is_train": is_train,
+            "image_format": inputs.FORMAT,
+            "max_unreadable": cfg.DATALOADER.MAX_UNREADABLE_IMAGES,
+        }
+        if not is_train:
+            resize = T.ResizeShortestEdge([inputs.MIN_SIZE_TEST, inputs.MIN_SIZE_TEST], inputs.MAX_SIZE_TEST)
+            return settings | {"test_resize": resize}
+        return settings | {
+            "random_view": RandomView(cfg),
+            "photometric_prob": inputs.PHOTOMETRIC_PROB,
+            "copy_paste_prob": inputs.COPY_PASTE_PROB,
+            "donors": get_detection_dataset_dicts(cfg.DATASETS.TRAIN) if inputs.COPY_PASTE_PROB > 0 else None,
+            "min_object_size": inputs.MIN_OBJECT_SIZE,
+        }
+
+    def attach(self, donors: Sequence[dict]) -> None:
+        """Set the dataset dicts that copy-paste draws from.
+
+        A list is packed as Detectron2 packs it, so that the loader's processes share its memory.
+        """
+        self._donors = DatasetFromList(donors, copy=False) if isinstance(donors, list) else donors
+
+    @property
+    def strong_augmentation(self) -> bool:
+        """Whether photometric distortion, zoom-out, crops and copy-paste are on."""
+        return bool(self._shared.values[0])
+
+    def set_strong_augmentation(self, is_on: bool) -> None:
+        """Turn it on or off here and in all running loader processes, for the images they begin after this."""
+        self._shared.values[0] = is_on
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """Map one image.
+
+        Args:
+            dataset_dict: in Detectron2's format; it is not changed.
+
+        Returns:
+            the dict without its annotations, with "image", uint8 (3, H, W), and in training "instances": gt_boxes
+            (xyxy, pixels of that image), gt_classes and gt_masks (BitMasks), possibly none.  "height" and "width" are
+            the file's.  An unreadable image, where DATALOADER.MAX_UNREADABLE_IMAGES allows it, becomes a black one
+            without objects: Detectron2's loaders cannot leave an image out of an evaluation, and in training those of
+            Detectron2 0.6 cannot replace it under Python 3.11.
+
+        Raises:
+            DatasetError: the image cannot be read or its size is not the annotation's, or an object has no mask.
+        """
+        dataset_dict = dict(dataset_dict)
+        annotations = dataset_dict.pop("annotations", [])
+        image = self._read(dataset_dict)
+        if image is None:
+            image, annotations = self._black(dataset_dict), []
+        elif not self.is_train and self.test_resize is not None:
+            image = self.test_resize.get_transform(image).apply_image(image)
+        if self.is_train:
+            image, dataset_dict["instances"] = self._augment(self._sample(dataset_dict, image, annotations))
+        if self.image_format == "BGR":
+            image = image[:, :, ::-1]
+        dataset_dict["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return dataset_dict
+
+    def _augment(self, sample: Sample):
+        is_strong = self.strong_augmentation
+        if is_strong and len(self._donors) and torch.rand(()) < self.copy_paste_prob:
+            sample = self._paste(sample)
+        if is_strong:
+            sample.image = photometric_distort(sample.image, self.photometric_prob)
+        view, kept = self.random_view(*sample.image.shape[:2], sample.boxes_xyxy, is_strong)
+        return view.apply_image(sample.image), sample.select(kept).instances(view, self.min_object_size)
+
+    def _paste(self, sample: Sample) -> Sample:
+        donor_dict = dict(self._donors[int(np.random.randint(len(self._donors)))])
+        image = self._read(donor_dict)
+        if image is None:
+            return sample
+        donor = self._sample(donor_dict, image, donor_dict.get("annotations", []))
+        return copy_paste(sample, donor, self.min_object_size)
+
+    def _sample(self, dataset_dict: dict, image: np.ndarray, annotations: list[dict]) -> Sample:
+        try:
+            return Sample.of_annotations(image, annotations)
+        except ValueError as error:
+            raise DatasetError(
+                f"{dataset_dict['file_name']}: {error}, wanted COCO polygons or RLE.  Correct the annotations."
+            ) from None
+
+    def _read(self, dataset_dict: dict) -> np.ndarray | None:
+        """The image, uint8 (H, W, 3) RGB, turned as its EXIF orientation says; None if it is skipped."""
+        try:
+            image = utils.read_image(dataset_dict["file_name"], format="RGB")
+        except UNREADABLE as error:
+            self._note_unreadable(dataset_dict["file_name"], error)
+            return None
+        try:
+            utils.check_image_size(dataset_dict, image)
+        except utils.SizeMismatchError:
+            raise DatasetError(
+                f"{dataset_dict['file_name']} is {image.shape[1]} x {image.shape[0]} pixels, but its annotation says "
+                f"{dataset_dict['width']} x {dataset_dict['height']}.  Correct width and height, or the image."
+            ) from None
+        return image
+
+    def _note_unreadable(self, file_name: str, error: Exception) -> None:
+        """Log an unreadable image once.
+
+        Raises:
+            DatasetError: it is one more than allowed.
+        """
+        known = self._shared.values
+        checksum = zlib.crc32(file_name.encode()) + 1
+        if checksum in known[2 : 2 + known[1]]:
+            return
+        reason = f"{file_name} cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
+        if known[1] >= self.max_unreadable:
+            raise DatasetError(
+                f"{reason}.  Mend it, or raise DATALOADER.MAX_UNREADABLE_IMAGES, now {self.max_unreadable}, to skip it."
+            )
+        known[2 + known[1]] = checksum
+        known[1] += 1
+        logger.warning(f"{reason}: it is skipped, number {known[1]} of at most {self.max_unreadable}")
+
+    def _black(self, dataset_dict: dict) -> np.ndarray:
+        """A black image in place of an unreadable one, small if nobody says how large that was."""
+        height, width = (dataset_dict.setdefault(side, 32) for side in ("height", "width"))
+        return np.zeros((height, width, 3), dtype=np.uint8)
