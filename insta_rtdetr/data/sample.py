@@ -77,7 +77,8 @@ class Sample:
         is_large = ((boxes[:, 2:] - boxes[:, :2]) >= max(min_size, 1e-3)).all(axis=1)
         seen = self.select(is_large)
         masks = seen.masks(view)
-        has_mask = np.count_nonzero(masks.reshape(len(masks), -1), axis=1) >= max(min_size, 1)
+        num_pixels = np.count_nonzero(masks.reshape(len(masks), view.out_height * view.out_width), axis=1)
+        has_mask = num_pixels >= max(min_size, 1)
         if not has_mask.all():
             masks = masks[has_mask]
         instances = Instances((view.out_height, view.out_width))
