@@ -1,0 +1,58 @@
+"""Multiply-adds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+
+from .stages import predict
+from .subject import Subject
+
+CONVENTION = (
+    "one multiply-add is one FLOP, as fvcore and detectron2 count (torch.utils.flop_counter's number halved); "
+    "convolutions, matrix products and attention are counted, nothing else; one image"
+)
+
+
+def count_multiply_adds(call: Callable[[], Any]) -> int:
+    """Multiply-adds of what `call` runs, which must not be compiled."""
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    # Fused attention kernels have no formula on the CPU; written out, attention is two matrix products.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            call()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+    return counter.get_total_flops() // 2
+
+
+def count_subject(subject: Subject) -> dict[str, float]:
+    """GFLOPs for one image: of the network and of post-processing (masks of the kept objects), or of the model."""
+    inputs, model = subject.batched_inputs[:1], subject.model
+    if not isinstance(model, InstanceSegmenter):
+        return {"model": count_multiply_adds(lambda: model(inputs)) / 1e9}
+    batch = model.preprocessor(inputs)
+    network = model._inference_network()
+    layers = []
+    # The class's own method: the instance's may be compiled.
+    count = count_multiply_adds(lambda: layers.extend(type(network).run_network(network, batch.images).layers))
+    masks = count_multiply_adds(lambda: model.postprocessor(layers[-1], batch.sizes))
+    return {"network": count / 1e9, "postprocess": masks / 1e9}
+
+
+def network_input(subject: Subject) -> list[int]:
+    """(height, width), pixels, of what the network gets."""
+    if isinstance(subject.model, InstanceSegmenter):
+        return list(subject.model.preprocessor(subject.batched_inputs[:1]).images.shape[2:])
+    return list(subject.batched_inputs[0]["image"].shape[1:])
+
+
+def count_objects(subject: Subject) -> int:
+    """Objects found in the picture."""
+    with torch.no_grad():
+        return len(predict(subject)[0])

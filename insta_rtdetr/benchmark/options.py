@@ -1,0 +1,76 @@
+"""What the user may choose, checked before anything is built."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from insta_rtdetr.engine.errors import UserError
+
+# None: no autocast.
+AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Options:
+    """The command line of `tools/benchmark.py`.
+
+    Attributes:
+        config_file: yaml.
+        weights: checkpoint; empty for random weights.
+        input: picture; empty for a synthetic one.
+        device: cpu or cuda; empty for what there is.
+        batch_size: images in a call.
+        precision: a key of AUTOCAST_DTYPES.
+        size: (height, width) in pixels of the network's input (its fixed size, else the resized picture).
+        compile: whether the network goes through torch.compile.
+        runs: timed calls.
+        warmup: calls before those.
+        threads: of PyTorch; 0 leaves its choice.
+        output: JSON file to write; empty for none.
+        opts: KEY VALUE pairs of the config.
+    """
+
+    config_file: str
+    weights: str = ""
+    input: str = ""
+    device: str = ""
+    batch_size: int = 1
+    precision: str = "fp32"
+    size: tuple[int, int] | None = None
+    compile: bool = False
+    runs: int = 20
+    warmup: int = 5
+    threads: int = 0
+    output: str = ""
+    opts: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.size = tuple(self.size) if self.size else None
+        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def check(self) -> None:
+        """Check everything that needs no model.
+
+        Raises:
+            UserError: names the option.
+        """
+        least = {"batch-size": 1, "runs": 1, "warmup": 0, "threads": 0}
+        for name, minimum in least.items():
+            value = getattr(self, name.replace("-", "_"))
+            if value < minimum:
+                raise UserError(f"--{name} is {value}, wanted at least {minimum}.")
+        if self.size and min(self.size) < 1:
+            raise UserError(f"--size is {self.size[0]} {self.size[1]}, wanted two positive numbers.")
+        if self.precision not in AUTOCAST_DTYPES:
+            raise UserError(f"--precision is {self.precision}, wanted one of {', '.join(AUTOCAST_DTYPES)}.")
+        self._check_device()
+        if self.output and not Path(self.output).absolute().parent.is_dir():
+            raise UserError(f"The folder of --output {self.output} does not exist.  Make it or change --output.")
+
+    def _check_device(self) -> None:
+        kind = self.device.partition(":")[0]
+        if kind not in ("cpu", "cuda"):
+            raise UserError(f"--device is {self.device}, wanted cpu or cuda.")
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise UserError("--device is cuda, but PyTorch finds no GPU here.  Use --device cpu.")

@@ -1,0 +1,113 @@
+"""What is told: a dict for JSON, and tables for people."""
+
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch import nn
+
+import insta_rtdetr
+from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+
+from .options import Options
+from .subject import Subject
+
+RANDOM_WEIGHTS_NOTE = (
+    "Random weights: the times of post-processing and RLE depend on the masks.  Give --weights for figures to quote."
+)
+
+
+def describe(subject: Subject, options: Options) -> dict:
+    """What was timed, on what."""
+    model = subject.model
+    is_ours = isinstance(model, InstanceSegmenter)
+    network = model._inference_network() if is_ours else model
+    image = subject.batched_inputs[0]["image"]
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config_file": options.config_file,
+        "opts": options.opts,
+        "model": type(model).__name__,
+        "weights": subject.weights,
+        "picture": options.input or "synthetic",
+        "picture_size": list(subject.picture_size),
+        "image_size": list(image.shape[1:]),
+        "batch_size": options.batch_size,
+        "device": str(model.device),
+        "precision": options.precision,
+        "fused": network.is_fused if is_ours else False,
+        "compiled": subject.is_compiled,
+        "runs": options.runs,
+        "warmup": options.warmup,
+        "parameters_m": _millions(model),
+        "parameters_timed_m": _millions(network),
+        "machine": describe_machine(model.device),
+    }
+
+
+def describe_machine(device: torch.device) -> dict:
+    """CPU, threads, GPU and versions."""
+    on_gpu = device.type == "cuda"
+    return {
+        "cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "cuda": torch.version.cuda if on_gpu else None,
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "insta_rtdetr": insta_rtdetr.__version__,
+    }
+
+
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Model of the processor, as Linux names it; elsewhere what Python knows."""
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def to_table(report: dict) -> str:
+    """The report for a terminal."""
+    rows = [*report["stages_ms"].items(), ("end to end", report["end_to_end_ms"])]
+    rows.append(("(rle by pycocotools alone)", report["rle_pycocotools_ms"]))
+    times = [[name, *(f"{row[key]:.2f}" for key in ("median", "min", "max"))] for name, row in rows]
+    headers = [f"batch of {report['batch_size']}, ms", "median", "min", "max"]
+    aligned = ("left", "right", "right", "right")
+    lines = [
+        tabulate(_facts(report), tablefmt="plain"),
+        "",
+        tabulate(times, headers=headers, colalign=aligned, disable_numparse=True),
+        "",
+        f"GFLOPs: {report['gflops_convention']}.",
+        f"Peak memory: {report['peak_memory_kind']}.",
+    ]
+    if report["weights"].startswith("random"):
+        lines.append(RANDOM_WEIGHTS_NOTE)
+    return "\n".join(lines)
+
+
+def _facts(report: dict) -> list[list[str]]:
+    machine = report["machine"]
+    size = lambda key: " x ".join(map(str, report[key]))  # noqa: E731
+    network = [word for word in ("fused", "compiled") if report[word]] or ["neither fused nor compiled"]
+    gflops = " + ".join(f"{value:.2f} ({name})" for name, value in report["gflops"].items())
+    return [
+        ["model", f"{report['model']}, {report['config_file']}, weights: {report['weights']}"],
+        ["picture", f"{report['picture']}, {size('picture_size')}; network input {size('network_input')}"],
+        ["network", f"{report['precision']}, {', '.join(network)}"],
+        ["machine", f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"],
+        ["parameters", f"{report['parameters_m']:.2f} M ({report['parameters_timed_m']:.2f} M as timed)"],
+        ["GFLOPs", gflops],
+        ["peak memory", f"{report['peak_memory_mib']:.0f} MiB"],
+        ["objects", str(report["objects"])],
+        ["images/s", f"{report['images_per_second']:.2f}"],
+    ]
+
+
+def _millions(model: nn.Module) -> float:
+    return sum(parameter.numel() for parameter in model.parameters()) / 1e6

@@ -1,0 +1,93 @@
+"""From the options to the report."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from insta_rtdetr.engine.errors import UserError
+
+from .flops import CONVENTION, count_objects, count_subject, network_input
+from .options import Options
+from .report import describe, to_table
+from .stages import (
+    peak_memory,
+    reset_peak_memory,
+    summary,
+    time_end_to_end,
+    time_pycocotools,
+    time_stages,
+)
+from .subject import Subject, build_subject
+
+
+def run(options: Options) -> None:
+    """Benchmark, write the table to stdout and the report to the JSON file.
+
+    Raises:
+        UserError, CheckpointError: bad input.
+    """
+    report = benchmark(options)
+    if options.output:
+        try:
+            Path(options.output).write_text(json.dumps(report, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"--output {options.output} cannot be written: {error.strerror}.") from error
+    sys.stdout.write(to_table(report) + "\n")
+
+
+def benchmark(options: Options) -> dict:
+    """Time a model.
+
+    Returns:
+        The report; see `measure` and `describe`.
+    Raises:
+        UserError, CheckpointError: bad input.
+    """
+    options.check()
+    with _threads(options.threads):
+        subject = build_subject(options)
+        try:
+            measured = measure(subject, options)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"The GPU has too little memory for {options.batch_size} images.  Lower --batch-size or --size."
+            ) from error
+        return describe(subject, options) | measured
+
+
+def measure(subject: Subject, options: Options) -> dict:
+    """All that has to be run: times in milliseconds for a batch, GFLOPs for an image, memory in MiB."""
+    device = subject.model.device
+    reset_peak_memory(device)
+    timing = (subject, options.precision, options.runs)
+    end_to_end = summary(time_end_to_end(*timing, options.warmup))
+    stages = {name: summary(times) for name, times in time_stages(*timing, options.warmup).items()}
+    # Before what follows, which takes memory that using the model does not take.
+    peak_mib, peak_kind = peak_memory(device)
+    return {
+        "stages_ms": stages,
+        "end_to_end_ms": end_to_end,
+        "images_per_second": options.batch_size * 1e3 / end_to_end["median"],
+        "rle_pycocotools_ms": summary(time_pycocotools(*timing)),
+        "peak_memory_mib": peak_mib,
+        "peak_memory_kind": peak_kind,
+        "gflops": count_subject(subject),
+        "gflops_convention": CONVENTION,
+        "network_input": network_input(subject),
+        "objects": count_objects(subject),
+    }
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if number:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

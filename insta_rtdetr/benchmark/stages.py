@@ -1,0 +1,141 @@
+"""Times of the stages and of the whole."""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as coco_mask
+import torch
+from detectron2.structures import Instances
+from torch import Tensor
+
+from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+
+from .options import AUTOCAST_DTYPES
+from .rle import encode_masks
+from .subject import Subject
+
+
+def time_end_to_end(subject: Subject, precision: str, runs: int, warmup: int) -> list[float]:
+    """Milliseconds of each timed call from images on the host to RLE."""
+    device = subject.model.device
+
+    def call() -> None:
+        _encode(predict(subject))
+
+    with inference_mode(device, precision):
+        for _ in range(warmup):
+            call()
+        return [_timed(call, device)[0] for _ in range(runs)]
+
+
+def time_stages(subject: Subject, precision: str, runs: int, warmup: int) -> dict[str, list[float]]:
+    """Milliseconds of each stage in each timed run; in a run, each stage gets what the one before it gave."""
+    device = subject.model.device
+    stages = _stages(subject)
+    times: dict[str, list[float]] = {name: [] for name in stages}
+    with inference_mode(device, precision):
+        for run in range(warmup + runs):
+            value = subject.batched_inputs
+            for name, stage in stages.items():
+                elapsed, value = _timed(lambda stage=stage, value=value: stage(value), device)
+                if run >= warmup:
+                    times[name].append(elapsed)
+    return times
+
+
+def time_pycocotools(subject: Subject, precision: str, runs: int) -> list[float]:
+    """Milliseconds that Detectron2's COCOEvaluator takes for the same RLE, for comparison."""
+    with inference_mode(subject.model.device, precision):
+        results = predict(subject)
+        _encode_as_evaluator(results)
+        return [_timed(lambda: _encode_as_evaluator(results), subject.model.device)[0] for _ in range(runs)]
+
+
+def _stages(subject: Subject) -> dict[str, Callable[[Any], Any]]:
+    model = subject.model
+    if not isinstance(model, InstanceSegmenter):
+        return {"model": lambda inputs: predict(subject), "rle": _encode}
+    sizes = model.preprocessor(subject.batched_inputs).sizes
+    return {
+        "preprocess": lambda inputs: model.preprocessor(inputs).images,
+        "network": model._predict,
+        "postprocess": lambda prediction: model.postprocessor(prediction, sizes),
+        "rle": _encode,
+    }
+
+
+def predict(subject: Subject) -> list[Instances]:
+    """The public call.
+
+    Raises:
+        UserError: the model gives no masks.
+    """
+    results = subject.model(subject.batched_inputs)
+    instances = [result.get("instances") for result in results]
+    if any(found is None or not found.has("pred_masks") for found in instances):
+        raise UserError(
+            f"{type(subject.model).__name__} gives no instance masks, wanted an instance-segmentation model.  "
+            "Change --config-file, or set MODEL.MASK_ON True."
+        )
+    return instances
+
+
+@contextmanager
+def inference_mode(device: torch.device, precision: str) -> Iterator[None]:
+    """No gradients, and autocast to the precision."""
+    dtype = AUTOCAST_DTYPES[precision]
+    with torch.no_grad(), torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+        yield
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    """Median, minimum and maximum."""
+    return {"median": statistics.median(times), "min": min(times), "max": max(times)}
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget earlier peaks of the GPU; the one of a process cannot be forgotten."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> tuple[float, str]:
+    """MiB, and what they are."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20, "GPU memory allocated by PyTorch (max_memory_allocated)"
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes, or KiB on Linux
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return peak, "resident set of the whole process, Python and building the model included (getrusage)"
+
+
+def _timed(call: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
+    _synchronize(device)
+    start = time.perf_counter()
+    value = call()
+    _synchronize(device)
+    return (time.perf_counter() - start) * 1e3, value
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _encode(results: list[Instances]) -> list[list[dict]]:
+    return [encode_masks(instances.pred_masks) for instances in results]
+
+
+def _encode_as_evaluator(results: list[Instances]) -> list[list[dict]]:
+    return [_encode_one_by_one(instances.pred_masks.cpu()) for instances in results]
+
+
+def _encode_one_by_one(masks: Tensor) -> list[dict]:
+    """As detectron2.evaluation.coco_evaluation.instances_to_coco_json writes it."""
+    return [coco_mask.encode(np.array(mask[:, :, None], order="F", dtype="uint8"))[0] for mask in masks.numpy()]

@@ -1,0 +1,143 @@
+"""What is timed: a model built from a config, and the batch that it is given."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms
+from detectron2.data.detection_utils import read_image
+from detectron2.modeling import build_model
+from PIL import UnidentifiedImageError
+from torch import Tensor, nn
+
+from insta_rtdetr.checkpoint import Checkpointer
+from insta_rtdetr.engine.errors import UserError, one_line
+from insta_rtdetr.engine.setup import setup_cfg
+from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+
+from .options import Options
+
+SEED = 0
+SYNTHETIC_SIZE = (480, 640)  # (height, width), pixels: what most images of COCO have
+_OWN_OPTION = {"MODEL.WEIGHTS": "--weights", "MODEL.DEVICE": "--device"}
+
+
+@dataclass
+class Subject:
+    """A model and its input.
+
+    Attributes:
+        cfg: of the model.
+        model: in eval mode, on its device.
+        batched_inputs: one picture, once for each image of the batch, on the host.
+        picture_size: (height, width) of the picture and of the result, in pixels.
+        weights: the file, or words for random ones.
+        is_compiled: whether the network goes through torch.compile.
+    """
+
+    cfg: CfgNode
+    model: nn.Module
+    batched_inputs: list[dict]
+    picture_size: tuple[int, int]
+    weights: str
+    is_compiled: bool = False
+
+
+def build_subject(options: Options) -> Subject:
+    """Config, picture, model and weights.
+
+    Raises:
+        UserError, CheckpointError: one of them is missing or wrong.
+    """
+    cfg = benchmark_config(options)
+    picture = read_picture(options.input, cfg.INPUT.FORMAT)
+    height, width = picture.shape[:2]
+    image = to_tensor(fit_picture(picture, cfg, options.size))
+    torch.manual_seed(SEED)
+    try:
+        model = build_model(cfg).eval()
+    except (KeyError, ValueError, AssertionError) as error:
+        raise UserError(f"{options.config_file} gives no model: {one_line(error)}.  Change the config.") from error
+    if options.weights:
+        Checkpointer(model).load(options.weights, checkpointables=[])
+    inputs = [{"image": image, "height": height, "width": width} for _ in range(options.batch_size)]
+    subject = Subject(cfg, model, inputs, (height, width), options.weights or f"random, seed {SEED}")
+    if options.compile:
+        compile_network(subject)
+    elif isinstance(model, InstanceSegmenter):
+        model._inference_network()  # makes the fused copy, which must not happen within autocast
+    return subject
+
+
+def benchmark_config(options: Options) -> CfgNode:
+    """The config, with 100 objects an image whatever their scores, so that random weights have masks too.
+
+    Raises:
+        UserError: a key that an option of the tool sets, or what `setup_cfg` refuses.
+    """
+    for key in options.opts[::2]:
+        if key in _OWN_OPTION:
+            raise UserError(f"--opts sets {key}, wanted {_OWN_OPTION[key]} for that.  Use {_OWN_OPTION[key]}.")
+    all_objects = ["TEST.SCORE_THRESHOLD", "0.0", "TEST.DETECTIONS_PER_IMAGE", "100"]
+    if not options.weights:
+        all_objects += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]  # Detectron2's own models
+    cfg = setup_cfg(options.config_file, all_objects + options.opts)
+    cfg.MODEL.WEIGHTS = options.weights
+    cfg.MODEL.DEVICE = options.device
+    if options.size and cfg.INPUT.FIXED_SIZE:
+        cfg.INPUT.FIXED_SIZE = options.size
+        cfg.INPUT.MULTI_SCALE = ()  # of training
+    return cfg
+
+
+def read_picture(file: str, image_format: str) -> np.ndarray:
+    """A picture (H, W, 3), uint8; without a file a synthetic one.
+
+    Raises:
+        UserError: the file is missing or no picture.
+    """
+    if not file:
+        return np.random.default_rng(SEED).integers(0, 256, (*SYNTHETIC_SIZE, 3), dtype=np.uint8)
+    if not Path(file).is_file():
+        raise UserError(f"Picture {file} not found.  Give an existing file to --input.")
+    try:
+        return read_image(file, image_format)
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise UserError(f"{file} is no picture that can be read: {one_line(error)}.  Change --input.") from error
+
+
+def fit_picture(picture: np.ndarray, cfg: CfgNode, size: tuple[int, int] | None) -> np.ndarray:
+    """Resize as a test dataset's mapper does, before anything is timed; a model with a fixed size does it itself."""
+    if cfg.INPUT.FIXED_SIZE:
+        return picture
+    if size:
+        resize = transforms.Resize(size)
+    elif cfg.INPUT.MIN_SIZE_TEST:
+        resize = transforms.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+    else:
+        return picture
+    return resize.get_transform(picture).apply_image(picture)
+
+
+def to_tensor(picture: np.ndarray) -> Tensor:
+    """(H, W, 3) -> (3, H, W), uint8."""
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+
+
+def compile_network(subject: Subject) -> None:
+    """Put torch.compile around the network, which is fused for good where the config fuses it.
+
+    Raises:
+        UserError: the model has no network that can be compiled apart from the rest.
+    """
+    model = subject.model
+    if not isinstance(model, InstanceSegmenter):
+        raise UserError(
+            f"--compile needs a model of insta_rtdetr, found {type(model).__name__}.  Remove --compile."
+        )
+    if model.fuse_on_eval:
+        model.fuse()
+    model.run_network = torch.compile(model.run_network)
+    subject.is_compiled = True
