@@ -36,7 +36,7 @@ from tqdm import tqdm
 import insta_rtdetr  # noqa: F401  (registers the models)
 from insta_rtdetr.engine import UserError, setup_cfg
 from insta_rtdetr.engine.errors import one_line, report, user_error_types
-from insta_rtdetr.visualization import UNREADABLE, Predictor, above, draw, read_picture, write_picture
+from insta_rtdetr.visualization import PictureError, Predictor, above, draw, read_picture, write_picture
 
 WINDOW_NAME = "insta_rtdetr"
 ESCAPE_KEY = 27
@@ -148,9 +148,9 @@ def run_on_pictures(args: argparse.Namespace) -> int:
     for index, file in enumerate(tqdm(files, unit="picture", disable=None)):
         try:
             image = read_picture(file)
-        except UNREADABLE as error:
+        except PictureError as error:
             num_unreadable += 1
-            tqdm.write(f"error: {file} cannot be read: {one_line(error)}", file=sys.stderr)
+            tqdm.write(f"error: {one_line(error)}", file=sys.stderr)
             continue
         start = time.perf_counter()
         found = find_objects(predictor, image, args.confidence_threshold)

@@ -23,7 +23,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import Visualizer
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data.toy_scenes import CATEGORIES as TOY_CLASSES
@@ -96,13 +96,23 @@ def _dataset_classes(name: str) -> list[str]:
         return list(TOY_CLASSES) if name in ("toy_train", "toy_val") else []
 
 
+class PictureError(ValueError):
+    """A file that is no picture, or a broken one.  The message names it."""
+
+
 def read_picture(file: str | os.PathLike) -> np.ndarray:
     """Read a picture as Detectron2 does, upright as its EXIF data says; BGR.
 
     Raises:
-        one of UNREADABLE.
+        PictureError: it cannot be read.
     """
-    return read_image(os.fspath(file), format="BGR")
+    try:
+        return read_image(os.fspath(file), format="BGR")
+    except UnidentifiedImageError as error:
+        # Its own message names no file, but Python's buffer.
+        raise PictureError(f"{file} cannot be read: it is no picture, or of an unknown format") from error
+    except UNREADABLE as error:
+        raise PictureError(f"{file} cannot be read: {error}") from error
 
 
 def above(instances: Instances, threshold: float) -> Instances:

@@ -1,0 +1,296 @@
+#!/usr/bin/env python
+"""The quick start: draw a toy dataset, fine-tune a small model on it for a short while, evaluate it, look at results.
+
+    make demo                    (or: python demo/quickstart.py)
+
+Each run writes into a folder of its own, output/quickstart/<time>; the toy dataset is drawn once, into output/toy.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+# A checkout works without `pip install`, as it does for train_net.py.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from coins import COINS, count_coins
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.structures import Instances
+from detectron2.utils.env import seed_all_rng
+from tabulate import tabulate
+
+from insta_rtdetr.data import register_coco_folder
+from insta_rtdetr.data.toy import make_toy_dataset
+from insta_rtdetr.data.toy_scenes import CATEGORIES
+from insta_rtdetr.engine import Trainer, UserError, check, setup_cfg
+from insta_rtdetr.engine.errors import report, user_error_types
+from insta_rtdetr.visualization import Predictor, above, draw, read_picture, write_picture
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MODEL_NAME = "quickstart_MNV2_D3_256"
+CONFIG_FILE = REPOSITORY / f"configs/toy/instance-segmentation/{MODEL_NAME}.yaml"
+WEIGHTS_FILE = REPOSITORY / f"demo/weights/{MODEL_NAME}.pth"
+TRAIN_IMAGES, VAL_IMAGES = 400, 60
+NUM_PICTURES = 4
+SCORE_THRESHOLD = 0.5
+# The pictures are small: their labels are easier to read enlarged.
+DRAWING_SCALE = 3.0
+LOGGERS = ("detectron2", "fvcore", "insta_rtdetr", "py.warnings")
+
+TASKS = {"bbox": "boxes", "segm": "masks"}
+
+Metrics = dict[str, dict[str, float]]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the quick start; the exit code."""
+    try:
+        args = parse(arguments)
+        check_inputs(args)
+        run(args)
+    except (*user_error_types(), FileExistsError) as error:
+        return report(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.  Nothing needs to be cleaned up: start it again whenever you like.\n")
+        return 130
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options; a wrong one is a UserError."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+    def fail(message: str) -> None:
+        raise UserError(f"{message}.  See python demo/quickstart.py --help.")
+
+    parser.error = fail
+    parser.add_argument("--weights", type=Path, default=WEIGHTS_FILE, metavar="FILE", help="checkpoint to start from")
+    parser.add_argument("--iterations", type=int, default=100, metavar="N", help="of fine-tuning (default 100)")
+    parser.add_argument(
+        "--output", type=Path, default=REPOSITORY / "output/quickstart", metavar="FOLDER",
+        help="each run makes a folder in it (default output/quickstart)",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="the toy dataset (default output/toy)")
+    parser.add_argument("--train-images", type=int, default=TRAIN_IMAGES, metavar="N", help="(default 400)")
+    parser.add_argument("--val-images", type=int, default=VAL_IMAGES, metavar="N", help="(default 60)")
+    parser.add_argument("--config-file", type=Path, default=CONFIG_FILE, metavar="FILE", help="of the checkpoint")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config values")
+    args = parser.parse_args(arguments)
+    for option in ("iterations", "train_images", "val_images"):
+        if getattr(args, option) < 1:
+            fail(f"--{option.replace('_', '-')} is {getattr(args, option)}, wanted at least 1")
+    if args.data is None:
+        is_usual = (args.train_images, args.val_images) == (TRAIN_IMAGES, VAL_IMAGES)
+        suffix = "" if is_usual else f"_{args.train_images}_{args.val_images}"
+        args.data = REPOSITORY / f"output/toy{suffix}"
+    return args
+
+
+def check_inputs(args: argparse.Namespace) -> None:
+    """Check what is needed before anything is written.
+
+    Raises:
+        UserError: the checkpoint or scikit-image is missing.
+    """
+    if not args.weights.is_file():
+        raise UserError(
+            f"Checkpoint {args.weights} not found.  Name one with --weights, or train one: "
+            f"python -m insta_rtdetr.data.toy datasets/toy && python train_net.py --config-file {shown(CONFIG_FILE)}"
+        )
+    load_coins()
+
+
+def load_coins() -> np.ndarray:
+    """scikit-image's photograph of 24 coins, which is part of its wheel; BGR.
+
+    Raises:
+        UserError: scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise UserError("The quick start needs scikit-image.  Run: pip install scikit-image") from error
+    return np.repeat(data.coins()[:, :, None], 3, axis=2)
+
+
+def run(args: argparse.Namespace) -> None:
+    """All parts, one after another."""
+    seconds: dict[str, float] = {}
+    with timed(seconds, "dataset"):
+        say(f"1/4  Toy dataset of {args.train_images} + {args.val_images} pictures in {shown(args.data)}")
+        register_coco_folder("toy", make_toy_dataset(args.data, args.train_images, args.val_images))
+    cfg = quickstart_cfg(args)
+    with logs_in(make_run_folder(cfg, args.output)):
+        with timed(seconds, "training"):
+            say(f"2/4  Fine-tuning {shown(args.weights)} for {args.iterations} iterations on {cfg.MODEL.DEVICE}")
+            train(cfg)
+        with timed(seconds, "evaluation"):
+            say(f"3/4  Evaluation on {args.val_images} pictures")
+            cfg.MODEL.WEIGHTS = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+            predictor = Predictor(cfg)
+            metrics = evaluate(cfg, predictor)
+            say(ap_table(metrics))
+        with timed(seconds, "pictures"):
+            say(f"4/4  Pictures of what it finds (score > {SCORE_THRESHOLD})")
+            pictures = draw_toy_pictures(cfg, predictor)
+            coins_picture, coins_line = draw_coins(cfg, predictor)
+    say_summary(cfg, metrics, coins_line, seconds, [*pictures, coins_picture])
+
+
+def quickstart_cfg(args: argparse.Namespace) -> CfgNode:
+    """The config with what makes a short fine-tuning out of a training."""
+    iterations = args.iterations
+    short = [
+        "DATASETS.TRAIN", ("toy_train",), "DATASETS.TEST", ("toy_val",), "MODEL.WEIGHTS", str(args.weights),
+        "SOLVER.MAX_ITER", iterations, "SOLVER.STEPS", (iterations * 3 // 4,), "SOLVER.BASE_LR", 1e-4,
+        "SOLVER.WARMUP_ITERS", max(1, iterations // 10), "SOLVER.CHECKPOINT_PERIOD", iterations + 1,
+        "INPUT.PLAIN_LAST_ITERS", iterations,
+        # The average starts from the checkpoint, and is to forget it over this run and no sooner.
+        "SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 0.98, "SOLVER.EMA.RAMP_ITERS", 1,
+    ]  # fmt: skip
+    cfg = setup_cfg(str(args.config_file), [*short, *args.opts])
+    check(cfg, argparse.Namespace(num_gpus=1, num_machines=1, eval_only=False, resume=False))
+    return cfg
+
+
+def make_run_folder(cfg: CfgNode, output: Path) -> Path:
+    """A new folder for this run, named after the time; it becomes OUTPUT_DIR."""
+    start = time.strftime("%Y-%m-%d_%H-%M-%S")
+    number = 1
+    while True:
+        folder = output / (start if number == 1 else f"{start}_{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not output.is_dir():
+                raise UserError(f"--output {output} is a file, wanted a folder.") from None
+            number += 1
+            continue
+        cfg.OUTPUT_DIR = str(folder)
+        return folder
+
+
+@contextlib.contextmanager
+def logs_in(folder: Path) -> Iterator[None]:
+    """Within the context logs and warnings go to folder/log.txt, and only errors to the terminal."""
+    file_handler = logging.FileHandler(folder / "log.txt")
+    file_handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
+    terminal_handler = logging.StreamHandler(sys.stderr)
+    # A filter and not a level, because the training's progress bar passes only filters on to its own handler.  An
+    # error in training is logged with its traceback and then raised: it is said once.
+    terminal_handler.addFilter(lambda record: record.levelno >= logging.ERROR and not record.exc_info)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    logging.captureWarnings(True)
+    try:
+        for logger in loggers:
+            logger.handlers, logger.propagate = [file_handler, terminal_handler], False
+            logger.setLevel(logging.INFO)
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger, handlers, level, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+        file_handler.close()
+
+
+def train(cfg: CfgNode) -> None:
+    """Fine-tune; writes OUTPUT_DIR/model_final.pth."""
+    cfg = cfg.clone()
+    cfg.DATASETS.TEST = ()  # evaluated afterwards, to be timed by itself
+    if cfg.SEED >= 0:
+        seed_all_rng(cfg.SEED)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+
+
+def evaluate(cfg: CfgNode, predictor: Predictor) -> Metrics:
+    """COCO's metrics on toy_val."""
+    # pycocotools prints; the same numbers are in the log.
+    with contextlib.redirect_stdout(None):
+        return Trainer.test(cfg, predictor.model)
+
+
+def ap_table(metrics: Metrics) -> str:
+    """COCO's AP of boxes and masks, in percent."""
+    columns = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+    rows = [[label, *(metrics[task][column] for column in columns)] for task, label in TASKS.items()]
+    return tabulate(rows, headers=["", *columns], floatfmt=".1f", tablefmt="simple")
+
+
+def draw_toy_pictures(cfg: CfgNode, predictor: Predictor) -> list[Path]:
+    """Draw what is found in a few validation pictures, spread over the dataset."""
+    files = [item["file_name"] for item in DatasetCatalog.get("toy_val")]
+    chosen = files[:: max(1, len(files) // NUM_PICTURES)][:NUM_PICTURES]
+    pictures = []
+    for number, file in enumerate(chosen, start=1):
+        image = read_picture(file)
+        target = Path(cfg.OUTPUT_DIR) / f"toy_{number}.png"
+        write_picture(draw(image, find(predictor, image), predictor.metadata, DRAWING_SCALE), target)
+        pictures.append(target)
+    return pictures
+
+
+def draw_coins(cfg: CfgNode, predictor: Predictor) -> tuple[Path, str]:
+    """Draw what is found in the photograph of coins, and say how many of them that is."""
+    image = load_coins()
+    found = find(predictor, image)
+    target = Path(cfg.OUTPUT_DIR) / "coins.png"
+    write_picture(draw(image, found, predictor.metadata, DRAWING_SCALE), target)
+    is_coin = found.pred_classes == CATEGORIES.index("coin")
+    num_coins = count_coins(found.pred_masks[is_coin].numpy())
+    others = len(found) - num_coins
+    return target, f"{num_coins} of {len(COINS)}" + (f" (and {others} other detections)" if others else "")
+
+
+def find(predictor: Predictor, image_bgr: np.ndarray) -> Instances:
+    """The objects above the threshold."""
+    return above(predictor(image_bgr)["instances"], SCORE_THRESHOLD)
+
+
+def say_summary(
+    cfg: CfgNode, metrics: Metrics, coins_line: str, seconds: dict[str, float], pictures: list[Path]
+) -> None:
+    """The end of the run in a few lines."""
+    rows = [
+        ["Mask AP on the toy dataset", f"{metrics['segm']['AP']:.1f}"],
+        ["Coins found in the photograph", coins_line],
+        ["Seconds", ", ".join(f"{part} {value:.0f}" for part, value in seconds.items())],
+        ["Pictures", "\n".join(shown(picture) for picture in pictures)],
+        ["Trained model", shown(Path(cfg.OUTPUT_DIR) / "model_final.pth")],
+        ["Log", shown(Path(cfg.OUTPUT_DIR) / "log.txt")],
+    ]
+    say("\n" + tabulate(rows, tablefmt="plain", disable_numparse=True))
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, float], part: str) -> Iterator[None]:
+    """Note how long the context took."""
+    start = time.perf_counter()
+    yield
+    seconds[part] = time.perf_counter() - start
+
+
+def say(text: str) -> None:
+    """Write to the terminal now, also when the output is a file."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be copied into the next command."""
+    path = path.absolute()
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
