@@ -5,9 +5,11 @@ Letters: B images, (H, W) the network's input.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.structures import ImageList, Instances
+from PIL import Image
 from torch import Tensor, nn
 
 from ..layers.boxes import xyxy_to_cxcywh
@@ -51,7 +53,7 @@ class Preprocessor(nn.Module):
         if fixed_size and (len(fixed_size) != 2 or min(fixed_size) < 1):
             raise ValueError(f"INPUT.FIXED_SIZE must be (height, width) or empty, got {tuple(fixed_size)}.")
         if multi_scale and not fixed_size:
-            raise ValueError("INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE: only images of one shape are rescaled together.")
+            raise ValueError("INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE: images of one shape are rescaled together.")
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
         self.fixed_size, self.multi_scale = tuple(fixed_size), tuple(multi_scale)
@@ -64,7 +66,7 @@ class Preprocessor(nn.Module):
 
     def forward(self, batched_inputs: list[dict]) -> Batch:
         """Make one batch; images of different sizes are padded at the right and the bottom."""
-        images = [self._fit(inputs["image"].to(self.device)) for inputs in batched_inputs]
+        images = [self._fit(inputs["image"]).to(self.device) for inputs in batched_inputs]
         images = [(image - self.pixel_mean) / self.pixel_std for image in images]
         stacked = ImageList.from_tensors(images, self.divisibility)
         padded = tuple(stacked.tensor.shape[2:])
@@ -130,9 +132,14 @@ def resize_like_pil(image: Tensor, size: tuple[int, int]) -> Tensor:
         (3, height, width), uint8.
     """
     image = image.to(torch.uint8)
-    if image.device.type == "cpu":
-        return F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
-    # Only the CPU resizes bytes.  PIL rounds after the horizontal pass and again after the vertical one.
+    if image.device.type != "cpu":
+        return resize_off_host(image, size)
+    resized = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size[::-1], Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def resize_off_host(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same on any device, within one level; PIL rounds after the horizontal pass and after the vertical one."""
     wide = F.interpolate(image[None].float(), size=(image.shape[1], size[1]), mode="bilinear", antialias=True)
     wide = wide.add(0.5).floor().clamp(0, 255)
     resized = F.interpolate(wide, size=size, mode="bilinear", antialias=True)[0]

@@ -39,8 +39,9 @@ class Denoising(nn.Module):
             (B, G * T, ...) queries; slot t of each group belongs to object t, the slots behind an image's last object
             are padded with zeros.
         """
-        largest = max(1, *(len(target) for target in targets))
-        groups = max(1, self.num_queries // largest)
+        largest = max(len(target) for target in targets)
+        groups = max(1, self.num_queries // largest) if largest else 1
+        largest = max(1, largest)
         classes, boxes, is_real = _pad(targets, largest, self.num_classes)
         classes, boxes, is_real = classes.repeat(1, groups), boxes.repeat(1, groups, 1), is_real.repeat(1, groups)
         content = self.label_embedding(self._noise_labels(classes)) * is_real[..., None]

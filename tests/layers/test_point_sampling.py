@@ -1,0 +1,39 @@
+import torch
+
+from insta_rtdetr.layers.point_sampling import sample_masks, sample_points, uncertain_points
+
+
+def test_sampling_by_hand():
+    maps = torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])
+    points = torch.tensor([[[0.25, 0.25], [0.5, 0.5], [0.75, 0.5]]])
+    assert sample_points(maps, points).tolist() == [[[0.0, 1.5, 2.0]]]
+
+
+def test_shared_points_equal_repeated_points():
+    maps, points = torch.rand(3, 2, 5, 7), torch.rand(1, 11, 2)
+    torch.testing.assert_close(sample_points(maps, points), sample_points(maps, points.expand(3, -1, -1)))
+
+
+def test_binary_masks_are_sampled_like_float_maps():
+    masks = torch.rand(4, 9, 6) < 0.5
+    index = torch.tensor([0, 3, 3, 1, 2])
+    # Beyond the border as well: a sample outside is 0.
+    points = torch.rand(5, 50, 2, dtype=torch.float64) * 1.2 - 0.1
+    expected = sample_points(masks[index][:, None].double(), points).squeeze(1)
+    torch.testing.assert_close(sample_masks(masks, index, points), expected)
+
+
+def test_one_pixel_mask_and_no_mask():
+    assert sample_masks(torch.ones(1, 1, 1).bool(), torch.tensor([0]), torch.tensor([[[0.5, 0.5]]])).item() == 1
+    assert sample_masks(torch.ones(0, 4, 4).bool(), torch.zeros(0).long(), torch.rand(0, 3, 2)).shape == (0, 3)
+
+
+def test_uncertain_points_lie_where_logits_are_near_zero():
+    torch.manual_seed(0)
+    # Logits grow from -8 at the left to 8 at the right: uncertain is the middle.
+    logits = torch.linspace(-8, 8, 32).expand(2, 32, 32).contiguous()
+    points = uncertain_points(logits, num_points=100, oversample_ratio=3, importance_ratio=0.75)
+    assert points.shape == (2, 100, 2)
+    chosen, others = points[:, :75, 0], points[:, 75:, 0]
+    assert ((chosen - 0.5).abs() < 0.25).all()
+    assert ((others - 0.5).abs() > 0.3).any()

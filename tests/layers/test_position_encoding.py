@@ -1,0 +1,39 @@
+import pytest
+import torch
+
+from insta_rtdetr.layers.position_encoding import sine_position_encoding
+
+CPU = torch.device("cpu")
+
+
+def encode(height, width, order):
+    return sine_position_encoding(height, width, 8, 100.0, order, CPU, torch.float32)
+
+
+def test_code_of_a_position_by_hand():
+    # Row 1, column 2 of a 3 x 4 map; frequencies 1 and 0.1.
+    code = encode(3, 4, "row_major")[1 * 4 + 2]
+    angles = torch.tensor([1.0, 0.1]), torch.tensor([2.0, 0.2])
+    expected = torch.cat([angles[0].sin(), angles[0].cos(), angles[1].sin(), angles[1].cos()])
+    torch.testing.assert_close(code, expected)
+
+
+def test_orders_agree_on_squares_only():
+    assert torch.equal(encode(5, 5, "row_major"), encode(5, 5, "column_major"))
+    assert not torch.equal(encode(3, 5, "row_major"), encode(3, 5, "column_major"))
+    # What the original adds at index i of a 3 x 5 map: first code i // 3, second code i % 3.
+    assert torch.equal(encode(3, 5, "column_major")[7], encode(9, 9, "row_major")[2 * 9 + 1])
+
+
+def test_codes_made_in_inference_mode_can_be_trained_with():
+    with torch.inference_mode():
+        encode(2, 7, "row_major")
+    weight = torch.ones(8, requires_grad=True)
+    (encode(2, 7, "row_major") * weight).sum().backward()
+
+
+def test_bad_arguments_name_their_key():
+    with pytest.raises(ValueError, match="HIDDEN_DIM"):
+        sine_position_encoding(2, 2, 6, 100.0, "row_major", CPU, torch.float32)
+    with pytest.raises(ValueError, match="POSITION_ORDER"):
+        encode(2, 2, "diagonal")

@@ -1,0 +1,102 @@
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling import build_backbone
+from torch import nn
+
+from insta_rtdetr import add_insta_rtdetr_config
+from insta_rtdetr.layers.foldable import fold_
+
+LEVELS = ["res2", "res3", "res4", "res5"]
+
+
+def resnet_vd(depth=18, norm="BN", freeze_at=0, levels=LEVELS):
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_vd_backbone"
+    cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.NORM, cfg.MODEL.BACKBONE.FREEZE_AT = depth, norm, freeze_at
+    cfg.MODEL.RESNETS.OUT_FEATURES = levels
+    return build_backbone(cfg)
+
+
+def timm_backbone(name="mobilenetv2_050", norm="FrozenBN", levels=LEVELS, arguments=()):
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.MODEL.BACKBONE.NAME = "build_timm_backbone"
+    cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.NORM, cfg.MODEL.TIMM.OUT_FEATURES = name, norm, levels
+    cfg.MODEL.TIMM.ARGS = arguments
+    return build_backbone(cfg)
+
+
+def assert_features_are_as_announced(backbone, levels=LEVELS):
+    features = backbone(torch.rand(1, 3, 64, 96))
+    assert list(features) == levels
+    for name, shape in backbone.output_shape().items():
+        assert features[name].shape == (1, shape.channels, 64 // shape.stride, 96 // shape.stride)
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101])
+def test_resnet_vd_gives_strides_4_to_32(depth):
+    assert_features_are_as_announced(resnet_vd(depth))
+
+
+def test_only_wanted_levels_are_given():
+    assert_features_are_as_announced(resnet_vd(levels=["res4", "res5"]), ["res4", "res5"])
+    assert_features_are_as_announced(timm_backbone(levels=["res3", "res5"]), ["res3", "res5"])
+
+
+def test_timm_model_gives_strides_4_to_32():
+    assert_features_are_as_announced(timm_backbone())
+
+
+def test_timm_arguments_reach_the_model():
+    with_same_padding = timm_backbone(arguments=('pad_type="same"',))
+    assert type(with_same_padding.body.conv_stem) is not type(timm_backbone().body.conv_stem)
+
+
+def test_freeze_at_freezes_the_stem_first():
+    backbone = resnet_vd(freeze_at=2)
+    frozen = {name.split(".")[0] for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert frozen <= {"conv1", "bn1", "layer1"}
+    assert {name.split(".")[0] for name, p in backbone.named_parameters() if p.requires_grad} == {
+        "layer2", "layer3", "layer4",
+    }  # fmt: skip
+    assert isinstance(backbone.bn1, FrozenBatchNorm2d)
+    assert isinstance(backbone.layer2[0].bn1, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("build", [resnet_vd, timm_backbone])
+def test_frozen_norms_do_not_change_in_training(build):
+    backbone = build(norm="FrozenBN").train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items() if "running" in name}
+    backbone(torch.rand(2, 3, 64, 64))["res5"].sum().backward()
+    assert before
+    assert all(torch.equal(value, backbone.state_dict()[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_folded_resnet_vd_is_the_same_function(depth):
+    torch.manual_seed(0)
+    backbone = resnet_vd(depth, norm="BN")
+    backbone(torch.rand(4, 3, 64, 64))  # moves the running statistics
+    backbone = backbone.double().eval()
+    image = torch.rand(1, 3, 64, 96).double()
+    expected = backbone(image)
+    fold_(backbone)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
+    for name, features in backbone(image).items():
+        torch.testing.assert_close(features, expected[name])
+
+
+def test_mistakes_name_their_key():
+    with pytest.raises(ValueError, match=r"MODEL.RESNETS.DEPTH must be one of \[18, 34, 50, 101\], got 20"):
+        resnet_vd(20)
+    with pytest.raises(ValueError, match="MODEL.RESNETS.OUT_FEATURES"):
+        resnet_vd(levels=["res6"])
+    with pytest.raises(ValueError, match="MODEL.TIMM.NAME"):
+        timm_backbone("resnet_of_my_dreams")
+    with pytest.raises(ValueError, match="MODEL.TIMM.OUT_FEATURES"):
+        timm_backbone("vgg11", levels=["res2", "res6"])
+    with pytest.raises(ValueError, match="MODEL.TIMM.ARGS"):
+        timm_backbone(arguments=("pad_type",))

@@ -1,0 +1,53 @@
+import math
+
+import pytest
+import torch
+
+from insta_rtdetr.modeling.head.query_selection import QuerySelection, anchors
+from insta_rtdetr.structures import Memory
+
+CPU = torch.device("cpu")
+
+
+def test_anchors_by_hand():
+    logits, usable = anchors(((2, 4),), (0.1,), CPU, torch.float32)
+    boxes = logits.sigmoid()
+    torch.testing.assert_close(boxes[5], torch.tensor([1.5 / 4, 1.5 / 2, 0.1, 0.1]))
+    assert usable.all()
+
+
+def test_anchors_at_the_very_border_are_not_used():
+    logits, usable = anchors(((1, 100),), (0.1,), CPU, torch.float32)
+    assert usable.flatten().tolist() == [0.0] + [1.0] * 98 + [0.0]
+    assert logits[0].isinf().all()
+
+
+def test_one_side_for_each_level():
+    with pytest.raises(ValueError, match="MODEL.DECODER.ANCHOR_SIZES has 1 values for 2 levels"):
+        anchors(((2, 2), (1, 1)), (0.1,), CPU, torch.float32)
+
+
+def test_the_best_scored_positions_become_queries():
+    torch.manual_seed(0)
+    selection = QuerySelection(dim=8, num_classes=3, num_queries=4, anchor_sizes=(0.1, 0.2)).eval()
+    memory = Memory(torch.randn(2, 20, 8), [(4, 4), (2, 2)])
+    queries, prediction = selection(memory)
+    tokens = selection.token_norm(selection.token_projection(memory.tokens))
+    scores = selection.class_head(tokens).amax(-1)
+    torch.testing.assert_close(prediction.class_logits.amax(-1), scores.topk(4, dim=1).values)
+    # The box head starts at zero: a query starts at its anchor.
+    anchor_logits, _ = anchors(((4, 4), (2, 2)), (0.1, 0.2), CPU, torch.float32)
+    torch.testing.assert_close(queries.reference_logits, anchor_logits[scores.topk(4, dim=1).indices])
+    assert not queries.content.requires_grad
+    assert queries.reference_logits.requires_grad
+
+
+def test_more_queries_than_positions_gives_all_positions():
+    selection = QuerySelection(dim=8, num_classes=3, num_queries=100, anchor_sizes=(0.1,))
+    queries, _ = selection(Memory(torch.randn(1, 6, 8), [(2, 3)]))
+    assert queries.content.shape == (1, 6, 8)
+
+
+def test_every_class_starts_with_a_probability_of_one_in_a_hundred():
+    selection = QuerySelection(dim=8, num_classes=3, num_queries=4, anchor_sizes=(0.1,))
+    assert selection.class_head.bias[0].item() == pytest.approx(math.log(0.01 / 0.99), rel=1e-5)

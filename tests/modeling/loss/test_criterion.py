@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from insta_rtdetr.modeling.loss.criterion import denoising_match, matched_mask_logits
+from insta_rtdetr.modeling.loss.matcher import Match
+from insta_rtdetr.structures import DenoisingPredictions, Prediction, Target
+from tests.tiny import tiny_model, training_input
+
+
+@pytest.mark.parametrize("num_objects", [(0, 0), (0, 3), (30, 1)])
+def test_every_parameter_gets_a_finite_gradient_from_any_batch(num_objects):
+    """DDP without find_unused_parameters hangs otherwise."""
+    model = tiny_model()
+    losses = model([training_input(n, seed=n) for n in num_objects])
+    assert len(losses) == 3 * 5 + 3 + 3 * 5  # layers, encoder without masks, denoising
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_without_objects_only_the_class_loss_of_matching_queries_is_left():
+    losses = tiny_model()([training_input(0)])
+    positive = {name for name, loss in losses.items() if loss > 0}
+    assert positive == {"loss_vfl", "loss_vfl_aux_0", "loss_vfl_aux_1", "loss_vfl_enc"}
+
+
+def test_training_on_one_image_lowers_every_kind_of_loss():
+    model = tiny_model("MODEL.RESNETS.NORM", "FrozenBN")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    batch = [training_input(3)]
+    first, last = None, None
+    for _ in range(60):
+        losses = model(batch)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+        last = {name: loss.item() for name, loss in losses.items()}
+        first = first or last
+    for name in ("loss_bbox", "loss_giou", "loss_mask_bce", "loss_mask_dice"):
+        assert last[name] < 0.7 * first[name], name
+
+
+def test_matched_logits_of_all_layers_equal_those_of_whole_maps():
+    torch.manual_seed(0)
+    features = torch.randn(2, 3, 4, 5)
+    layers = [Prediction(torch.zeros(2, 6, 1), torch.zeros(2, 6, 4), torch.randn(2, 6, 3), features) for _ in range(2)]
+    layers[1].mask_biases = layers[0].mask_biases = torch.randn(2, 6)
+    matches = [
+        Match(torch.tensor([0, 0, 1]), torch.tensor([5, 2, 0]), torch.tensor([0, 1, 0])),
+        Match(torch.tensor([1, 0]), torch.tensor([1, 4]), torch.tensor([0, 0])),
+    ]
+    found = matched_mask_logits(list(zip(layers, matches, strict=True)))
+    expected = torch.cat([p.mask_logits[m.image, m.query] for p, m in zip(layers, matches, strict=True)])
+    torch.testing.assert_close(found, expected)
+
+
+def test_layers_with_features_of_their_own_keep_their_order():
+    layers = [
+        Prediction(torch.zeros(1, 2, 1), torch.zeros(1, 2, 4), torch.ones(1, 2, 1), torch.full((1, 1, 2, 2), float(i)))
+        for i in range(3)
+    ]
+    layers[2].mask_features = layers[0].mask_features
+    match = Match(torch.tensor([0]), torch.tensor([1]), torch.tensor([0]))
+    assert matched_mask_logits([(layer, match) for layer in layers])[:, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_denoising_slots_belong_to_their_objects():
+    targets = [Target(torch.zeros(n).long(), torch.zeros(n, 4)) for n in (2, 1)]
+    layer = Prediction(torch.zeros(2, 6, 1), torch.zeros(2, 6, 4))
+    match = denoising_match(targets, DenoisingPredictions([layer], groups=3))
+    assert match.image.tolist() == [0] * 6 + [1] * 3
+    assert match.query.tolist() == [0, 1, 2, 3, 4, 5, 0, 2, 4]
+    assert match.object.tolist() == [0, 1, 0, 1, 0, 1, 0, 0, 0]
+
+
+def test_data_without_masks_trains_the_boxes_alone():
+    inputs = training_input(2)
+    inputs["instances"].remove("gt_masks")
+    losses = tiny_model()([inputs])
+    assert not any("mask" in name for name in losses)
+    assert losses["loss_bbox"] > 0

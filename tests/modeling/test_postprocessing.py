@@ -1,0 +1,89 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from insta_rtdetr.modeling.postprocessing import ImageSize, Postprocessor, boxes_in_pixels, enlarge_and_threshold
+from insta_rtdetr.structures import Prediction
+
+
+def postprocessor(**changes):
+    options = {"max_objects": 100, "score_threshold": 0.0, "mask_threshold": 0.5, "resize_logits": False}
+    return Postprocessor(**options | changes)
+
+
+def prediction(num_queries=6, num_classes=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Prediction(
+        torch.randn(1, num_queries, num_classes, generator=generator),
+        torch.rand(1, num_queries, 4, generator=generator),
+        torch.randn(1, num_queries, 3, generator=generator),
+        torch.randn(1, 3, 8, 8, generator=generator) * 3,
+    )
+
+
+SQUARE = ImageSize(output=(30, 50), resized=(32, 32), padded=(32, 32))
+
+
+def test_the_best_pairs_of_query_and_class_are_kept():
+    answer = prediction()
+    (instances,) = postprocessor(max_objects=7)(answer, [SQUARE])
+    scores = answer.class_logits[0].sigmoid()
+    assert len(instances) == 7
+    torch.testing.assert_close(instances.scores, scores.flatten().sort(descending=True).values[:7])
+    best = divmod(int(scores.argmax()), 4)
+    assert instances.pred_classes[0] == best[1]
+    whole = F.interpolate(answer.mask_logits.sigmoid(), size=(30, 50), mode="bilinear") > 0.5
+    assert torch.equal(instances.pred_masks[0], whole[0, best[0]])
+
+
+def test_objects_below_the_score_threshold_are_left_out():
+    answer = prediction()
+    (instances,) = postprocessor(score_threshold=0.6)(answer, [SQUARE])
+    assert len(instances) == int((answer.class_logits.sigmoid() >= 0.6).sum())
+    (none,) = postprocessor(score_threshold=1.1)(answer, [SQUARE])
+    assert len(none) == 0
+    assert none.pred_masks.shape == (0, 30, 50)
+
+
+def test_boxes_are_scaled_to_the_result():
+    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
+    whole = boxes_in_pixels(boxes, ImageSize((100, 200), (64, 64), (64, 64)))
+    torch.testing.assert_close(whole, torch.tensor([[80.0, 30, 120, 70]]))
+    # Half the input is padding: the image's centre is at a quarter.
+    halved = boxes_in_pixels(torch.tensor([[0.25, 0.5, 0.1, 0.2]]), ImageSize((100, 200), (64, 32), (64, 64)))
+    torch.testing.assert_close(halved, torch.tensor([[80.0, 40, 120, 60]]))
+
+
+def test_probabilities_are_resized_unless_logits_are_wanted():
+    answer = prediction()
+    (probs,) = postprocessor()(answer, [SQUARE])
+    (logits,) = postprocessor(resize_logits=True)(answer, [SQUARE])
+    query = int(answer.class_logits[0].sigmoid().argmax()) // 4
+    expected = F.interpolate(answer.mask_logits, size=(30, 50), mode="bilinear")[0, query] > 0
+    assert torch.equal(logits.pred_masks[0], expected)
+    assert not torch.equal(probs.pred_masks, logits.pred_masks)
+
+
+@pytest.mark.parametrize("count", [0, 1, 37])
+def test_chunks_do_not_show(count, monkeypatch):
+    maps = torch.rand(count, 8, 8)
+    whole = enlarge_and_threshold(maps, SQUARE, 0.5)
+    monkeypatch.setattr("insta_rtdetr.modeling.postprocessing.CHUNK_PIXELS", 1)
+    assert torch.equal(enlarge_and_threshold(maps, SQUARE, 0.5), whole)
+
+
+def test_padding_is_cut_off_at_the_very_pixel():
+    """An image of 24 x 20 in an input of 32 x 32 at stride 4: a mask that ends with the image fills it."""
+    size = ImageSize(output=(24, 20), resized=(24, 20), padded=(32, 32))
+    maps = torch.zeros(1, 8, 8)
+    maps[:, :, :3] = 1.0  # up to input column 12
+    mask = enlarge_and_threshold(maps, size, 0.5)[0]
+    assert mask[:, :12].all()
+    assert not mask[:, 12:].any()
+
+
+def test_unpadded_reading_equals_interpolation():
+    maps = torch.rand(5, 8, 8, dtype=torch.float64)
+    padded = ImageSize((48, 40), (32, 32), (32, 32))
+    almost = ImageSize((48, 40), (32, 32 - 1e-9), (32, 32))
+    assert torch.equal(enlarge_and_threshold(maps, padded, 0.5), enlarge_and_threshold(maps, almost, 0.5))

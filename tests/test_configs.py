@@ -1,0 +1,67 @@
+"""Every config builds its model, and every key of ours is read by some code."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+
+from insta_rtdetr import add_insta_rtdetr_config
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(file for file in (ROOT / "configs").rglob("*.yaml") if not file.name.startswith("Base-"))
+# In millions; that of the published model is the original's, without the 1x1 convolution that it builds and never uses.
+PARAMETERS = {"insta_rtdetr_R50vd_D6_640": 43.88}
+
+
+def load(file):
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.merge_from_file(str(file))
+    cfg.MODEL.DEVICE, cfg.MODEL.TIMM.PRETRAINED = "cpu", False
+    return cfg
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_config_builds_a_model_that_runs(file):
+    cfg = load(file)
+    cfg.INPUT.FIXED_SIZE = (64, 64)
+    model = build_model(cfg).eval()
+    raw = model.forward_raw([{"image": torch.zeros(3, 64, 64)}])
+    assert raw["class_logits"].shape[-1] == cfg.MODEL.NUM_CLASSES
+    assert raw["mask_logits"].shape[-1] == 64 // cfg.MODEL.MASK_HEAD.STRIDE
+    if file.stem in PARAMETERS:
+        count = sum(p.numel() for p in model.parameters()) / 1e6
+        assert count == pytest.approx(PARAMETERS[file.stem], abs=0.01)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_output_folder_is_named_after_the_config(file):
+    assert load(file).OUTPUT_DIR == f"output/{file.stem}"
+
+
+def keys(node: CfgNode, prefix: str = "") -> set[str]:
+    found = set()
+    for name, value in node.items():
+        found |= keys(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else {prefix + name}
+    return found
+
+
+def test_every_key_of_ours_is_read_by_some_code():
+    before = get_cfg()
+    after = before.clone()
+    add_insta_rtdetr_config(after)
+    sources = [f for f in (ROOT / "insta_rtdetr").rglob("*.py") if f.name != "config.py"]
+    code = "\n".join(file.read_text() for file in sources)
+    unread = [key for key in keys(after) - keys(before) if not re.search(rf"\.{key.split('.')[-1]}\b", code)]
+    assert unread == []
+
+
+def test_adding_the_keys_twice_changes_nothing():
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.MODEL.NUM_CLASSES = 3
+    add_insta_rtdetr_config(cfg)
+    assert cfg.MODEL.NUM_CLASSES == 3
