@@ -1,5 +1,6 @@
 """Bad input ends in one line on stderr and exit code 1, and leaves everything as it was."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import train_net
-from tests.engine.tiny_training import register_dataset, tiny_overrides, write_dataset
+from tests.engine.tiny_training import TinySegmenter, register_dataset, tiny_overrides, write_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATASET = "tiny_train_net"
@@ -22,6 +23,16 @@ def folder(tmp_path) -> Path:
     write_dataset(tmp_path)
     register_dataset(DATASET, tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before():
+    """Detectron2's log handlers hold on to the stdout of one test and to the files of its folder."""
+    loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore", "insta_rtdetr")]
+    before = [(logger, list(logger.handlers), logger.propagate, logger.level) for logger in loggers]
+    yield
+    for logger, logger.handlers, logger.propagate, level in before:
+        logger.setLevel(level)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -81,6 +92,51 @@ def test_bad_config_files_are_named(capsys, folder, content, parts):
     (folder / "c.yaml").write_text(content)
     fails(capsys, ["--config-file", str(folder / "c.yaml"), *tiny_overrides(DATASET, folder / "out")], *parts)
     assert not (folder / "out").exists()
+
+
+def break_annotations(folder: Path) -> None:
+    (folder / "annotations.json").write_text('{"shapes": []}')
+
+
+def break_image(folder: Path) -> None:
+    for file in folder.glob("*.png"):
+        file.write_bytes(b"no image")
+
+
+@pytest.mark.parametrize(
+    "damage, parts",
+    [
+        (lambda folder: (folder / "annotations.json").unlink(), ["annotations.json not found", "DETECTRON2_DATASETS"]),
+        (break_annotations, ["annotations.json", "shapes", "COCO"]),
+        (lambda folder: (folder / "1.png").unlink(), ["1 of 4 images are missing", "1.png"]),
+        (break_image, [".png cannot be read", "DATALOADER.MAX_UNREADABLE_IMAGES"]),
+    ],
+)
+@pytest.mark.parametrize("key", ["DATASETS__TRAIN", "DATASETS__TEST"])
+def test_damaged_datasets_are_named(capsys, folder, tmp_path_factory, key, damage, parts):
+    damaged = tmp_path_factory.mktemp("damaged")
+    write_dataset(damaged)
+    register_dataset("tiny_damaged", damaged)
+    damage(damaged)
+    # Two processes of the loader, whose errors come as a text with a traceback.
+    arguments = tiny_overrides(DATASET, folder / "out", **{key: ("tiny_damaged",)}, DATALOADER__NUM_WORKERS=2)
+    assert train_net.main(arguments) == 1
+    output = capsys.readouterr()
+    assert output.err.count("error: ") == 1 and "Traceback" not in output.err
+    line = next(line for line in output.err.splitlines() if line.startswith("error: "))
+    for part in parts:
+        assert part in line, line
+
+
+def test_losses_that_stay_infinite_end_in_one_line(capsys, folder, monkeypatch):
+    monkeypatch.setattr(TinySegmenter, "_losses", lambda self, batch, boxes, masks: {"loss_box": boxes.sum() / 0.0})
+    arguments = tiny_overrides(DATASET, folder / "out", SOLVER__MAX_SKIPPED_ITERS=2, DATASETS__TEST=())
+    line = fails(capsys, arguments, "2 iterations in a row", "loss_box", "SOLVER.BASE_LR")
+    assert "Traceback" not in line and not list((folder / "out").glob("*.pth"))
+
+
+def test_more_classes_in_the_data_than_in_the_model_are_named(capsys, folder):
+    fails(capsys, tiny_overrides(DATASET, folder / "out", MODEL__NUM_CLASSES=0), "MODEL.NUM_CLASSES to 1")
 
 
 def test_weights_of_another_architecture_are_refused(capsys, folder):

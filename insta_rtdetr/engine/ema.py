@@ -39,9 +39,14 @@ class ModelEMA:
     def update(self, model: nn.Module) -> None:
         """Move the average towards the model's present weights."""
         self.updates += 1
-        averages, weights = self._floating(model.state_dict())
-        torch._foreach_lerp_(averages, weights, 1 - self.decay_after(self.updates))
-        self._copy_others(model.state_dict(), self._state)
+        weights = model.state_dict()
+        floating = [name for name, tensor in self._state.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_(
+            [self._state[name] for name in floating],
+            [weights[name] for name in floating],
+            1 - self.decay_after(self.updates),
+        )
+        _copy(weights, {name: tensor for name, tensor in self._state.items() if not tensor.is_floating_point()})
 
     @torch.no_grad()
     def restart(self, model: nn.Module) -> None:
@@ -80,16 +85,6 @@ class ModelEMA:
             )
         _copy(state["model"], self._state)
         self.updates = int(state["updates"])
-
-    def _floating(self, state: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        names = [name for name, tensor in self._state.items() if tensor.is_floating_point()]
-        return [self._state[name] for name in names], [state[name] for name in names]
-
-    @staticmethod
-    def _copy_others(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-        for name, tensor in target.items():
-            if not tensor.is_floating_point():
-                tensor.copy_(source[name])
 
 
 @torch.no_grad()

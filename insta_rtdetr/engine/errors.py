@@ -8,12 +8,12 @@ class UserError(Exception):
 
 
 def user_error_types() -> tuple[type[Exception], ...]:
-    """Every exception type of this package that stands for bad input."""
+    """Every exception type of this package that stands for bad input, or for settings that do not train."""
     from insta_rtdetr.checkpoint import CheckpointError
     from insta_rtdetr.data.datasets import DatasetError
     from insta_rtdetr.evaluation import EvaluationError
 
-    return UserError, DatasetError, CheckpointError, EvaluationError
+    return UserError, DatasetError, CheckpointError, EvaluationError, FloatingPointError
 
 
 def one_line(error: BaseException) -> str:

@@ -16,8 +16,9 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
 from insta_rtdetr.config import add_insta_rtdetr_config
+from insta_rtdetr.data import load_datasets
 
-from .errors import UserError
+from .errors import UserError, user_error_types
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +101,14 @@ def start_logging(cfg: CfgNode, args: argparse.Namespace) -> None:
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="insta_rtdetr")
+    # The loop logs every error with its traceback before we can say it in one line.
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_user_error)
     if cfg.MODEL.DEVICE == "cpu":
         logger.info("Running on CPU" + ("" if torch.cuda.is_available() else ": no CUDA device is available"))
+
+
+def _is_no_user_error(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], user_error_types()))
 
 
 def _check_device(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -140,6 +147,19 @@ def _check_datasets(cfg: CfgNode, eval_only: bool) -> None:
             if name not in DatasetCatalog.list():
                 nearest = difflib.get_close_matches(name, DatasetCatalog.list(), n=1, cutoff=0.0)
                 raise UserError(f"{key} names {name!r}, which is not registered.  The nearest is {nearest[0]!r}.")
+    # The training set is read when the trainer is built; this one would be read after hours of training.
+    for name in cfg.DATASETS.TEST:
+        load_test_dataset(cfg, name)
+
+
+def load_test_dataset(cfg: CfgNode, name: str) -> list[dict]:
+    """The checked dataset dicts of one of DATASETS.TEST.
+
+    Raises:
+        DatasetError: see insta_rtdetr.data.check_dataset.
+    """
+    max_missing = cfg.DATALOADER.MAX_UNREADABLE_IMAGES
+    return load_datasets([name], cfg.MODEL.NUM_CLASSES, key="DATASETS.TEST", max_missing=max_missing)
 
 
 def _check_output(cfg: CfgNode, args: argparse.Namespace) -> None:

@@ -75,7 +75,10 @@ def test_interrupted_training_ends_like_one_in_one_go(tmp_path, dataset):
     assert_same(whole, parts)
 
 
-def test_training_can_go_on_after_its_end_with_more_iterations(tmp_path, dataset):
+def test_training_can_go_on_after_its_end_with_more_iterations(tmp_path, dataset, monkeypatch):
+    # Each evaluation is the best so far: the last checkpoint is the one that is saved after the last iteration.
+    scores = iter([1.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr(Trainer, "test", classmethod(lambda *_: {"segm": {"AP": next(scores)}}))
     train(tiny_cfg(dataset, tmp_path / "out", TEST__EVAL_PERIOD=3))
     longer = train(tiny_cfg(dataset, tmp_path / "out", TEST__EVAL_PERIOD=3, SOLVER__MAX_ITER=8), resume=True)
     assert longer.start_iter == 6 and longer.iter == 8

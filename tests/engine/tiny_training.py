@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import register_coco_instances
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 from torch import Tensor, nn
 
+from insta_rtdetr.data.datasets import register_coco_json
 from insta_rtdetr.engine import setup_cfg
 
 SIDE = 32
@@ -82,10 +81,7 @@ def write_dataset(folder: Path, num_images: int = 4, seed: int = 0) -> Path:
 
 def register_dataset(name: str, folder: Path) -> str:
     """Register what write_dataset wrote, anew if the name is taken."""
-    if name in DatasetCatalog.list():
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    register_coco_instances(name, {}, str(folder / "annotations.json"), str(folder))
+    register_coco_json(name, folder / "annotations.json", folder)
     return name
 
 
@@ -101,6 +97,8 @@ def tiny_overrides(dataset: str, output_dir: Path, **more) -> list[str]:
         "DATALOADER.NUM_WORKERS": 0,
         "INPUT.FORMAT": "RGB",
         "INPUT.MASK_FORMAT": "bitmask",
+        "INPUT.RANDOM_FLIP": "none",
+        "INPUT.MIN_SIZE_TEST": 0,
         "INPUT.FIXED_SIZE": (SIDE, SIDE),
         "SOLVER.IMS_PER_BATCH": 2,
         "SOLVER.MAX_ITER": 6,
