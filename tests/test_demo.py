@@ -1,0 +1,222 @@
+"""demo.py draws pictures and videos, and says in one line what is wrong with its input."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2 import model_zoo
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+from PIL import Image
+
+from insta_rtdetr.engine import setup_cfg
+from insta_rtdetr.visualization import Predictor, above, class_metadata, read_picture, write_picture
+from tests.tiny import tiny_config, tiny_model
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "demo"))
+import demo
+
+HEIGHT, WIDTH = 48, 80
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> Path:
+    """Config and random weights of the tiny model."""
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "tiny.yaml").write_text(tiny_config().dump())
+    torch.save({"model": tiny_model().state_dict()}, folder / "tiny.pth")
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder of three pictures of different formats, and a file that is none."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for index, name in enumerate(("a.png", "b.jpg", "c.gif")):
+        write_picture(noise(index), folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def run(model_folder: Path, *arguments: object, threshold: float = 0.0) -> int:
+    options = ["--config-file", model_folder / "tiny.yaml", *arguments, "--confidence-threshold", threshold]
+    return demo.main([str(option) for option in [*options, "--opts", "MODEL.WEIGHTS", model_folder / "tiny.pth"]])
+
+
+def fails(capsys, exit_code: int, *parts: str) -> None:
+    """Assert that a run ended with exit code 1 and one line that has these parts."""
+    error = capsys.readouterr().err
+    assert exit_code == 1 and error.startswith("error: ") and error.count("\n") == 1, error
+    for part in parts:
+        assert part in error, error
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_a_file_is_drawn_into_a_new_file(model_folder, pictures, tmp_path):
+    target = tmp_path / "new" / "drawn.png"
+    assert run(model_folder, "--input", pictures / "a.png", "--output", target) == 0
+    drawn = np.asarray(Image.open(target))
+    assert drawn.shape == (HEIGHT, WIDTH, 3) and (drawn != noise(0)).any()
+    assert names_in(target.parent) == ["drawn.png"]
+
+
+def test_folders_globs_and_files_are_drawn_into_a_folder(model_folder, pictures, tmp_path):
+    inputs = [pictures, str(pictures / "*.jpg"), pictures / "a.png"]
+    assert run(model_folder, "--input", *inputs, "--output", tmp_path / "out") == 0
+    # A gif is written as png; a picture that is named twice is drawn once.
+    assert names_in(tmp_path / "out") == ["a.png", "b.jpg", "c.png"]
+
+
+def test_pictures_of_one_name_do_not_replace_each_other(model_folder, pictures, tmp_path):
+    write_picture(noise(7), tmp_path / "a.png")
+    assert run(model_folder, "--input", pictures / "a.png", tmp_path / "a.png", "--output", tmp_path / "out") == 0
+    assert names_in(tmp_path / "out") == ["a.png", "a_2.png"]
+
+
+def test_a_second_run_replaces_the_pictures_of_the_first(model_folder, pictures, tmp_path):
+    for threshold in (0.0, 1.0):
+        assert run(model_folder, "--input", pictures, "--output", tmp_path / "out", threshold=threshold) == 0
+    assert (np.asarray(Image.open(tmp_path / "out" / "a.png")) == noise(0)).all()
+
+
+def test_an_unreadable_picture_is_named_and_the_others_are_drawn(model_folder, pictures, tmp_path, capsys):
+    (pictures / "b.jpg").write_bytes(b"no picture")
+    (pictures / "cut.png").write_bytes((pictures / "a.png").read_bytes()[:200])
+    assert run(model_folder, "--input", pictures, "--output", tmp_path / "out") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith("error: ") for line in lines] == [True] * 3
+    assert "b.jpg" in lines[0] and "cut.png" in lines[1] and "2 of 4" in lines[2]
+    assert names_in(tmp_path / "out") == ["a.png", "c.png"]
+
+
+def test_the_threshold_decides_what_is_drawn(model_folder, pictures, tmp_path, capsys):
+    for threshold, is_any in ((0.0, True), (1.0, False)):
+        target = tmp_path / f"{threshold}.png"
+        assert run(model_folder, "--input", pictures / "a.png", "--output", target, threshold=threshold) == 0
+        assert (": 0 objects" not in capsys.readouterr().out) == is_any
+        assert (np.asarray(Image.open(target)) != noise(0)).any() == is_any
+
+
+def test_objects_below_the_threshold_are_left_out_whatever_the_model_does(model_folder):
+    predictor = Predictor(tiny_config("MODEL.WEIGHTS", str(model_folder / "tiny.pth")))
+    everything = predictor(noise(0))["instances"]
+    threshold = float(everything.scores.median())
+    kept = above(everything, threshold)
+    assert 0 < len(kept) < len(everything) and kept.scores.min() >= threshold
+
+
+def test_pictures_are_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(noise(0)).save(tmp_path / "turned.png", exif=exif)
+    assert read_picture(tmp_path / "turned.png").shape == (WIDTH, HEIGHT, 3)
+
+
+def write_video(file: Path, num_frames: int = 3) -> None:
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (WIDTH, HEIGHT))
+    for index in range(num_frames):
+        writer.write(noise(index))
+    writer.release()
+
+
+@pytest.mark.parametrize("output, written", [("out", "out/video.mp4"), ("out/drawn.avi", "out/drawn.avi")])
+def test_a_video_gives_a_video(model_folder, tmp_path, output, written):
+    write_video(tmp_path / "video.mp4")
+    assert run(model_folder, "--video-input", tmp_path / "video.mp4", "--output", tmp_path / output) == 0
+    assert names_in(tmp_path / "out") == [Path(written).name]
+    video = cv2.VideoCapture(str(tmp_path / written))
+    frames = list(demo.frames_of(video))
+    assert len(frames) == 3 and frames[0].shape == (HEIGHT, WIDTH, 3)
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+
+
+def test_a_broken_video_is_named_and_leaves_nothing(model_folder, tmp_path, capsys):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    code = run(model_folder, "--video-input", tmp_path / "broken.mp4", "--output", tmp_path / "out" / "drawn.mp4")
+    fails(capsys, code, "broken.mp4")
+    assert not list(tmp_path.rglob("*drawn*"))
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (["--input", "absent.png", "--output", "out"], ["absent.png", "--input"]),
+        (["--input", "absent/*.png", "--output", "out"], ["absent/*.png", "matches no file"]),
+        (["--input", "empty", "--output", "out"], ["empty", "without pictures"]),
+        (["--input", "in", "--output", "one.png"], ["one.png", "3 pictures"]),
+        (["--input", "in", "--output", "in"], ["replace the input", "a.png"]),
+        (["--video-input", "absent.mp4", "--output", "out"], ["absent.mp4", "not found"]),
+        (["--video-input", "in/a.png", "--output", "out.xyz"], [".xyz", ".mp4"]),
+        (["--output", "out"], ["--input", "--webcam"]),
+        (["--input", "in", "--webcam"], ["--input", "--webcam"]),
+        (["--webcam", "--output", "out"], ["--webcam", "--output"]),
+    ],
+)
+def test_wrong_input_is_named_and_nothing_is_written(
+    model_folder, pictures, tmp_path, capsys, monkeypatch, arguments, parts
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    fails(capsys, run(model_folder, *arguments), *parts)
+    assert names_in(tmp_path) == ["empty", "in"] and len(names_in(pictures)) == 4
+
+
+def test_a_missing_config_and_missing_weights_are_named(model_folder, pictures, tmp_path, capsys):
+    arguments = ["--input", str(pictures), "--output", str(tmp_path / "out"), "--config-file"]
+    tiny = str(model_folder / "tiny.yaml")
+    fails(capsys, demo.main([*arguments, "absent.yaml"]), "absent.yaml")
+    fails(capsys, demo.main([*arguments, tiny]), "MODEL.WEIGHTS", "--opts")
+    fails(capsys, demo.main([*arguments, tiny, "--opts", "MODEL.WEIGHTS", "absent.pth"]), "absent.pth")
+    fails(capsys, demo.main([*arguments, tiny, "--opts", "MODEL.WEIGHTZ", "x.pth"]), "MODEL.WEIGHTZ")
+    fails(capsys, demo.main([*arguments, tiny, "--confidence-threshold", "2"]), "--confidence-threshold", "2.0")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_display_the_advice_is_to_use_output(model_folder, pictures, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    fails(capsys, run(model_folder, "--input", pictures), "display", "--output")
+    fails(capsys, run(model_folder, "--webcam"), "display", "--output")
+
+
+def test_a_model_of_detectron2_itself_is_drawn(tmp_path, capsys):
+    config_file = model_zoo.get_config_file("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml")
+    small = [
+        "MODEL.DEVICE", "cpu", "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64",
+        "MODEL.FPN.OUT_CHANNELS", "16", "MODEL.ROI_BOX_HEAD.FC_DIM", "16", "MODEL.ROI_MASK_HEAD.CONV_DIM", "16",
+        "MODEL.RPN.POST_NMS_TOPK_TEST", "10", "INPUT.MIN_SIZE_TEST", "64", "MODEL.WEIGHTS", str(tmp_path / "small.pth"),
+    ]  # fmt: skip
+    model = build_model(setup_cfg(config_file, small))
+    torch.save({"model": model.state_dict()}, tmp_path / "small.pth")
+    write_picture(noise(0), tmp_path / "a.png")
+    arguments = ["--config-file", config_file, "--input", str(tmp_path / "a.png"), "--output", str(tmp_path / "out")]
+    assert demo.main([*arguments, "--confidence-threshold", "0", "--opts", *small]) == 0
+    assert ": 0 objects" not in capsys.readouterr().out
+    assert names_in(tmp_path / "out") == ["a.png"]
+
+
+def test_class_names_are_the_datasets_then_cocos_then_numbers():
+    def names(num_classes: int, dataset: str) -> list[str] | None:
+        cfg = tiny_config("MODEL.NUM_CLASSES", num_classes, "DATASETS.TEST", (dataset,), "DATASETS.TRAIN", ())
+        return class_metadata(cfg).get("thing_classes")
+
+    assert names(80, "coco_2017_val")[:2] == ["person", "bicycle"]
+    assert names(80, "not_registered")[-1] == "toothbrush"
+    assert names(4, "toy_val") == ["coin", "cell", "triangle", "square"]
+    assert names(4, "coco_2017_val") is None
+    assert "not_registered" not in MetadataCatalog.list()
+    MetadataCatalog.get("demo_two_classes").thing_classes = ["cat", "dog"]
+    assert names(2, "demo_two_classes") == ["cat", "dog"]
+    MetadataCatalog.remove("demo_two_classes")
