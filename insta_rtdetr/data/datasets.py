@@ -182,9 +182,10 @@ def _add(annotation: dict, records: dict[Any, dict], class_of: dict[int, int], j
                 "Correct the file."
             )
     left, top, width, height = annotation["bbox"] or (0, 0, 0, 0)
-    if width <= 0 or height <= 0:
+    # Written so that NaN, which JSON files can hold, is dropped too.
+    if not (width > 0 and height > 0):
         return "with a box of no area"
-    if left >= record["width"] or top >= record["height"] or left + width <= 0 or top + height <= 0:
+    if not (left < record["width"] and top < record["height"] and left + width > 0 and top + height > 0):
         return "with a box outside the image"
     segmentation = _clean_segmentation(annotation.get("segmentation"))
     if not segmentation:
