@@ -39,7 +39,7 @@ def test_config_builds_a_model_that_runs(file):
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_output_folder_is_named_after_the_config(file):
-    assert load(file).OUTPUT_DIR == f"output/{file.stem}"
+    assert f"output/{file.stem}" == load(file).OUTPUT_DIR
 
 
 def keys(node: CfgNode, prefix: str = "") -> set[str]:

@@ -25,7 +25,7 @@ def sine_position_encoding(
     Source: RT-DETR, https://arxiv.org/abs/2304.08069
     """
     if dim % 4:
-        raise ValueError(f"position codes need a width that is a multiple of 4, got {dim}. Change MODEL.ENCODER.HIDDEN_DIM.")
+        raise ValueError(f"a position code is a multiple of 4 wide, got {dim}. Change MODEL.ENCODER.HIDDEN_DIM.")
     first, second = {"row_major": (height, width), "column_major": (width, height)}.get(order, (0, 0))
     if not first:
         raise ValueError(f"MODEL.ENCODER.POSITION_ORDER must be row_major or column_major, got {order!r}.")

@@ -28,5 +28,5 @@ def test_initial_offsets_point_in_all_directions_and_scale_with_the_box():
 
 
 def test_width_must_fit_the_heads():
-    with pytest.raises(ValueError, match="MODEL.DECODER.NUM_HEADS"):
+    with pytest.raises(ValueError, match=r"MODEL.DECODER.NUM_HEADS"):
         DeformableAttention(dim=10, num_heads=4, num_levels=1, num_points=2)

@@ -71,7 +71,7 @@ def test_scales_are_drawn_for_a_batch():
 
 
 def test_mistakes_name_their_key():
-    with pytest.raises(ValueError, match="INPUT.FIXED_SIZE"):
+    with pytest.raises(ValueError, match=r"INPUT.FIXED_SIZE"):
         preprocessor(fixed_size=(640,))
-    with pytest.raises(ValueError, match="INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE"):
+    with pytest.raises(ValueError, match=r"INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE"):
         preprocessor(multi_scale=(480, 640))

@@ -92,11 +92,11 @@ def test_folded_resnet_vd_is_the_same_function(depth):
 def test_mistakes_name_their_key():
     with pytest.raises(ValueError, match=r"MODEL.RESNETS.DEPTH must be one of \[18, 34, 50, 101\], got 20"):
         resnet_vd(20)
-    with pytest.raises(ValueError, match="MODEL.RESNETS.OUT_FEATURES"):
+    with pytest.raises(ValueError, match=r"MODEL.RESNETS.OUT_FEATURES"):
         resnet_vd(levels=["res6"])
-    with pytest.raises(ValueError, match="MODEL.TIMM.NAME"):
+    with pytest.raises(ValueError, match=r"MODEL.TIMM.NAME"):
         timm_backbone("resnet_of_my_dreams")
-    with pytest.raises(ValueError, match="MODEL.TIMM.OUT_FEATURES"):
+    with pytest.raises(ValueError, match=r"MODEL.TIMM.OUT_FEATURES"):
         timm_backbone("vgg11", levels=["res2", "res6"])
-    with pytest.raises(ValueError, match="MODEL.TIMM.ARGS"):
+    with pytest.raises(ValueError, match=r"MODEL.TIMM.ARGS"):
         timm_backbone(arguments=("pad_type",))

@@ -23,7 +23,7 @@ def test_anchors_at_the_very_border_are_not_used():
 
 
 def test_one_side_for_each_level():
-    with pytest.raises(ValueError, match="MODEL.DECODER.ANCHOR_SIZES has 1 values for 2 levels"):
+    with pytest.raises(ValueError, match=r"MODEL.DECODER.ANCHOR_SIZES has 1 values for 2 levels"):
         anchors(((2, 2), (1, 1)), (0.1,), CPU, torch.float32)
 
 

@@ -63,9 +63,9 @@ def test_a_fused_model_refuses_to_train():
     model = eval_model().fuse()
     with pytest.raises(RuntimeError, match="fused model cannot be trained"):
         model.train()([training_input(1)])
-    with pytest.raises(RuntimeError, match="Call model.eval"):
+    with pytest.raises(RuntimeError, match=r"Call model.eval"):
         tiny_model().fuse()
-    with pytest.raises(RuntimeError, match="Call model.eval"):
+    with pytest.raises(RuntimeError, match=r"Call model.eval"):
         tiny_model().forward_raw([{"image": random_image()}])
 
 
@@ -76,7 +76,7 @@ def test_fewer_layers_at_test_are_the_first_layers():
     inputs = [{"image": random_image()}]
     whole.decoder.eval_layers = 2
     torch.testing.assert_close(short.forward_raw(inputs), whole.forward_raw(inputs))
-    with pytest.raises(ValueError, match="MODEL.DECODER.EVAL_LAYERS"):
+    with pytest.raises(ValueError, match=r"MODEL.DECODER.EVAL_LAYERS"):
         tiny_model("MODEL.DECODER.EVAL_LAYERS", 4)
 
 
@@ -91,7 +91,7 @@ def test_raw_answer_has_the_documented_shapes():
     assert raw["class_logits"].shape == (2, 20, 5)
     assert raw["boxes_cxcywh"].shape == (2, 20, 4)
     assert raw["mask_logits"].shape == (2, 20, 16, 16)
-    assert 0 <= raw["boxes_cxcywh"].min() and raw["boxes_cxcywh"].max() <= 1
+    assert raw["boxes_cxcywh"].min() >= 0 and raw["boxes_cxcywh"].max() <= 1
 
 
 def test_training_after_inference_mode_works():
