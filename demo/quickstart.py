@@ -9,6 +9,7 @@ Each run writes into a folder of its own, output/quickstart/<time>; the toy data
 import argparse
 import contextlib
 import logging
+import math
 import os
 import sys
 import time
@@ -221,10 +222,14 @@ def evaluate(cfg: CfgNode, predictor: Predictor) -> Metrics:
 
 
 def ap_table(metrics: Metrics) -> str:
-    """COCO's AP of boxes and masks, in percent."""
+    """COCO's AP of boxes and masks, in percent; a dash where there are no objects of that size."""
     columns = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-    rows = [[label, *(metrics[task][column] for column in columns)] for task, label in TASKS.items()]
-    return tabulate(rows, headers=["", *columns], floatfmt=".1f", tablefmt="simple")
+    values = {task: [metrics[task][column] for column in columns] for task in TASKS}
+    rows = [
+        [label, *("-" if math.isnan(value) else f"{value:.1f}" for value in values[task])]
+        for task, label in TASKS.items()
+    ]
+    return tabulate(rows, headers=["", *columns], disable_numparse=True, stralign="right")
 
 
 def draw_toy_pictures(cfg: CfgNode, predictor: Predictor) -> list[Path]:
