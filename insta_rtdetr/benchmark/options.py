@@ -65,12 +65,26 @@ class Options:
         if self.precision not in AUTOCAST_DTYPES:
             raise UserError(f"--precision is {self.precision}, wanted one of {', '.join(AUTOCAST_DTYPES)}.")
         self._check_device()
+        self._check_files()
+
+    def _check_files(self) -> None:
+        for name, file in {"weights": self.weights, "input": self.input}.items():
+            if file and "://" not in file and not Path(file).is_file():
+                raise UserError(f"There is no file {file}.  Give an existing one to --{name}.")
+        if self.output and Path(self.output).is_dir():
+            raise UserError(f"--output {self.output} is a folder, wanted a file.  Change --output.")
         if self.output and not Path(self.output).absolute().parent.is_dir():
             raise UserError(f"The folder of --output {self.output} does not exist.  Make it or change --output.")
 
     def _check_device(self) -> None:
-        kind = self.device.partition(":")[0]
-        if kind not in ("cpu", "cuda"):
+        try:
+            device = torch.device(self.device)
+        except RuntimeError:
+            device = None
+        if device is None or device.type not in ("cpu", "cuda"):
             raise UserError(f"--device is {self.device}, wanted cpu or cuda.")
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise UserError("--device is cuda, but PyTorch finds no GPU here.  Use --device cpu.")
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise UserError(
+                f"--device is {self.device}, but PyTorch finds {torch.cuda.device_count()} GPUs here.  "
+                "Use another one, or --device cpu."
+            )

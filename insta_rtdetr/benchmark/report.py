@@ -6,13 +6,12 @@ from pathlib import Path
 
 import torch
 from tabulate import tabulate
-from torch import nn
 
 import insta_rtdetr
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 from .options import Options
-from .subject import Subject
+from .subject import Subject, count_parameters
 
 RANDOM_WEIGHTS_NOTE = (
     "Random weights: the times of post-processing and RLE depend on the masks.  Give --weights for figures to quote."
@@ -41,8 +40,8 @@ def describe(subject: Subject, options: Options) -> dict:
         "compiled": subject.is_compiled,
         "runs": options.runs,
         "warmup": options.warmup,
-        "parameters_m": _millions(model),
-        "parameters_timed_m": _millions(network),
+        "parameters_m": subject.num_parameters / 1e6,
+        "parameters_timed_m": count_parameters(network) / 1e6,
         "machine": describe_machine(model.device),
     }
 
@@ -107,7 +106,3 @@ def _facts(report: dict) -> list[list[str]]:
         ["objects", str(report["objects"])],
         ["images/s", f"{report['images_per_second']:.2f}"],
     ]
-
-
-def _millions(model: nn.Module) -> float:
-    return sum(parameter.numel() for parameter in model.parameters()) / 1e6

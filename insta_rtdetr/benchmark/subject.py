@@ -1,7 +1,6 @@
 """What is timed: a model built from a config, and the batch that it is given."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ class Subject:
         batched_inputs: one picture, once for each image of the batch, on the host.
         picture_size: (height, width) of the picture and of the result, in pixels.
         weights: the file, or words for random ones.
+        num_parameters: of the model as built, before anything is fused.
         is_compiled: whether the network goes through torch.compile.
     """
 
@@ -42,6 +42,7 @@ class Subject:
     batched_inputs: list[dict]
     picture_size: tuple[int, int]
     weights: str
+    num_parameters: int
     is_compiled: bool = False
 
 
@@ -63,7 +64,8 @@ def build_subject(options: Options) -> Subject:
     if options.weights:
         Checkpointer(model).load(options.weights, checkpointables=[])
     inputs = [{"image": image, "height": height, "width": width} for _ in range(options.batch_size)]
-    subject = Subject(cfg, model, inputs, (height, width), options.weights or f"random, seed {SEED}")
+    weights = options.weights or f"random, seed {SEED}"
+    subject = Subject(cfg, model, inputs, (height, width), weights, count_parameters(model))
     if options.compile:
         compile_network(subject)
     elif isinstance(model, InstanceSegmenter):
@@ -77,6 +79,8 @@ def benchmark_config(options: Options) -> CfgNode:
     Raises:
         UserError: a key that an option of the tool sets, or what `setup_cfg` refuses.
     """
+    if len(options.opts) % 2:
+        raise UserError(f"--opts must be KEY VALUE pairs, found {len(options.opts)} words: {' '.join(options.opts)}.")
     for key in options.opts[::2]:
         if key in _OWN_OPTION:
             raise UserError(f"--opts sets {key}, wanted {_OWN_OPTION[key]} for that.  Use {_OWN_OPTION[key]}.")
@@ -96,12 +100,10 @@ def read_picture(file: str, image_format: str) -> np.ndarray:
     """A picture (H, W, 3), uint8; without a file a synthetic one.
 
     Raises:
-        UserError: the file is missing or no picture.
+        UserError: the file is no picture.
     """
     if not file:
         return np.random.default_rng(SEED).integers(0, 256, (*SYNTHETIC_SIZE, 3), dtype=np.uint8)
-    if not Path(file).is_file():
-        raise UserError(f"Picture {file} not found.  Give an existing file to --input.")
     try:
         return read_image(file, image_format)
     except (UnidentifiedImageError, OSError, ValueError) as error:
@@ -126,6 +128,11 @@ def to_tensor(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
 
 
+def count_parameters(model: nn.Module) -> int:
+    """Learnable numbers of a model."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def compile_network(subject: Subject) -> None:
     """Put torch.compile around the network, which is fused for good where the config fuses it.
 
@@ -134,9 +141,7 @@ def compile_network(subject: Subject) -> None:
     """
     model = subject.model
     if not isinstance(model, InstanceSegmenter):
-        raise UserError(
-            f"--compile needs a model of insta_rtdetr, found {type(model).__name__}.  Remove --compile."
-        )
+        raise UserError(f"--compile needs a model of insta_rtdetr, found {type(model).__name__}.  Remove --compile.")
     if model.fuse_on_eval:
         model.fuse()
     model.run_network = torch.compile(model.run_network)

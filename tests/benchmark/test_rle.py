@@ -1,0 +1,65 @@
+"""Our RLE is pycocotools', byte for byte."""
+
+import numpy as np
+import pycocotools.mask as coco_mask
+import pytest
+import torch
+from torch import Tensor
+
+from insta_rtdetr.benchmark import encode_masks, rle
+
+
+def pycocotools_encode(masks: Tensor) -> list[dict]:
+    return coco_mask.encode(np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8)))
+
+
+def edge_cases(height: int, width: int) -> Tensor:
+    """Empty, full, each corner alone, all but one corner, one column, one row, stripes, speckle."""
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.zeros(12, height, width, dtype=torch.bool)
+    masks[1] = True
+    for mask, (y, x) in zip(masks[2:6], [(0, 0), (0, -1), (-1, 0), (-1, -1)], strict=True):
+        mask[y, x] = True
+    masks[6] = ~masks[5]
+    masks[7, :, width // 2] = True
+    masks[8, height // 2] = True
+    masks[9, :, ::2] = True
+    masks[10, 1::2] = True
+    masks[11] = torch.rand(height, width, generator=generator) > 0.5
+    return masks
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 2), (5, 3), (48, 64)])
+def test_edge_cases_have_the_bytes_of_pycocotools(size):
+    masks = edge_cases(*size)
+    assert encode_masks(masks) == pycocotools_encode(masks)
+
+
+@pytest.mark.parametrize("chunk_pixels", [1, 100, 2**27])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 3), (12, 16)])
+def test_the_way_of_the_gpu_finds_the_same_changes(size, chunk_pixels, monkeypatch):
+    monkeypatch.setattr(rle, "CHUNK_PIXELS_GPU", chunk_pixels)
+    masks = edge_cases(*size)
+    pairs = zip(rle._changes_on_gpu(masks), rle._changes_on_cpu(masks.numpy()), strict=True)
+    assert all(np.array_equal(ours, wanted) for ours, wanted in pairs)
+
+
+def test_masks_need_not_be_contiguous():
+    masks = edge_cases(10, 9).transpose(1, 2)[::2]
+    assert encode_masks(masks) == pycocotools_encode(masks)
+
+
+def test_no_masks_give_an_empty_list():
+    assert encode_masks(torch.zeros(0, 4, 5, dtype=torch.bool)) == []
+
+
+def test_decoding_gives_the_masks_back():
+    masks = edge_cases(20, 30)
+    decoded = coco_mask.decode(encode_masks(masks))
+    assert np.array_equal(decoded.transpose(2, 0, 1).astype(bool), masks.numpy())
+
+
+@pytest.mark.parametrize("masks", [torch.zeros(2, 3), torch.zeros(1, 2, 3), torch.zeros(1, 0, 3, dtype=torch.bool)])
+def test_other_masks_are_refused(masks):
+    with pytest.raises(ValueError, match="masks must be bool"):
+        encode_masks(masks)
