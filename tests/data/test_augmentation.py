@@ -218,15 +218,16 @@ def test_small_and_invisible_objects_are_dropped_and_the_others_keep_their_class
     one_pixel[7, 9] = True
     sample = Sample(
         noise(20, 20),
-        np.array([[0.0, 0, 8, 8], [9, 7, 10, 8], [2, 2, 2.5, 9], [11, 11, 19, 19]]),
-        np.array([3, 4, 5, 6]),
-        [rectangle(0, 0, 8, 8), rle(one_pixel), rectangle(2, 2, 2.5, 9), rle(np.zeros((20, 20)))],
+        np.array([[11.0, 11, 19, 19], [0, 0, 8, 8], [2, 2, 2.5, 9], [9, 7, 10, 8]]),
+        np.array([6, 3, 5, 4]),
+        [rle(np.zeros((20, 20))), rectangle(0, 0, 8, 8), rectangle(2, 2, 2.5, 9), rle(one_pixel)],
     )
     view = View.of_image(20, 20)
     assert sample.instances(view, min_size=1.0).gt_classes.tolist() == [3, 4]
     assert sample.instances(view, min_size=2.0).gt_classes.tolist() == [3]
-    pixel = sample.instances(view, min_size=1.0).gt_masks.tensor[1]
-    assert pixel.nonzero().tolist() == [[7, 9]]
+    kept = sample.instances(view, min_size=1.0)
+    assert kept.gt_boxes.tensor.tolist() == [[0, 0, 8, 8], [9, 7, 10, 8]]
+    assert kept.gt_masks.tensor[1].nonzero().tolist() == [[7, 9]]
     nothing = sample.instances(dataclasses.replace(view, left=100), min_size=1.0)
     assert (
         len(nothing) == 0 and nothing.gt_masks.tensor.shape == (0, 20, 20) and nothing.gt_boxes.tensor.shape == (0, 4)

@@ -92,3 +92,12 @@ def test_a_donor_without_objects_and_a_receiver_without_objects():
     assert copy_paste(full, empty, min_size=1.0) is full
     pasted = copy_paste(empty, full, min_size=1.0)
     assert pasted.classes.tolist() == [20] and pasted.boxes_xyxy.shape == (1, 4)
+
+
+def test_a_small_donor_lies_within_the_receiver_and_a_large_one_covers_it():
+    for _ in range(100):
+        view = module._place((50, 50), (40, 80))
+        assert (view.out_height, view.out_width) == (40, 80)
+        for start, length in ((view.top, view.height), (view.left, view.width)):
+            low, high = sorted((0, 50 - length))
+            assert low <= start <= high

@@ -77,7 +77,8 @@ def test_polygons_draw_the_mask_they_were_made_of():
     coco = COCO()
     coco.imgs = {1: {"height": 60, "width": 80}}
     drawn = coco.annToMask(fields | {"image_id": 1}).astype(bool)
-    assert (drawn & mask).sum() / (drawn | mask).sum() > 0.98
+    # Pixels that the outline cuts in half may go either way.
+    assert (drawn != mask).sum() <= 8
 
 
 def test_masks_with_holes_get_rle():
