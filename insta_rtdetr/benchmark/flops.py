@@ -14,8 +14,8 @@ from .subject import Subject
 
 CONVENTION = (
     "one multiply-add is one FLOP, as fvcore and detectron2 count (torch.utils.flop_counter's number halved); "
-    "convolutions, matrix products and attention are counted, nothing else; one image; double it to compare with papers "
-    "that count a multiply-add as two, as the YOLO family does"
+    "convolutions, matrix products and attention are counted, nothing else; one image; double it to compare with "
+    "papers that count a multiply-add as two, as the YOLO family does"
 )
 
 
