@@ -118,8 +118,7 @@ def test_damaged_datasets_are_named(capsys, folder, tmp_path_factory, key, damag
     write_dataset(damaged)
     register_dataset("tiny_damaged", damaged)
     damage(damaged)
-    # Two processes of the loader, whose errors come as a text with a traceback.
-    arguments = tiny_overrides(DATASET, folder / "out", **{key: ("tiny_damaged",)}, DATALOADER__NUM_WORKERS=2)
+    arguments = tiny_overrides(DATASET, folder / "out", **{key: ("tiny_damaged",)})
     assert train_net.main(arguments) == 1
     output = capsys.readouterr()
     assert output.err.count("error: ") == 1 and "Traceback" not in output.err

@@ -1,0 +1,22 @@
+import pytest
+from torch._utils import ExceptionWrapper
+
+from insta_rtdetr.data import DatasetError
+from insta_rtdetr.engine.errors import UserError, one_line, report
+
+
+def test_an_error_from_a_loader_process_is_its_last_line():
+    try:
+        raise DatasetError("1.png: cannot be read.  Mend it.")
+    except DatasetError:
+        # What a process of torch's data loader sends instead of the error.
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(DatasetError) as caught:
+        wrapped.reraise()
+    assert "Traceback" in str(caught.value)
+    assert one_line(caught.value) == "1.png: cannot be read.  Mend it."
+
+
+def test_a_message_of_several_lines_becomes_one(capsys):
+    assert report(UserError("first\n  second")) == 1
+    assert capsys.readouterr().err == "error: first second\n"
