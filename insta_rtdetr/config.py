@@ -21,7 +21,7 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.FIXED_SIZE = ()
     # Training: sides in pixels, one drawn for each batch, that the FIXED_SIZE batch is resized to; empty for none.
     cfg.INPUT.MULTI_SCALE = ()
-    # Probability that an image gets random brightness, contrast, saturation, hue and channel order.
+    # Probability of each of random brightness, contrast, saturation, hue and channel order.
     cfg.INPUT.PHOTOMETRIC_PROB = 0.0
     # Probability that an image is placed on a larger black canvas, and the largest canvas side as a factor.
     cfg.INPUT.ZOOM_OUT_PROB = 0.0

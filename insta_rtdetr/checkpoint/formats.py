@@ -93,7 +93,7 @@ def _is_array(value: object) -> bool:
 
 
 def _as_tensor(value: Tensor | np.ndarray) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+    return value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
 
 
 def _first_line(error: Exception) -> str:

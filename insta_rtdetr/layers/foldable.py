@@ -16,9 +16,11 @@ class Foldable(nn.Module):
 @torch.no_grad()
 def fold_(root: nn.Module) -> nn.Module:
     """Fold every `Foldable` below `root`, the outer ones first, in place; return `root`."""
-    for module in list(root.modules()):
-        if isinstance(module, Foldable):
-            module.fold_()
+    # Products of weights must not be rounded to half precision because the caller runs under autocast.
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        for module in list(root.modules()):
+            if isinstance(module, Foldable):
+                module.fold_()
     return root
 
 

@@ -59,6 +59,14 @@ def test_the_fused_copy_is_no_part_of_the_checkpoint_and_follows_the_weights():
     assert not torch.allclose(model.forward_raw(inputs)["class_logits"], before)
 
 
+def test_a_copy_fused_under_autocast_keeps_full_precision_weights():
+    model = eval_model().float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model([{"image": random_image()}])
+    assert {p.dtype for p in model._inference_network().parameters()} == {torch.float32}
+    model([{"image": random_image()}])
+
+
 def test_a_fused_model_refuses_to_train():
     model = eval_model().fuse()
     with pytest.raises(RuntimeError, match="fused model cannot be trained"):
