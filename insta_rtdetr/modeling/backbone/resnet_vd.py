@@ -48,7 +48,7 @@ class BasicBlock(Foldable):
         """(B, C_in, h, w) -> (B, width, h / stride, w / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+        return F.relu(self.bn2(self.conv2(x)).add_(shortcut), inplace=True)
 
     def fold_(self) -> None:
         """Put the norms into the convolutions."""
@@ -77,7 +77,7 @@ class Bottleneck(Foldable):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        return F.relu(self.bn3(self.conv3(x)) + shortcut)
+        return F.relu(self.bn3(self.conv3(x)).add_(shortcut), inplace=True)
 
     def fold_(self) -> None:
         """Put the norms into the convolutions."""
