@@ -47,11 +47,14 @@ class Preprocessor(nn.Module):
             divisibility: the input's sides are padded to multiples of this, in pixels.
 
         Raises:
-            ValueError: the fixed size is not two positive numbers, or there are scales but no fixed size.
+            ValueError: the fixed size is not two positive whole numbers, or a scale is none, or there are scales but
+                no fixed size.
         """
         super().__init__()
-        if fixed_size and (len(fixed_size) != 2 or min(fixed_size) < 1):
-            raise ValueError(f"INPUT.FIXED_SIZE must be (height, width) or empty, got {tuple(fixed_size)}.")
+        if fixed_size and (len(fixed_size) != 2 or not _are_sides(fixed_size)):
+            raise ValueError(f"INPUT.FIXED_SIZE must be (height, width) in pixels or empty, got {tuple(fixed_size)}.")
+        if not _are_sides(multi_scale):
+            raise ValueError(f"INPUT.MULTI_SCALE must be sides in pixels or empty, got {tuple(multi_scale)}.")
         if multi_scale and not fixed_size:
             raise ValueError("INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE: images of one shape are rescaled together.")
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
@@ -159,6 +162,10 @@ def _pad_masks(masks: Tensor, size: ImageSize) -> Tensor:
 def _output_size(inputs: dict) -> tuple[int, int]:
     height, width = inputs["image"].shape[1:]
     return int(inputs.get("height", height)), int(inputs.get("width", width))
+
+
+def _are_sides(numbers: tuple) -> bool:
+    return all(isinstance(number, int) and number > 0 for number in numbers)
 
 
 def _round_up(side: int, divisibility: int) -> int:

@@ -16,6 +16,7 @@ from ...layers.foldable import Foldable, fold_batch_norm
 
 STEM_CHANNELS = 64
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+NORMS = ("FrozenBN", "BN", "SyncBN")
 STAGE_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 
@@ -94,18 +95,22 @@ class ResNetVD(Backbone, Foldable):
 
         Args:
             depth: 18, 34, 50 or 101.
-            norm: Detectron2's name of the norm: "FrozenBN", "BN", "SyncBN", ...
+            norm: Detectron2's name of the norm: "FrozenBN", "BN" or "SyncBN".
             freeze_at: how many parts are frozen, counting the stem as the first (0: none).
             out_features: some of res2, res3, res4, res5.
 
         Raises:
-            ValueError: a depth or feature name is none of the above.
+            ValueError: a depth, norm or feature name is none of the above, or there are fewer parts to freeze.
         """
         super().__init__()
         if depth not in BLOCKS_PER_STAGE:
             raise ValueError(f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, got {depth}.")
         if unknown := set(out_features) - set(STAGE_STRIDES):
             raise ValueError(f"MODEL.RESNETS.OUT_FEATURES must be among {list(STAGE_STRIDES)}, got {sorted(unknown)}.")
+        if not 0 <= freeze_at <= 1 + len(STAGE_STRIDES):
+            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be 0 to {1 + len(STAGE_STRIDES)}, got {freeze_at}.")
+        if norm not in NORMS:
+            raise ValueError(f"MODEL.RESNETS.NORM must be one of {', '.join(NORMS)}, got {norm!r}.")
         self.conv1 = _stem(norm)
         self.bn1 = get_norm(norm, STEM_CHANNELS)
         block = Bottleneck if depth >= 50 else BasicBlock

@@ -26,12 +26,20 @@ class TimmBackbone(Backbone):
             arguments: more keyword arguments of `timm.create_model`.
 
         Raises:
-            ValueError: timm has no such model, or the model no such level.
+            ValueError: timm has no such model, or the model no such level; or the norm is none of the two;
+                or it takes no such argument.
         """
         super().__init__()
+        if norm not in ("FrozenBN", "BN"):
+            raise ValueError(f"MODEL.TIMM.NORM must be FrozenBN or BN, got {norm!r}.")
         if name not in timm.list_models():
             raise ValueError(f"timm {timm.__version__} has no model {name!r}. Change MODEL.TIMM.NAME.")
-        probe = timm.create_model(name, features_only=True, **arguments)
+        try:
+            probe = timm.create_model(name, features_only=True, **arguments)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"timm cannot build {name} as a feature extractor: {error}. Change MODEL.TIMM.NAME or MODEL.TIMM.ARGS."
+            ) from error
         available = {NAME_OF_STRIDE.get(stride): i for i, stride in enumerate(probe.feature_info.reduction())}
         if missing := [level for level in out_features if level not in available]:
             found = sorted(level for level in available if level)

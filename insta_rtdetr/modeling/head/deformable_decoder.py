@@ -78,9 +78,15 @@ class DeformableDecoder(nn.Module):
             mask_head: embeds queries for their masks.
 
         Raises:
-            ValueError: more eval layers than layers.
+            ValueError: no layer, more eval layers than layers, or a width that the heads do not divide.
         """
         super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"MODEL.DECODER.NUM_LAYERS must be at least 1, got {num_layers}.")
+        if num_heads < 1 or dim < 1 or dim % num_heads:
+            raise ValueError(
+                f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.NUM_HEADS, which is {num_heads}."
+            )
         if not 0 <= eval_layers <= num_layers:
             raise ValueError(
                 f"MODEL.DECODER.EVAL_LAYERS must be from 0 to NUM_LAYERS, which is {num_layers}, got {eval_layers}."
