@@ -16,6 +16,7 @@ from insta_rtdetr.checkpoint.convert import convert
 from insta_rtdetr.checkpoint.timm import backbone_from_timm
 from insta_rtdetr.modeling.backbone import ResNetVD
 from tests.parity.reference import original_state_dict
+from tests.tiny import tiny_model
 
 TOOLS = Path(__file__).parents[2] / "tools"
 LEVELS = ["res2", "res3", "res4", "res5"]
@@ -77,3 +78,14 @@ def test_original_checkpoint_is_converted(tmp_path):
 def test_other_networks_are_refused():
     with pytest.raises(CheckpointError, match="not a timm ResNet"):
         backbone_from_timm({"blocks.0.weight": torch.zeros(1)})
+
+
+def test_half_precision_is_half_the_size_and_loads_as_full_precision(tmp_path):
+    model, again = tiny_model(seed=0), tiny_model(seed=1)
+    torch.save({"model": model.state_dict()}, tmp_path / "full.pth")
+    convert(str(tmp_path / "full.pth"), str(tmp_path / "half.pth"), half_precision=True)
+    assert (tmp_path / "half.pth").stat().st_size < 0.6 * (tmp_path / "full.pth").stat().st_size
+    Checkpointer(again).load(str(tmp_path / "half.pth"))
+    for name, value in again.state_dict().items():
+        assert value.dtype == model.state_dict()[name].dtype
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-3, atol=1e-4)
