@@ -47,7 +47,7 @@ def setup_cfg(config_file: str, overrides: list[str]) -> CfgNode:
     """Defaults, then a yaml file, then KEY VALUE pairs.
 
     Raises:
-        UserError: the file is missing or not yaml, a key does not exist, a value has another type.
+        UserError: the file is missing or not yaml, a key does not exist, a value has another type, no such device.
     """
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
@@ -58,6 +58,10 @@ def setup_cfg(config_file: str, overrides: list[str]) -> CfgNode:
     if len(overrides) % 2:
         raise UserError(f"Overrides must be KEY VALUE pairs, found {len(overrides)} words: {' '.join(overrides)}")
     _merge(cfg, lambda: cfg.merge_from_list(overrides), "command line")
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise UserError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, wanted cpu or cuda.") from error
     return cfg
 
 
@@ -146,10 +150,6 @@ def _is_no_user_error(record: logging.LogRecord) -> bool:
 
 
 def _check_device(cfg: CfgNode, args: argparse.Namespace) -> None:
-    try:
-        torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError as error:
-        raise UserError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, wanted cpu or cuda.") from error
     available = torch.cuda.device_count()
     if args.num_gpus < 0 or args.num_machines < 1:
         raise UserError(f"--num-gpus is {args.num_gpus}, --num-machines {args.num_machines}, wanted at least 0 and 1.")
