@@ -22,8 +22,8 @@ DATASET = "tiny_same_predictions"
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[CfgNode, dict]:
-    """The config of a finished run with EMA, and its checkpoint."""
+def trained(tmp_path_factory) -> tuple[CfgNode, dict, dict]:
+    """The config of a finished run with EMA, the averaged weights, and those that were trained."""
     folder = tmp_path_factory.mktemp("trained")
     write_dataset(folder)
     register_dataset(DATASET, folder)
@@ -37,7 +37,7 @@ def trained(tmp_path_factory) -> tuple[CfgNode, dict]:
     trainer.resume_or_load(resume=False)
     trainer.train()
     cfg.MODEL.WEIGHTS = str(folder / "out" / "model_final.pth")
-    return cfg, torch.load(cfg.MODEL.WEIGHTS, weights_only=True)
+    return cfg, trainer.ema.state_dict()["model"], trainer.raw_model.state_dict()
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def test_detectron2s_predictor_gives_the_very_same_objects(trained, photograph, 
 
 
 def test_both_use_the_averaged_weights(trained, photograph, tmp_path):
-    cfg, checkpoint = trained[0].clone(), trained[1]
+    cfg, averages, last = trained[0].clone(), *trained[1:]
     image_bgr = read_image(photograph, format="BGR")
-    averaged = DefaultPredictor(cfg)(image_bgr)["instances"]
-    for name, is_same in (("model", True), ("raw_model", False)):
-        cfg.MODEL.WEIGHTS = str(tmp_path / f"{name}.pth")
-        torch.save({"model": checkpoint[name]}, cfg.MODEL.WEIGHTS)
-        assert torch.equal(our_objects(cfg, photograph).scores, averaged.scores) is is_same
+    found = DefaultPredictor(cfg)(image_bgr)["instances"]
+    for weights, is_same in ((averages, True), (last, False)):
+        cfg.MODEL.WEIGHTS = str(tmp_path / "weights.pth")
+        torch.save({"model": weights}, cfg.MODEL.WEIGHTS)
+        assert torch.equal(our_objects(cfg, photograph).scores, found.scores) is is_same
