@@ -2,12 +2,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from insta_rtdetr.modeling.postprocessing import ImageSize, Postprocessor, boxes_in_pixels, enlarge_and_threshold
+from insta_rtdetr.modeling.postprocessing import (
+    ImageSize,
+    MaskScoringPostprocessor,
+    Postprocessor,
+    boxes_in_pixels,
+    boxes_of_masks,
+    enlarge,
+)
 from insta_rtdetr.structures import Prediction
 
 
 def postprocessor(**changes):
-    options = {"max_objects": 100, "score_threshold": 0.0, "mask_threshold": 0.5, "resize_logits": False}
+    options = {"max_objects": 100, "score_threshold": 0.0, "mask_threshold": 0.5, "resize": "probability"}
     return Postprocessor(**options | changes)
 
 
@@ -57,11 +64,16 @@ def test_boxes_are_scaled_to_the_result():
 def test_probabilities_are_resized_unless_logits_are_wanted():
     answer = prediction()
     (probs,) = postprocessor()(answer, [SQUARE])
-    (logits,) = postprocessor(resize_logits=True)(answer, [SQUARE])
+    (logits,) = postprocessor(resize="logit")(answer, [SQUARE])
     query = int(answer.class_logits[0].sigmoid().argmax()) // 4
     expected = F.interpolate(answer.mask_logits, size=(30, 50), mode="bilinear")[0, query] > 0
     assert torch.equal(logits.pred_masks[0], expected)
     assert not torch.equal(probs.pred_masks, logits.pred_masks)
+
+
+def enlarge_and_threshold(maps, size, threshold):
+    parts = [enlarged > threshold for _, enlarged in enlarge(maps, size, twice=False)]
+    return torch.cat(parts) if parts else torch.zeros(0, *size.output, dtype=torch.bool)
 
 
 @pytest.mark.parametrize("count", [0, 1, 37])
