@@ -4,10 +4,8 @@ import torch.nn.functional as F
 
 from insta_rtdetr.modeling.postprocessing import (
     ImageSize,
-    MaskScoringPostprocessor,
     Postprocessor,
     boxes_in_pixels,
-    boxes_of_masks,
     enlarge,
 )
 from insta_rtdetr.structures import Prediction
