@@ -1,5 +1,8 @@
 """The five published FastInst models give the original's numbers."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -7,8 +10,11 @@ from detectron2.modeling import build_model
 
 from insta_rtdetr import add_insta_rtdetr_config
 from insta_rtdetr.checkpoint import Checkpointer
-from tests.parity.reference import original_state_dict, reference_image, reference_outputs
-from tests.tiny import CONFIG_DIR
+from insta_rtdetr.checkpoint.fastinst import from_original
+from insta_rtdetr.structures import Match, Target
+from tests.parity.recipe import image_for, tensor_for
+from tests.parity.reference import FOLDER, original_state_dict, reference_image, reference_outputs
+from tests.tiny import CONFIG_DIR, tiny_fastinst
 
 # Each with or without folding; the first, and so every room, in both ways.
 NAMES = [
@@ -53,3 +59,52 @@ def test_network_outputs_and_final_objects_equal_the_originals(name, fused, tmp_
     assert result.pred_classes.tolist() == expected["classes"].tolist()
     areas = result.pred_masks.sum((1, 2)).float()
     torch.testing.assert_close(areas, expected["mask_areas"].float(), atol=2, rtol=0.005)
+
+
+class GivenMatch(torch.nn.Module):
+    """A matcher that knows the answer."""
+
+    def __init__(self, match):
+        super().__init__()
+        self.match = match
+
+    def forward(self, predictions, targets):
+        return [self.match] * len(predictions)
+
+
+def test_training_outputs_equal_the_originals():
+    """The second pass with the targets' masks too.
+
+    fastinst_training.npz has what the original's head gives in training (float64, two layers, 32 channels, 16 queries,
+    ResNet-18) with the weights and images of recipe.py: first the guided layers, then the others.
+    """
+    expected = {key: torch.from_numpy(value) for key, value in reference_outputs("fastinst_training").items()}
+    shapes = json.loads((FOLDER / "fastinst_training.keys.json").read_text())
+    original = {name: torch.from_numpy(np.asarray(tensor_for(name, shape))) for name, shape in shapes.items()}
+    model = tiny_fastinst(
+        "MODEL.DECODER.NUM_LAYERS", 2, "MODEL.DECODER.NUM_QUERIES", 16, "MODEL.DECODER.POSITION_SIDE", 4,
+        "MODEL.RESNETS.NORM", "FrozenBN",
+    ).double()  # fmt: skip
+    model.load_state_dict(from_original(original))
+    side = int(expected["size"])
+    images = torch.stack([torch.from_numpy(image_for(side, side, i)).permute(2, 0, 1) for i in range(2)])
+    images = (images - model.preprocessor.pixel_mean) / model.preprocessor.pixel_std
+    targets = []
+    for i in range(2):
+        rectangles = expected[f"rectangles{i}"]
+        masks = torch.zeros(len(rectangles), side, side, dtype=torch.bool)
+        for mask, (x0, y0, x1, y1) in zip(masks, rectangles.tolist(), strict=True):
+            mask[y0:y1, x0:x1] = True
+        targets.append(Target(expected[f"labels{i}"], rectangles / side, masks))
+    pairs = [(expected[f"query{i}"], expected[f"target{i}"]) for i in range(2)]
+    model.criterion.matcher = GivenMatch(Match.from_images(pairs, torch.device("cpu")))
+
+    output = model.run_network(images, targets)
+    predictions = output.guided.layers + output.layers
+    assert len(predictions) == 5
+    for i, prediction in enumerate(predictions):
+        torch.testing.assert_close(prediction.class_logits.float(), expected[f"logits{i}"], atol=1e-4, rtol=0)
+        masks = prediction.mask_logits[:, :, 1::4, 2::4].float()
+        torch.testing.assert_close(masks, expected[f"masks{i}"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(prediction.query_points.float(), expected["query_points"])
+    torch.testing.assert_close(output.proposal_logits.float(), expected["proposal_logits"], atol=1e-4, rtol=0)
