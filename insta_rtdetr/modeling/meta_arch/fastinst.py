@@ -59,10 +59,16 @@ class FastInst(InstanceSegmenter):
         layers, states = self.decoder(queries, pyramid.mask_features)
         if not self.training:
             return ModelOutput(layers)
+        _require_masks(targets)
         (match,) = self.criterion.matcher(layers[-1:], targets)
         shown = where_objects_are(match, targets, queries.content.shape[1], states[-1].size)
         guided = GuidedPredictions(self.decoder.guided(states, shown), match)
         return ModelOutput(layers, guided=guided, proposal_logits=proposal_logits)
+
+
+def _require_masks(targets: list[Target]) -> None:
+    if any(target.masks is None for target in targets):
+        raise ValueError("FastInst learns from masks, but instances have no gt_masks. Give the objects masks.")
 
 
 def _build_decoder(cfg) -> DualPathDecoder:
