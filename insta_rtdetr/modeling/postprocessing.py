@@ -21,6 +21,8 @@ RESIZES = ("probability", "logit", "logit_twice")
 # Masks enlarged at a time, in output pixels: few enough to stay in a processor's cache.
 CHUNK_PIXELS = 2**19
 CHUNK_PIXELS_GPU = 2**27
+# Output rows (or columns) that are resized by one product of matrices.
+BAND_ROWS = 128
 
 
 @dataclass
@@ -113,8 +115,7 @@ class MaskScoringPostprocessor(Postprocessor):
         scores, classes, queries = self._select(prediction.class_logits[image].softmax(-1)[:, :-1])
         # A query may be kept for several classes; its mask is made once.
         queries, which = queries.unique(return_inverse=True)
-        masks, certainties = self._masks_and_certainties(prediction.of_image(image, queries), size)
-        boxes = boxes_of_masks(masks)
+        masks, boxes, certainties = self._measured_masks(prediction.of_image(image, queries), size)
         scores, order = (scores * certainties[which].to(scores)).sort(descending=True)
         kept = order[scores >= self.score_threshold]
         instances = Instances(size.output)
@@ -124,15 +125,21 @@ class MaskScoringPostprocessor(Postprocessor):
         instances.pred_classes = classes[kept]
         return instances
 
-    def _masks_and_certainties(self, chosen: Prediction, size: ImageSize) -> tuple[Tensor, Tensor]:
-        """(N, height, width), bool, and the mean probability of each one's pixels (N,), 0 where there are none."""
+    def _measured_masks(self, chosen: Prediction, size: ImageSize) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks (N, height, width), bool; the boxes around them (N, 4); the mean probability of each one's pixels (N,).
+
+        Each few masks are measured while they are in the processor's cache.
+        """
         masks = _no_masks(len(chosen.mask_embeddings[0]), size, chosen.mask_embeddings.device)
-        certainties = [chosen.mask_embeddings.new_zeros(0)]
+        boxes, certainties = [chosen.mask_embeddings.new_zeros(0, 4)], [chosen.mask_embeddings.new_zeros(0)]
         for part, enlarged in self._enlarged(chosen, size):
             torch.gt(enlarged, self._threshold, out=masks[part])
             probs = enlarged if self.resize == "probability" else enlarged.sigmoid_()
-            certainties.append((probs * masks[part]).sum((1, 2)) / (masks[part].sum((1, 2)) + 1e-6))
-        return masks, torch.cat(certainties)
+            probs = F.threshold_(probs, self.mask_threshold, 0.0)  # 0 outside the masks
+            in_row = probs.sum(2)
+            boxes.append(boxes_of_occupied(probs.amax(1) > 0, in_row > 0))
+            certainties.append(in_row.sum(1) / (masks[part].sum((1, 2)) + 1e-6))
+        return masks, torch.cat(boxes), torch.cat(certainties)
 
 
 def boxes_in_pixels(boxes_cxcywh: Tensor, size: ImageSize) -> Tensor:
@@ -144,10 +151,17 @@ def boxes_in_pixels(boxes_cxcywh: Tensor, size: ImageSize) -> Tensor:
     return cxcywh_to_xyxy(boxes_cxcywh) * boxes_cxcywh.new_tensor([scale_x, scale_y, scale_x, scale_y])
 
 
-def boxes_of_masks(masks: Tensor) -> Tensor:
-    """(N, H, W), bool -> the smallest boxes around them (N, 4), float32, xyxy in pixels; zeros for an empty mask."""
-    edges = [_first_and_after_last(masks.any(dim)) for dim in (1, 2)]
-    (x0, x1), (y0, y1) = edges
+def boxes_of_occupied(columns: Tensor, rows: Tensor) -> Tensor:
+    """The smallest boxes around masks.
+
+    Args:
+        columns: (N, width), bool, which columns of pixels a mask reaches into.
+        rows: (N, height), bool.
+
+    Returns:
+        (N, 4), float32, xyxy in pixels; zeros for an empty mask.
+    """
+    (x0, x1), (y0, y1) = _first_and_after_last(columns), _first_and_after_last(rows)
     return torch.stack([x0, y0, x1, y1], dim=1).float()
 
 
@@ -181,21 +195,32 @@ def enlarge(maps: Tensor, size: ImageSize, twice: bool) -> Iterator[tuple[slice,
 def _enlarge_twice(maps: Tensor, size: ImageSize) -> Tensor:
     """Both steps are linear and separable, so that they are one product with a matrix for each direction."""
     rows, columns = (
-        _resize_matrix(*sides, maps.device, maps.dtype)
+        resize_bands(*sides, maps.device, maps.dtype)
         for sides in zip(maps.shape[1:], size.padded, size.resized, size.output, strict=True)
     )
-    return rows @ maps @ columns.T
+    wide = torch.cat([maps[..., first:last] @ band.T for first, last, band in columns], dim=2)
+    return torch.cat([band @ wide[:, first:last] for first, last, band in rows], dim=1)
 
 
 @lru_cache(maxsize=32)
-def _resize_matrix(
+def resize_bands(
     small: int, padded: int, resized: int, output: int, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """(output, small): linear resize from `small` to `padded`, cut to `resized`, then to `output`.  Cached."""
+) -> list[tuple[int, int, Tensor]]:
+    """Linear resize from `small` to `padded`, cut to `resized`, then to `output`, as a matrix.  Cached.
+
+    Returns:
+        Its bands of rows, each as (first, last, band): a band reads no inputs but those from first to before last.
+    """
     with torch.inference_mode(False), torch.no_grad():
         units = torch.eye(small, dtype=torch.float64)[None]
         in_input = F.interpolate(units, size=padded, mode="linear")[..., :resized]
-        return F.interpolate(in_input, size=output, mode="linear")[0].T.to(device, dtype).contiguous()
+        matrix = F.interpolate(in_input, size=output, mode="linear")[0].T
+        bands = []
+        for band in matrix.split(BAND_ROWS):
+            read = band.any(0).nonzero()
+            first, last = int(read[0]), int(read[-1]) + 1
+            bands.append((first, last, band[:, first:last].to(device, dtype).contiguous()))
+        return bands
 
 
 def _no_masks(count: int, size: ImageSize, device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ from insta_rtdetr.modeling.postprocessing import (
     MaskScoringPostprocessor,
     Postprocessor,
     boxes_in_pixels,
-    boxes_of_masks,
+    boxes_of_occupied,
     enlarge,
 )
 from insta_rtdetr.structures import Prediction
@@ -107,7 +107,10 @@ def mask_scoring(**changes):
     return MaskScoringPostprocessor(**options | changes)
 
 
-@pytest.mark.parametrize(("resized", "output"), [((32, 32), (30, 50)), ((25, 18), (60, 37)), ((32, 20), (7, 3))])
+@pytest.mark.parametrize(
+    ("resized", "output"),
+    [((32, 32), (30, 50)), ((25, 18), (60, 37)), ((32, 20), (7, 3)), ((32, 32), (300, 290))],
+)
 def test_logits_resized_twice_equal_two_interpolations(resized, output):
     maps = torch.randn(5, 8, 8, dtype=torch.float64)
     in_input = F.interpolate(maps[None], size=(32, 32), mode="bilinear")[..., : resized[0], : resized[1]]
@@ -146,13 +149,12 @@ def test_an_empty_mask_has_score_0_and_no_box():
     assert none.pred_masks.shape == (0, 30, 50) and none.pred_boxes.tensor.shape == (0, 4)
 
 
-def test_boxes_of_masks_equal_detectron2s():
+def test_boxes_around_masks_equal_detectron2s():
     masks = torch.zeros(4, 9, 7, dtype=torch.bool)
     masks[1, 2, 3] = True
     masks[2, 0, 6] = masks[2, 8, 1] = True
     masks[3] = True
-    assert torch.equal(boxes_of_masks(masks), BitMasks(masks).get_bounding_boxes().tensor)
-    assert boxes_of_masks(masks[:0]).shape == (0, 4)
+    assert torch.equal(boxes_of_occupied(masks.any(1), masks.any(2)), BitMasks(masks).get_bounding_boxes().tensor)
 
 
 def test_another_resize_is_refused():

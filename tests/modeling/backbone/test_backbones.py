@@ -90,7 +90,8 @@ def test_deformable_convolutions_start_as_ordinary_ones():
 def test_offsets_move_where_a_deformable_convolution_reads():
     block = DeformableBottleneck(8, 4, 1, is_first=True, norm="BN").eval()
     x = torch.rand(1, 4, 6, 6)
-    block.conv2_offset.bias.data[1::2] = 1.0  # one pixel to the right
+    block.conv2_offset.weight.data.zero_()
+    block.conv2_offset.bias.data[:] = torch.tensor([0.0, 1.0]).repeat(9)  # one pixel to the right
     expected = F.conv2d(F.pad(x, [0, 2, 1, 1]), block.conv2.weight)
     torch.testing.assert_close(block._spatial_conv(x), expected)
 
