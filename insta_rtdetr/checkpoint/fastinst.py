@@ -34,11 +34,7 @@ _RENAMES = [
 ]
 _LEVEL = re.compile(_PYRAMID + r"(adapter|layer)_(\d)\.(.*)")
 _LAYER = re.compile(_PREDICTOR + r"transformer_(\w+)_layers\.(\d+)\.(.*)")
-_PARTS = [
-    (r"(multihead_attn|self_attn)\.", r"attention."),
-    (r"linear1\.", r"mlp.layers.0."),
-    (r"linear2\.", r"mlp.layers.1."),
-]
+_ATTENTION = [(r"(multihead_attn|self_attn)\.", r"attention.")]
 # Weights of the loss, which we compute from the config.
 _UNUSED = "criterion.empty_weight"
 
@@ -66,5 +62,5 @@ def _rename(name: str) -> str:
         return f"encoder.{_LEVELS[kind]}.{int(number) - 1}.{rest}"
     if layer := _LAYER.fullmatch(name):
         block, number, rest = layer.groups()
-        return f"decoder.layers.{number}.{_BLOCKS[block]}.{rename_first(rest, _PARTS)}"
+        return f"decoder.layers.{number}.{_BLOCKS[block]}.{rename_first(rest, _ATTENTION)}"
     return rename_first(name, _RENAMES)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .tokens import project_tokens
+
 
 class Attention(nn.Module):
     """Parameters and answers of `nn.MultiheadAttention`, but one mask for all heads, which is not copied for them."""
@@ -35,9 +37,9 @@ class Attention(nn.Module):
         """
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         heads = [
-            F.linear(x, weight, bias).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            project_tokens(x, weight, bias).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         ]  # each (B, heads, N or S, C / heads)
         mask = None if visible is None else visible[:, None]
         attended = F.scaled_dot_product_attention(*heads, attn_mask=mask)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        return project_tokens(attended.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...layers.attention import Attention
 from ...layers.mlp import MLP
+from ...layers.tokens import project_tokens
 from ...structures import LocatedQueries, Match, Prediction, Target
 from .deformable_decoder import num_eval_layers
 from .mask_head import QueryMaskHead
@@ -57,14 +58,16 @@ class FeedForwardBlock(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int):
         super().__init__()
-        self.mlp = MLP(dim, hidden_dim, dim, num_layers=2)
+        self.linear1 = nn.Linear(dim, hidden_dim)
+        self.linear2 = nn.Linear(hidden_dim, dim)
         self.norm = nn.LayerNorm(dim)
-        for layer in self.mlp.layers:
-            nn.init.xavier_uniform_(layer.weight)
+        nn.init.xavier_uniform_(self.linear1.weight)
+        nn.init.xavier_uniform_(self.linear2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        return self.norm(x + self.mlp(x))
+        hidden = F.relu(project_tokens(x, self.linear1.weight, self.linear1.bias), inplace=True)
+        return self.norm(x + project_tokens(hidden, self.linear2.weight, self.linear2.bias))
 
 
 class DualPathLayer(nn.Module):
