@@ -30,6 +30,9 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.IOU_CROP_PROB = 0.0
     # Probability that objects of another training image are pasted in (Simple Copy-Paste).
     cfg.INPUT.COPY_PASTE_PROB = 0.0
+    # INPUT.CROP: probability, and short sides in pixels, one of which the image is resized to before; empty for none.
+    cfg.INPUT.CROP.PROB = 1.0
+    cfg.INPUT.CROP.RESIZE_SHORTEST_EDGE = ()
     # Objects whose box or mask is smaller than this after augmentation are dropped. Pixels.
     cfg.INPUT.MIN_OBJECT_SIZE = 1.0
     # The last iterations of a training run without photometric, zoom-out, crop, copy-paste and multi-scale. Count.
@@ -60,6 +63,8 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODER.IN_FEATURES = ("res3", "res4", "res5")
     # Channels of every level.
     cfg.MODEL.ENCODER.HIDDEN_DIM = 256
+    # PPMFPNEncoder: Detectron2's name of the norm after its convolutions.
+    cfg.MODEL.ENCODER.NORM = "GN"
     # Attention within the coarsest level (AIFI): layers, heads, width of the feed-forward part.
     cfg.MODEL.ENCODER.NUM_LAYERS = 1
     cfg.MODEL.ENCODER.NUM_HEADS = 8
@@ -87,12 +92,16 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER.NUM_POINTS = 4
     cfg.MODEL.DECODER.FEEDFORWARD_DIM = 1024
     cfg.MODEL.DECODER.DROPOUT = 0.0
+    # FastInst: learned queries beside these that predict nothing, and side of the learned grid of positions, in cells.
+    cfg.MODEL.DECODER.NUM_AUX_QUERIES = 8
+    cfg.MODEL.DECODER.POSITION_SIDE = 10
     # Side of the anchor box of each level, finest first, as a fraction of the image side.
     cfg.MODEL.DECODER.ANCHOR_SIZES = (0.10, 0.15, 0.25)
 
     cfg.MODEL.MASK_HEAD = CfgNode()
-    # Stride of the mask features, 4 (reads res2) or 8 (reads res3) pixels, and their channels.
+    # Stride of the mask features, 4 (reads res2) or 8 (reads res3) pixels; FastInst's is that of its finest level.
     cfg.MODEL.MASK_HEAD.STRIDE = 4
+    # Width in which queries and mask features are compared.
     cfg.MODEL.MASK_HEAD.DIM = 256
 
     cfg.MODEL.DENOISING = CfgNode()
@@ -111,6 +120,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.GIOU_COST = 2.0
     cfg.MODEL.MATCHER.MASK_COST = 5.0
     cfg.MODEL.MATCHER.DICE_COST = 5.0
+    # LocationMatcher: what it earns that a query was taken from within an object.
+    cfg.MODEL.MATCHER.LOCATION_COST = 1000.0
     # Random points at which masks are compared, shared by an image's queries. Count.
     cfg.MODEL.MATCHER.NUM_POINTS = 12544
 
@@ -120,6 +131,9 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.GIOU_WEIGHT = 2.0
     cfg.MODEL.LOSS.MASK_WEIGHT = 5.0
     cfg.MODEL.LOSS.DICE_WEIGHT = 5.0
+    # FastInst: weight of the class map that queries are taken from, and of the class "no object" among the others.
+    cfg.MODEL.LOSS.PROPOSAL_WEIGHT = 20.0
+    cfg.MODEL.LOSS.NO_OBJECT_WEIGHT = 0.1
     # Varifocal loss: weight of negatives and its exponent, `alpha` and `gamma`.
     cfg.MODEL.LOSS.VARIFOCAL_ALPHA = 0.75
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
@@ -130,6 +144,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:
+    # Weight decay of embeddings (learned queries); None: WEIGHT_DECAY.
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = None
     # Factor on the learning rate of the backbone.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Mixed precision on GPU: "bfloat16" or "float16" (SOLVER.AMP.ENABLED turns it on).
@@ -154,7 +170,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.SCORE_THRESHOLD = 0.0
     # A pixel belongs to an object when its resized probability exceeds this.
     cfg.TEST.MASK_THRESHOLD = 0.5
-    # What is resized to the image's size: "probability", as the original does, or "logit".
+    # What masks are resized to the image's size as: "probability", as Insta-RT-DETR does, "logit", or "logit_twice",
+    # logits that are resized to the network's input on their way, as FastInst does.
     cfg.TEST.MASK_RESIZE = "probability"
     # Metric by which model_best.pth is chosen, as Detectron2 logs it.
     cfg.TEST.BEST_METRIC = "segm/AP"

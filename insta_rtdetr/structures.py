@@ -5,6 +5,7 @@ input and (h, w) the mask map, in pixels.  Boxes named cxcywh are (centre x, cen
 network's input, padding included.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +65,21 @@ class NoisedQueries(Queries):
 
 
 @dataclass
+class LocatedQueries:
+    """Queries that are features of the pyramid, with the places they were taken from.
+
+    Attributes:
+        content: (B, Q, C).
+        positions: (B, Q, C), code of the places.
+        points: (B, Q, 2), the places, (x, y) in [0, 1] of the network's input.
+    """
+
+    content: Tensor
+    positions: Tensor
+    points: Tensor
+
+
+@dataclass
 class Prediction:
     """The answer of one decoder layer (or of the encoder, or for the denoising queries).
 
@@ -71,18 +87,20 @@ class Prediction:
     where somebody looks at it.
 
     Attributes:
-        class_logits: (B, Q, K), before sigmoid.
-        boxes_cxcywh: (B, Q, 4).
+        class_logits: (B, Q, K), before sigmoid; (B, Q, K + 1), before softmax, of a model with a class "no object".
+        boxes_cxcywh: (B, Q, 4), or None of a model that predicts no boxes.
         mask_embeddings: (B, Q, C_mask), or None if this layer predicts no masks.
         mask_features: (B, C_mask, h, w), or None.
         mask_biases: (B, Q), added to the mask logits, or None.
+        query_points: (B, Q, 2), where its queries were taken from, (x, y) in [0, 1] of the input, or None.
     """
 
     class_logits: Tensor
-    boxes_cxcywh: Tensor
+    boxes_cxcywh: Tensor | None = None
     mask_embeddings: Tensor | None = None
     mask_features: Tensor | None = None
     mask_biases: Tensor | None = None
+    query_points: Tensor | None = None
 
     @property
     def has_masks(self) -> bool:
@@ -101,20 +119,18 @@ class Prediction:
 
     def of_queries(self, queries: slice) -> "Prediction":
         """The same prediction for a slice of the queries."""
-        embeddings = None if self.mask_embeddings is None else self.mask_embeddings[:, queries]
-        biases = None if self.mask_biases is None else self.mask_biases[:, queries]
-        return Prediction(
-            self.class_logits[:, queries], self.boxes_cxcywh[:, queries], embeddings, self.mask_features, biases
-        )
+        return self._map(lambda values: values[:, queries], self.mask_features)
 
     def of_image(self, image: int, queries: Tensor) -> "Prediction":
         """The prediction for some queries, an index tensor (N,), of one image; B becomes 1."""
-        pick = lambda values: None if values is None else values[image, queries][None]  # noqa: E731
         features = None if self.mask_features is None else self.mask_features[image : image + 1]
-        return Prediction(
-            pick(self.class_logits), pick(self.boxes_cxcywh), pick(self.mask_embeddings), features,
-            pick(self.mask_biases),
-        )  # fmt: skip
+        return self._map(lambda values: values[image, queries][None], features)
+
+    def _map(self, pick: Callable[[Tensor], Tensor], mask_features: Tensor | None) -> "Prediction":
+        """`pick` applied to all that there is for each query."""
+        values = (self.class_logits, self.boxes_cxcywh, self.mask_embeddings, self.mask_biases, self.query_points)
+        logits, boxes, embeddings, biases, points = (None if value is None else pick(value) for value in values)
+        return Prediction(logits, boxes, embeddings, mask_features, biases, points)
 
 
 @dataclass
@@ -136,6 +152,32 @@ class Target:
 
 
 @dataclass
+class Match:
+    """Pairs of queries and objects of a whole batch.
+
+    Attributes:
+        image: (N,), index of the image in the batch.
+        query: (N,), index of the query.
+        object: (N,), index of the object within its image.
+    """
+
+    image: Tensor
+    query: Tensor
+    object: Tensor
+
+    @classmethod
+    def from_images(cls, pairs: list[tuple[Tensor, Tensor]], device: torch.device) -> "Match":
+        """Join one (query, object) pair of index tensors for each image."""
+        image = torch.cat([torch.full_like(torch.as_tensor(query), i) for i, (query, _) in enumerate(pairs)])
+        query = torch.cat([torch.as_tensor(query) for query, _ in pairs])
+        target = torch.cat([torch.as_tensor(target) for _, target in pairs])
+        return cls(image.long().to(device), query.long().to(device), target.long().to(device))
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass
 class DenoisingPredictions:
     """Predictions for the noised targets, one for each decoder layer.
 
@@ -149,6 +191,19 @@ class DenoisingPredictions:
 
 
 @dataclass
+class GuidedPredictions:
+    """Predictions of queries that were shown the masks of their objects.
+
+    Attributes:
+        layers: one for each decoder layer.
+        match: the queries and the objects whose masks they were shown.
+    """
+
+    layers: list[Prediction]
+    match: Match
+
+
+@dataclass
 class ModelOutput:
     """All that the network answers.
 
@@ -156,8 +211,12 @@ class ModelOutput:
         layers: one prediction for each decoder layer that ran and was asked for, the last one last.
         encoder: the prediction of the selected encoder locations (training only).
         denoising: predictions for the noised targets (training only, None without targets).
+        guided: predictions guided by the targets' masks (training only).
+        proposal_logits: (B, K + 1, h', w'), classes of the positions that queries are taken from (training only).
     """
 
     layers: list[Prediction]
     encoder: Prediction | None = None
     denoising: DenoisingPredictions | None = None
+    guided: GuidedPredictions | None = None
+    proposal_logits: Tensor | None = None

@@ -29,6 +29,28 @@ def tiny_config(*overrides: object) -> CfgNode:
     return cfg
 
 
+def tiny_fastinst_config(*overrides: object) -> CfgNode:
+    """FastInst-D3 with a ResNet-18, 32 channels and 5 classes; overrides are KEY, value, ..."""
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.merge_from_file(f"{CONFIG_DIR}/fastinst_R50_ppm-fpn_x3_640.yaml")
+    cfg.merge_from_list([
+        "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "MODEL.WEIGHTS", "",
+        "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RESNETS.NORM", "BN",
+        "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 20,
+        "MODEL.DECODER.NUM_AUX_QUERIES", 3, "MODEL.MASK_HEAD.DIM", 16,
+        "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64, "SOLVER.AMP.ENABLED", False,
+    ])  # fmt: skip
+    cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def tiny_fastinst(*overrides: object, seed: int = 0) -> InstanceSegmenter:
+    """The model of `tiny_fastinst_config`, its weights drawn from a seed, in training mode."""
+    torch.manual_seed(seed)
+    return build_model(tiny_fastinst_config(*overrides))
+
+
 def tiny_model(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_config`, its weights drawn from a seed, in training mode."""
     torch.manual_seed(seed)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import insta_rtdetr
+from . import fastinst, insta_rtdetr
 
 
 class CheckpointError(ValueError):
@@ -35,14 +35,15 @@ def _to_detectron2(content: dict, path: str) -> dict:
         keys = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise CheckpointError(f'{path} holds {keys}; expected "model", "ema" or a state dict of tensors.')
     weights = {name.removeprefix("module."): _as_tensor(value) for name, value in found.items()}
-    if insta_rtdetr.is_original(weights):
-        # The original's optimizer and counters have no meaning here.
-        return {"model": insta_rtdetr.from_original(weights)}
+    for original in (insta_rtdetr, fastinst):
+        if original.is_original(weights):
+            # The original's optimizer and counters have no meaning here.
+            return {"model": original.from_original(weights)}
     return {"model": weights} if found is content else {**content, "model": weights}
 
 
 def _find_weights(content: dict) -> dict[str, Tensor] | None:
-    """The original's averaged weights, else "model", else the content itself."""
+    """Insta-RT-DETR's averaged weights, else "model", else the content itself."""
     ema = content.get("ema")
     candidates = [ema.get("module") if isinstance(ema, dict) else None, content.get("model"), content]
     for candidate in candidates:

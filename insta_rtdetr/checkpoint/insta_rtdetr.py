@@ -65,14 +65,18 @@ def _rename(name: str, has_masks: bool) -> str:
         return _rename_block(*block.groups())
     if projection := _PROJECTION.fullmatch(name):
         return _rename_projection(*projection.groups(), has_masks)
-    for pattern, replacement in _RENAMES:
-        renamed, count = re.subn(rf"^{pattern}", replacement, name)
-        if count:
-            name = renamed
-            break
-    return name.replace("encoder.fpn_blocks.", "encoder.top_down_blocks.").replace(
+    return rename_first(name, _RENAMES).replace("encoder.fpn_blocks.", "encoder.top_down_blocks.").replace(
         "encoder.pan_blocks.", "encoder.bottom_up_blocks."
     )
+
+
+def rename_first(name: str, renames: list[tuple[str, str]]) -> str:
+    """Replace the first of some patterns, at the beginning of the name."""
+    for pattern, replacement in renames:
+        renamed, count = re.subn(rf"^{pattern}", replacement, name)
+        if count:
+            return renamed
+    return name
 
 
 def _rename_block(stage: str, block: str, rest: str) -> str:

@@ -82,14 +82,16 @@ class RandomView:
     @configurable
     def __init__(
         self, *, zoom_out_prob: float = 0.0, zoom_out_max_scale: float = 4.0, iou_crop_prob: float = 0.0,
-        crop: T.RandomCrop | None = None, flip: str = "none", fixed_size: tuple[int, int] | tuple[()] = (),
-        resize: T.ResizeShortestEdge | None = None,
+        crop: T.RandomCrop | None = None, crop_prob: float = 1.0, crop_resize: T.ResizeShortestEdge | None = None,
+        flip: str = "none", fixed_size: tuple[int, int] | tuple[()] = (), resize: T.ResizeShortestEdge | None = None,
     ):  # fmt: skip
         """Build.
 
         Args:
             zoom_out_max_scale: largest side of the zoom-out's canvas, as a factor.
             crop: Detectron2's random crop, or None.
+            crop_prob: its probability.
+            crop_resize: what the image is resized to before it, as the crop's size in pixels is meant; None: nothing.
             flip: "horizontal" or "vertical", each with probability 0.5, or "none".
             fixed_size: (height, width) of every output in pixels; empty for `resize`.
             resize: Detectron2's resize that keeps the shape; None for no resize.
@@ -103,7 +105,7 @@ class RandomView:
             raise ValueError(f"INPUT.ZOOM_OUT_MAX_SCALE must be at least 1, got {zoom_out_max_scale}.")
         self.zoom_out_prob, self.zoom_out_max_scale = zoom_out_prob, zoom_out_max_scale
         self.iou_crop_prob = iou_crop_prob
-        self.crop, self.flip = crop, flip
+        self.crop, self.crop_prob, self.crop_resize, self.flip = crop, crop_prob, crop_resize, flip
         self.fixed_size, self.resize = tuple(fixed_size), resize
 
     @classmethod
@@ -114,6 +116,12 @@ class RandomView:
             "zoom_out_max_scale": inputs.ZOOM_OUT_MAX_SCALE,
             "iou_crop_prob": inputs.IOU_CROP_PROB,
             "crop": T.RandomCrop(inputs.CROP.TYPE, inputs.CROP.SIZE) if inputs.CROP.ENABLED else None,
+            "crop_prob": inputs.CROP.PROB,
+            "crop_resize": (
+                T.ResizeShortestEdge(inputs.CROP.RESIZE_SHORTEST_EDGE, sample_style="choice")
+                if inputs.CROP.RESIZE_SHORTEST_EDGE
+                else None
+            ),
             "flip": inputs.RANDOM_FLIP,
             "fixed_size": inputs.FIXED_SIZE,
             "resize": T.ResizeShortestEdge(
@@ -137,7 +145,7 @@ class RandomView:
                 view = zoom_out(view, self.zoom_out_max_scale)
             if _happens(self.iou_crop_prob):
                 view, kept = iou_crop(view, boxes_xyxy)
-            if self.crop is not None:
+            if self.crop is not None and _happens(self.crop_prob):
                 view = self._crop(view)
         flips = self.flip != "none" and _happens(0.5)
         view = dataclasses.replace(
@@ -146,16 +154,27 @@ class RandomView:
         return self._resize(view), kept
 
     def _crop(self, view: View) -> View:
-        crop = self.crop.get_transform(_blank(view.height, view.width))
-        return dataclasses.replace(view, left=view.left + crop.x0, top=view.top + crop.y0, width=crop.w, height=crop.h)
+        height, width = _resized(view, self.crop_resize)
+        crop = self.crop.get_transform(_blank(height, width))
+        # The crop is drawn in pixels of the resized image, the window is in pixels of the image.
+        left, right = (round(x * view.width / width) for x in (crop.x0, crop.x0 + crop.w))
+        top, bottom = (round(y * view.height / height) for y in (crop.y0, crop.y0 + crop.h))
+        return dataclasses.replace(
+            view, left=view.left + left, top=view.top + top, width=max(right - left, 1), height=max(bottom - top, 1)
+        )
 
     def _resize(self, view: View) -> View:
-        out_height, out_width = self.fixed_size or (view.height, view.width)
-        if not self.fixed_size and self.resize is not None:
-            resize = self.resize.get_transform(_blank(view.height, view.width))
-            if isinstance(resize, T.ResizeTransform):  # else MIN_SIZE_TRAIN is 0: no resize
-                out_height, out_width = resize.new_h, resize.new_w
+        out_height, out_width = self.fixed_size or _resized(view, self.resize)
         return dataclasses.replace(view, out_height=out_height, out_width=out_width)
+
+
+def _resized(view: View, resize: T.ResizeShortestEdge | None) -> tuple[int, int]:
+    """(height, width) of the view's window after Detectron2's resize."""
+    if resize is not None:
+        transform = resize.get_transform(_blank(view.height, view.width))
+        if isinstance(transform, T.ResizeTransform):  # else the short side is 0: no resize
+            return transform.new_h, transform.new_w
+    return view.height, view.width
 
 
 def _happens(prob: float) -> bool:

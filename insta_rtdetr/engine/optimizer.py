@@ -25,6 +25,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        weight_decay_embed=cfg.SOLVER.WEIGHT_DECAY_EMBED,
     )
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for group in groups for p in group["params"])
     optimizer_type = torch.optim.AdamW
@@ -40,15 +41,18 @@ def parameter_groups(
     weight_decay: float,
     weight_decay_norm: float | None,
     weight_decay_bias: float | None,
+    weight_decay_embed: float | None = None,
 ) -> list[dict]:
     """One optimizer group for each pair of learning rate and weight decay that occurs.
 
     Args:
         backbone_multiplier: factor on the learning rate of the parameters under `model.backbone`.
-        weight_decay_norm, weight_decay_bias: for the parameters of norms, and for biases elsewhere; None: weight_decay.
+        weight_decay_norm, weight_decay_bias, weight_decay_embed: for the parameters of norms, for biases elsewhere, and
+            for embeddings; None: weight_decay.
     """
     decay_norm = weight_decay if weight_decay_norm is None else weight_decay_norm
     decay_bias = weight_decay if weight_decay_bias is None else weight_decay_bias
+    decay_embed = weight_decay if weight_decay_embed is None else weight_decay_embed
     groups, seen = [], set()
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -56,7 +60,11 @@ def parameter_groups(
                 continue
             seen.add(parameter)
             in_backbone = module_name.split(".")[0] == "backbone"
-            decay = decay_norm if _is_norm(module) else decay_bias if name.endswith("bias") else weight_decay
+            decay = decay_bias if name.endswith("bias") else weight_decay
+            if _is_norm(module):
+                decay = decay_norm
+            elif isinstance(module, nn.Embedding):
+                decay = decay_embed
             rate = learning_rate * (backbone_multiplier if in_backbone else 1.0)
             groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
     return reduce_param_groups(groups)

@@ -1,8 +1,11 @@
 """Modules whose inner linear parts can be folded into fewer ones for inference."""
 
 import torch
-from detectron2.layers import FrozenBatchNorm2d
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import Tensor, nn
+from torchvision.ops import DeformConv2d
+
+BATCH_NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, nn.SyncBatchNorm)
 
 
 class Foldable(nn.Module):
@@ -15,12 +18,15 @@ class Foldable(nn.Module):
 
 @torch.no_grad()
 def fold_(root: nn.Module) -> nn.Module:
-    """Fold every `Foldable` below `root`, the outer ones first, in place; return `root`."""
+    """Fold every `Foldable` and Detectron2 convolution below `root`, the outer ones first, in place; return `root`."""
     # Products of weights must not be rounded to half precision because the caller runs under autocast.
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
         for module in list(root.modules()):
             if isinstance(module, Foldable):
                 module.fold_()
+            elif isinstance(module, Conv2d) and isinstance(module.norm, BATCH_NORMS):
+                kernel, bias = folded_kernel_and_bias(module, module.norm)
+                module.weight, module.bias, module.norm = nn.Parameter(kernel), nn.Parameter(bias), None
     return root
 
 
@@ -33,7 +39,7 @@ def folded_kernel_and_bias(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Te
     bias = conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)
     if isinstance(norm, nn.Identity):
         return conv.weight, bias
-    if not isinstance(norm, (nn.BatchNorm2d, FrozenBatchNorm2d, nn.SyncBatchNorm)):
+    if not isinstance(norm, BATCH_NORMS):
         raise TypeError(f"cannot fold a {type(norm).__name__} into a convolution; only batch norms can be folded.")
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     return conv.weight * scale.reshape(-1, 1, 1, 1), norm.bias + (bias - norm.running_mean) * scale
@@ -46,10 +52,11 @@ def fold_batch_norm(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
 
 def conv_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
     """A convolution with the stride, padding, dilation and groups of `conv` and another kernel and bias."""
-    folded = nn.utils.skip_init(
-        nn.Conv2d, conv.in_channels, kernel.shape[0], kernel.shape[2:], conv.stride, conv.padding, conv.dilation,
-        conv.groups, device=kernel.device, dtype=kernel.dtype,
-    )  # fmt: skip
+    shape = (conv.in_channels, kernel.shape[0], kernel.shape[2:], conv.stride, conv.padding, conv.dilation, conv.groups)
+    if isinstance(conv, DeformConv2d):
+        folded = DeformConv2d(*shape).to(kernel)
+    else:
+        folded = nn.utils.skip_init(nn.Conv2d, *shape, device=kernel.device, dtype=kernel.dtype)
     folded.weight.copy_(kernel)
     folded.bias.copy_(bias)
     return folded

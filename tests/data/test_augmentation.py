@@ -199,6 +199,19 @@ def test_detectron2s_crop_has_its_size_and_is_off_when_plain():
     assert 0 <= strong.left <= 90 and 0 <= strong.top <= 40
 
 
+def test_a_crop_after_a_resize_is_drawn_in_resized_pixels_with_its_probability():
+    cfg = cfg_with(MIN_SIZE_TRAIN=(40,), MAX_SIZE_TRAIN=100, RANDOM_FLIP="none")
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", (20, 30)
+    cfg.INPUT.CROP.RESIZE_SHORTEST_EDGE, cfg.INPUT.CROP.PROB = (40, 80), 0.5
+    draw = RandomView(cfg)
+    views = [draw(160, 320, np.zeros((0, 4)), is_strong=True)[0] for _ in range(60)]
+    # Resized to half and to a quarter, a crop of 20 x 30 pixels is one of 40 x 60 and of 80 x 120.
+    assert {(view.height, view.width) for view in views} == {(160, 320), (40, 60), (80, 120)}
+    assert all(view.left + view.width <= 320 and view.top + view.height <= 160 for view in views)
+    assert {(view.out_height, view.out_width) for view in views} == {(40, 80), (40, 60)}
+    assert 15 < sum(view.height < 160 for view in views) < 45
+
+
 @pytest.mark.parametrize(
     "flip, seen", [("none", {(0, 0)}), ("horizontal", {(0, 0), (1, 0)}), ("vertical", {(0, 0), (0, 1)})]
 )

@@ -37,6 +37,12 @@ def test_without_own_decay_norms_and_biases_decay_like_the_rest():
     assert set(groups) == {(0.1, 0.5), (1.0, 0.5)}
 
 
+def test_embeddings_can_have_their_own_decay():
+    model = nn.ModuleDict({"queries": nn.Embedding(2, 3), "head": nn.Linear(2, 2, bias=False)})
+    assert groups_of(model) == {(1.0, 0.5): {"queries.weight", "head.weight"}}
+    assert groups_of(model, weight_decay_embed=0.0) == {(1.0, 0.5): {"head.weight"}, (1.0, 0.0): {"queries.weight"}}
+
+
 def test_only_the_first_module_of_a_path_is_the_backbone():
     model = nn.ModuleDict({"head": nn.ModuleDict({"backbone": nn.Linear(2, 2, bias=False)})})
     assert set(groups_of(model)) == {(1.0, 0.5)}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from detectron2.layers import FrozenBatchNorm2d
+from detectron2.layers import Conv2d, FrozenBatchNorm2d, get_norm
 from torch import nn
 
 from insta_rtdetr.layers.conv import ConvNorm, CSPRepBlock, RepVGGBlock
@@ -69,3 +69,13 @@ def test_mask_projection_moves_from_the_pixels_to_the_queries():
 def test_other_norms_are_refused():
     with pytest.raises(TypeError, match="GroupNorm"):
         fold_batch_norm(nn.Conv2d(2, 2, 1), nn.GroupNorm(1, 2))
+
+
+@pytest.mark.parametrize("norm", ["BN", "FrozenBN", "GN"])
+def test_batch_norms_of_detectron2s_convolutions_are_folded_and_group_norms_kept(norm):
+    conv = Conv2d(3, 32, 3, bias=False, norm=get_norm(norm, 32), activation=torch.relu)
+    conv = with_random_statistics(nn.Sequential(conv))
+    x = torch.randn(1, 3, 8, 8).double()
+    expected = conv(x)
+    torch.testing.assert_close(fold_(conv)(x), expected)
+    assert (conv[0].norm is None) == (norm != "GN")

@@ -1,13 +1,21 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from detectron2.structures import BitMasks
 
-from insta_rtdetr.modeling.postprocessing import ImageSize, Postprocessor, boxes_in_pixels, enlarge_and_threshold
+from insta_rtdetr.modeling.postprocessing import (
+    ImageSize,
+    MaskScoringPostprocessor,
+    Postprocessor,
+    boxes_in_pixels,
+    boxes_of_occupied,
+    enlarge,
+)
 from insta_rtdetr.structures import Prediction
 
 
 def postprocessor(**changes):
-    options = {"max_objects": 100, "score_threshold": 0.0, "mask_threshold": 0.5, "resize_logits": False}
+    options = {"max_objects": 100, "score_threshold": 0.0, "mask_threshold": 0.5, "resize": "probability"}
     return Postprocessor(**options | changes)
 
 
@@ -57,11 +65,16 @@ def test_boxes_are_scaled_to_the_result():
 def test_probabilities_are_resized_unless_logits_are_wanted():
     answer = prediction()
     (probs,) = postprocessor()(answer, [SQUARE])
-    (logits,) = postprocessor(resize_logits=True)(answer, [SQUARE])
+    (logits,) = postprocessor(resize="logit")(answer, [SQUARE])
     query = int(answer.class_logits[0].sigmoid().argmax()) // 4
     expected = F.interpolate(answer.mask_logits, size=(30, 50), mode="bilinear")[0, query] > 0
     assert torch.equal(logits.pred_masks[0], expected)
     assert not torch.equal(probs.pred_masks, logits.pred_masks)
+
+
+def enlarge_and_threshold(maps, size, threshold):
+    parts = [enlarged > threshold for _, enlarged in enlarge(maps, size, twice=False)]
+    return torch.cat(parts) if parts else torch.zeros(0, *size.output, dtype=torch.bool)
 
 
 @pytest.mark.parametrize("count", [0, 1, 37])
@@ -87,3 +100,63 @@ def test_unpadded_reading_equals_interpolation():
     padded = ImageSize((48, 40), (32, 32), (32, 32))
     almost = ImageSize((48, 40), (32, 32 - 1e-9), (32, 32))
     assert torch.equal(enlarge_and_threshold(maps, padded, 0.5), enlarge_and_threshold(maps, almost, 0.5))
+
+
+def mask_scoring(**changes):
+    options = {"max_objects": 100, "score_threshold": 0.0, "mask_threshold": 0.5, "resize": "logit_twice"}
+    return MaskScoringPostprocessor(**options | changes)
+
+
+@pytest.mark.parametrize(
+    ("resized", "output"),
+    [((32, 32), (30, 50)), ((25, 18), (60, 37)), ((32, 20), (7, 3)), ((32, 32), (300, 290))],
+)
+def test_logits_resized_twice_equal_two_interpolations(resized, output):
+    maps = torch.randn(5, 8, 8, dtype=torch.float64)
+    in_input = F.interpolate(maps[None], size=(32, 32), mode="bilinear")[..., : resized[0], : resized[1]]
+    expected = F.interpolate(in_input, size=output, mode="bilinear")[0]
+    size = ImageSize(output, resized, (32, 32))
+    torch.testing.assert_close(torch.cat([part for _, part in enlarge(maps, size, twice=True)]), expected)
+
+
+def test_a_score_is_the_class_probability_times_the_mean_probability_of_the_mask():
+    answer = prediction()
+    (instances,) = mask_scoring()(answer, [SQUARE])
+    probs = answer.class_logits[0].softmax(-1)[:, :-1]  # the last class is "no object"
+    in_input = F.interpolate(answer.mask_logits, size=(32, 32), mode="bilinear")
+    logits = F.interpolate(in_input, size=(30, 50), mode="bilinear")[0]
+    certainty = torch.stack([mask[mask > 0].sigmoid().mean() for mask in logits])
+    scores, order = (probs * certainty[:, None]).flatten().sort(descending=True)
+    assert len(instances) == 6 * 3
+    torch.testing.assert_close(instances.scores, scores, rtol=1e-4, atol=1e-5)
+    assert instances.pred_classes.tolist() == (order % 3).tolist()
+    assert torch.equal(instances.pred_masks, logits[order // 3] > 0)
+    expected = BitMasks(instances.pred_masks).get_bounding_boxes().tensor
+    torch.testing.assert_close(instances.pred_boxes.tensor, expected)
+
+
+def test_an_empty_mask_has_score_0_and_no_box():
+    answer = prediction(num_queries=2)
+    answer.mask_features = -torch.ones(1, 3, 8, 8)
+    answer.mask_embeddings = torch.ones(1, 2, 3) * torch.tensor([1.0, -1.0])[:, None]
+    (instances,) = mask_scoring()(answer, [SQUARE])
+    assert (instances.scores[-3:] == 0).all() and (instances.scores[:-3] > 0).all()
+    assert instances.pred_boxes.tensor[-3:].abs().sum() == 0
+    assert instances.pred_boxes.tensor[0].tolist() == [0, 0, 50, 30]
+    (kept,) = mask_scoring(score_threshold=1e-3)(answer, [SQUARE])
+    assert len(kept) == 3
+    (none,) = mask_scoring(score_threshold=1.0)(answer, [SQUARE])
+    assert none.pred_masks.shape == (0, 30, 50) and none.pred_boxes.tensor.shape == (0, 4)
+
+
+def test_boxes_around_masks_equal_detectron2s():
+    masks = torch.zeros(4, 9, 7, dtype=torch.bool)
+    masks[1, 2, 3] = True
+    masks[2, 0, 6] = masks[2, 8, 1] = True
+    masks[3] = True
+    assert torch.equal(boxes_of_occupied(masks.any(1), masks.any(2)), BitMasks(masks).get_bounding_boxes().tensor)
+
+
+def test_another_resize_is_refused():
+    with pytest.raises(ValueError, match=r"TEST.MASK_RESIZE must be one of probability, logit, logit_twice, got 'x'"):
+        postprocessor(resize="x")

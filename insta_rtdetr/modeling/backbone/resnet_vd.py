@@ -6,11 +6,14 @@ network (18, 34) has a 1x1 convolution in the first shortcut of its first stage,
 Source: Bag of Tricks, https://arxiv.org/abs/1812.01187
 """
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
+from torchvision.ops import DeformConv2d
 
 from ...layers.foldable import Foldable, fold_batch_norm
 
@@ -77,7 +80,7 @@ class Bottleneck(Foldable):
         """(B, C_in, h, w) -> (B, 4 * width, h / stride, w / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        x = F.relu(self.bn2(self._spatial_conv(x)), inplace=True)
         return F.relu(self.bn3(self.conv3(x)).add_(shortcut), inplace=True)
 
     def fold_(self) -> None:
@@ -86,11 +89,33 @@ class Bottleneck(Foldable):
         self.conv2, self.bn2 = fold_batch_norm(self.conv2, self.bn2), nn.Identity()
         self.conv3, self.bn3 = fold_batch_norm(self.conv3, self.bn3), nn.Identity()
 
+    def _spatial_conv(self, x: Tensor) -> Tensor:
+        return self.conv2(x)
+
+
+class DeformableBottleneck(Bottleneck):
+    """The same with a 3x3 convolution that reads where another convolution tells it to.
+
+    Source: deformable convolution v1, https://arxiv.org/abs/1703.06211
+    """
+
+    def __init__(self, in_channels: int, width: int, stride: int, is_first: bool, norm: str):
+        super().__init__(in_channels, width, stride, is_first, norm)
+        # An (y, x) offset for each of the nine points.
+        self.conv2_offset = nn.Conv2d(width, 18, 3, stride, 1)
+        self.conv2 = DeformConv2d(width, width, 3, stride, 1, bias=False)
+
+    def _spatial_conv(self, x: Tensor) -> Tensor:
+        return self.conv2(x, self.conv2_offset(x))
+
 
 class ResNetVD(Backbone, Foldable):
     """The network without its classifier."""
 
-    def __init__(self, *, depth: int, norm: str, freeze_at: int, out_features: list[str]):
+    def __init__(
+        self, *, depth: int, norm: str, freeze_at: int, out_features: list[str],
+        deform_on_per_stage: Sequence[bool] = (False, False, False, False),
+    ):  # fmt: skip
         """Build the network.
 
         Args:
@@ -98,9 +123,11 @@ class ResNetVD(Backbone, Foldable):
             norm: Detectron2's name of the norm: "FrozenBN", "BN" or "SyncBN".
             freeze_at: how many parts are frozen, counting the stem as the first (0: none).
             out_features: some of res2, res3, res4, res5.
+            deform_on_per_stage: whether res2, res3, res4, res5 have deformable convolutions.
 
         Raises:
-            ValueError: a depth, norm or feature name is none of the above, or there are fewer parts to freeze.
+            ValueError: a depth, norm or feature name is none of the above, there are fewer parts to freeze, or basic
+                blocks shall be deformable.
         """
         super().__init__()
         if depth not in BLOCKS_PER_STAGE:
@@ -111,18 +138,21 @@ class ResNetVD(Backbone, Foldable):
             raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be 0 to {1 + len(STAGE_STRIDES)}, got {freeze_at}.")
         if norm not in NORMS:
             raise ValueError(f"MODEL.RESNETS.NORM must be one of {', '.join(NORMS)}, got {norm!r}.")
+        if any(deform_on_per_stage) and depth < 50:
+            raise ValueError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE needs MODEL.RESNETS.DEPTH 50 or 101, got {depth}.")
         self.conv1 = _stem(norm)
         self.bn1 = get_norm(norm, STEM_CHANNELS)
-        block = Bottleneck if depth >= 50 else BasicBlock
+        plain = Bottleneck if depth >= 50 else BasicBlock
         channels = STEM_CHANNELS
         for i, num_blocks in enumerate(BLOCKS_PER_STAGE[depth], start=1):
             width = STEM_CHANNELS * 2 ** (i - 1)
+            block = DeformableBottleneck if deform_on_per_stage[i - 1] else plain
             self.add_module(f"layer{i}", _stage(block, channels, width, num_blocks, 1 if i == 1 else 2, norm))
             channels = width * block.expansion
         self._out_features = list(out_features)
         self._out_feature_strides = STAGE_STRIDES
         self._out_feature_channels = {
-            name: STEM_CHANNELS * 2**i * block.expansion for i, name in enumerate(STAGE_STRIDES)
+            name: STEM_CHANNELS * 2**i * plain.expansion for i, name in enumerate(STAGE_STRIDES)
         }
         self._init_weights()
         self._freeze(freeze_at)
@@ -153,8 +183,12 @@ class ResNetVD(Backbone, Foldable):
 
     def _init_weights(self) -> None:
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, (nn.Conv2d, DeformConv2d)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self.modules():
+            if isinstance(module, DeformableBottleneck):  # starts as an ordinary convolution
+                nn.init.zeros_(module.conv2_offset.weight)
+                nn.init.zeros_(module.conv2_offset.bias)
 
     def _freeze(self, freeze_at: int) -> None:
         parts = [nn.ModuleList([self.conv1, self.bn1]), self.layer1, self.layer2, self.layer3, self.layer4]
@@ -184,10 +218,11 @@ def _stage(block: type, in_channels: int, width: int, num_blocks: int, stride: i
 
 @BACKBONE_REGISTRY.register()
 def build_resnet_vd_backbone(cfg, input_shape: ShapeSpec | None = None) -> ResNetVD:
-    """Build a ResNet-vd from MODEL.RESNETS.{DEPTH, NORM, OUT_FEATURES} and MODEL.BACKBONE.FREEZE_AT."""
+    """Build a ResNet-vd from MODEL.RESNETS.* and MODEL.BACKBONE.FREEZE_AT."""
     return ResNetVD(
         depth=cfg.MODEL.RESNETS.DEPTH,
         norm=cfg.MODEL.RESNETS.NORM,
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
         out_features=list(cfg.MODEL.RESNETS.OUT_FEATURES),
+        deform_on_per_stage=cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE,
     )

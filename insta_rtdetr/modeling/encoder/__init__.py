@@ -2,5 +2,6 @@
 
 from .build import ENCODER_REGISTRY, build_encoder
 from .hybrid import HybridEncoder
+from .ppm_fpn import PPMFPNEncoder
 
-__all__ = ["ENCODER_REGISTRY", "HybridEncoder", "build_encoder"]
+__all__ = ["ENCODER_REGISTRY", "HybridEncoder", "PPMFPNEncoder", "build_encoder"]

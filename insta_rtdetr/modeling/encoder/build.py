@@ -11,3 +11,16 @@ ENCODER_REGISTRY.__doc__ = "Encoders: called with (cfg, input_shape), they turn 
 def build_encoder(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:
     """Build the encoder MODEL.ENCODER.NAME for a backbone's `output_shape()`."""
     return ENCODER_REGISTRY.get(cfg.MODEL.ENCODER.NAME)(cfg, input_shape)
+
+
+def check_levels(input_shape: dict[str, ShapeSpec], needed: list[str]) -> None:
+    """Refuse a backbone that lacks a level.
+
+    Raises:
+        ValueError: it does.
+    """
+    if missing := sorted(set(needed) - set(input_shape)):
+        raise ValueError(
+            f"the encoder needs the levels {sorted(set(needed))}, but the backbone lacks {missing}. "
+            "Change the backbone's OUT_FEATURES, MODEL.ENCODER.IN_FEATURES or MODEL.MASK_HEAD.STRIDE."
+        )

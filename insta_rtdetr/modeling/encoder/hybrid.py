@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...layers.conv import ConvNorm, CSPRepBlock
 from ...structures import Pyramid
 from .aifi import AIFI
-from .build import ENCODER_REGISTRY
+from .build import ENCODER_REGISTRY, check_levels
 from .mask_fusion import MaskFusion
 
 MASK_SOURCE = {4: "res2", 8: "res3"}
@@ -57,7 +57,7 @@ class HybridEncoder(nn.Module):
         if not expansion * hidden_dim >= 1:
             raise ValueError(f"MODEL.ENCODER.EXPANSION leaves no channel of {hidden_dim}, got {expansion}.")
         self.in_features, self.mask_source = list(in_features), MASK_SOURCE[mask_stride]
-        _check_levels(input_shape, [*self.in_features, self.mask_source])
+        check_levels(input_shape, [*self.in_features, self.mask_source])
         self.input_projections = nn.ModuleList(
             ConvNorm(input_shape[name].channels, hidden_dim, 1) for name in self.in_features
         )
@@ -120,11 +120,3 @@ class HybridEncoder(nn.Module):
         for coarser, downsample, block in zip(levels[1:], self.downsample_convs, self.bottom_up_blocks, strict=True):
             fused.append(block(torch.cat([downsample(fused[-1]), coarser], dim=1)))
         return fused
-
-
-def _check_levels(input_shape: dict[str, ShapeSpec], needed: list[str]) -> None:
-    if missing := sorted(set(needed) - set(input_shape)):
-        raise ValueError(
-            f"the encoder needs the levels {sorted(set(needed))}, but the backbone lacks {missing}. "
-            "Change the backbone's OUT_FEATURES, MODEL.ENCODER.IN_FEATURES or MODEL.MASK_HEAD.STRIDE."
-        )

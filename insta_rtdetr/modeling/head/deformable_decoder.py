@@ -87,11 +87,7 @@ class DeformableDecoder(nn.Module):
             raise ValueError(
                 f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.NUM_HEADS, which is {num_heads}."
             )
-        if not 0 <= eval_layers <= num_layers:
-            raise ValueError(
-                f"MODEL.DECODER.EVAL_LAYERS must be from 0 to NUM_LAYERS, which is {num_layers}, got {eval_layers}."
-            )
-        self.eval_layers = eval_layers or num_layers
+        self.eval_layers = num_eval_layers(eval_layers, num_layers)
         self.layers = nn.ModuleList(
             DecoderLayer(dim, num_heads, feedforward_dim, num_levels, num_points, dropout) for _ in range(num_layers)
         )
@@ -136,6 +132,23 @@ class DeformableDecoder(nn.Module):
     def _predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
         embeddings, biases = self.mask_head.embed(content)
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
+
+
+def num_eval_layers(eval_layers: int, num_layers: int) -> int:
+    """How many layers run in eval mode.
+
+    Args:
+        eval_layers: how many are wanted (0: all).
+        num_layers: how many there are.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    if not 0 <= eval_layers <= num_layers:
+        raise ValueError(
+            f"MODEL.DECODER.EVAL_LAYERS must be from 0 to NUM_LAYERS, which is {num_layers}, got {eval_layers}."
+        )
+    return eval_layers or num_layers
 
 
 def join_queries(first: Queries, second: Queries) -> Queries:

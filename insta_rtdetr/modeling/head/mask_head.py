@@ -8,6 +8,23 @@ from ...layers.foldable import Foldable, folded_kernel_and_bias
 from ...layers.mlp import MLP
 
 
+class QueryMaskHead(nn.Module):
+    """Embeds queries for features that would be projected by a linear layer first, which is moved to the queries.
+
+    e . (W f + b) = (W^T e) . f + e . b: there are a hundred queries and thousands of pixels.
+    """
+
+    def __init__(self, query_dim: int, mask_dim: int):
+        super().__init__()
+        self.embedding = MLP(query_dim, query_dim, mask_dim, num_layers=3)
+        self.projection = nn.Linear(query_dim, mask_dim)
+
+    def forward(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, Q, C) -> embeddings (B, Q, C) for features as they are, and biases (B, Q)."""
+        embeddings = self.embedding(queries)
+        return embeddings @ self.projection.weight, embeddings @ self.projection.bias
+
+
 class MaskHead(Foldable):
     """Projects the mask features once, and embeds queries into the same space."""
 
@@ -31,10 +48,7 @@ class MaskHead(Foldable):
         return embeddings[..., :-1].contiguous(), embeddings[..., -1]
 
     def fold_(self) -> None:
-        """Move the projection from the pixels to the queries.
-
-        e . (W f + b) = (W^T e) . f + e . b: there are a hundred queries and tens of thousands of pixels.
-        """
+        """Move the projection from the pixels to the queries, as `QueryMaskHead` does."""
         kernel, bias = folded_kernel_and_bias(self.projection.conv, self.projection.norm)
         outer = torch.cat([kernel[:, :, 0, 0].T, bias[None]])  # (C_mask + 1, C_mask)
         last = self.embedding.layers[-1]

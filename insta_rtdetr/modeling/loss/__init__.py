@@ -1,6 +1,14 @@
 """Step 5 (training only): predictions and targets -> {"loss_*": scalar}."""
 
 from .criterion import SetCriterion
-from .matcher import MATCHER_REGISTRY, HungarianMatcher, build_matcher
+from .matcher import MATCHER_REGISTRY, HungarianMatcher, LocationMatcher, build_matcher
+from .softmax_criterion import SoftmaxCriterion
 
-__all__ = ["MATCHER_REGISTRY", "HungarianMatcher", "SetCriterion", "build_matcher"]
+__all__ = [
+    "MATCHER_REGISTRY",
+    "HungarianMatcher",
+    "LocationMatcher",
+    "SetCriterion",
+    "SoftmaxCriterion",
+    "build_matcher",
+]

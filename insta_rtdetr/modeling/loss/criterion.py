@@ -1,4 +1,4 @@
-"""The training losses of the RT-DETR family.
+"""The training losses of the RT-DETR family, and what those of other models share with them.
 
 Letters: B images, N matched pairs, Q queries, K classes, T objects of an image, P points.
 """
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
 from ...layers.point_sampling import sample_masks, sample_points, uncertain_points
-from ...structures import DenoisingPredictions, ModelOutput, Prediction, Target
+from ...structures import DenoisingPredictions, Match, ModelOutput, Prediction, Target
 from .functions import mask_bce_loss, mask_dice_loss, varifocal_loss
-from .matcher import Match, build_matcher, full_precision
+from .matcher import build_matcher, full_precision
 
 # Larger logits say nothing more to the loss and overflow in half precision.
 MAX_MASK_LOGIT = 15.0
 
 
 @dataclass
-class _BatchTargets:
+class BatchTargets:
     """All objects of a batch in a row; the objects of image i start at `first[i]`."""
 
     classes: Tensor
@@ -30,7 +30,8 @@ class _BatchTargets:
     first: Tensor
 
     @classmethod
-    def join(cls, targets: list[Target]) -> "_BatchTargets":
+    def join(cls, targets: list[Target]) -> "BatchTargets":
+        """Put the objects of all images in a row."""
         lengths = torch.tensor([0] + [len(target) for target in targets[:-1]])
         has_masks = all(target.masks is not None for target in targets)
         return cls(
@@ -46,7 +47,7 @@ class _BatchTargets:
 
 
 @dataclass
-class _Supervised:
+class Supervised:
     """A prediction with the objects that it has to answer for.
 
     Attributes:
@@ -64,102 +65,48 @@ class _Supervised:
     share: float = 1.0
 
 
-class SetCriterion(nn.Module):
-    """Varifocal, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries."""
+class MaskCriterion(nn.Module):
+    """What the criteria of all models share: masks compared at uncertain points.
 
-    @configurable
+    Attributes:
+        bce_name, dice_name: what the two mask losses are called.
+    """
+
+    bce_name = "loss_mask_bce"
+    dice_name = "loss_mask_dice"
+
     def __init__(
-        self, *, matcher: nn.Module, num_classes: int, weights: dict[str, float], alpha: float, gamma: float,
-        num_points: int, oversample_ratio: float, importance_ratio: float,
+        self, *, matcher: nn.Module, num_classes: int, weights: dict[str, float], num_points: int,
+        oversample_ratio: float, importance_ratio: float,
     ):  # fmt: skip
         """Build.
 
         Args:
             matcher: called with (predictions, targets), gives one `Match` for each prediction.
             num_classes: `K`.
-            weights: factor of loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice.
-            alpha: weight of negatives in the varifocal loss.
-            gamma: its exponent.
+            weights: factor of each loss, by its name without suffix.
             num_points: points at which each mask is compared.
             oversample_ratio: candidates drawn for each point.
             importance_ratio: share of the points that are the most uncertain candidates.
         """
         super().__init__()
         self.matcher, self.num_classes, self.weights = matcher, num_classes, weights
-        self.alpha, self.gamma = alpha, gamma
         self.num_points, self.oversample_ratio, self.importance_ratio = num_points, oversample_ratio, importance_ratio
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
+        """Read what all criteria need of MODEL.LOSS.* and MODEL.MATCHER.*."""
         loss = cfg.MODEL.LOSS
         return {
             "matcher": build_matcher(cfg),
             "num_classes": cfg.MODEL.NUM_CLASSES,
-            "weights": {
-                "loss_vfl": loss.CLASS_WEIGHT,
-                "loss_bbox": loss.BOX_WEIGHT,
-                "loss_giou": loss.GIOU_WEIGHT,
-                "loss_mask_bce": loss.MASK_WEIGHT,
-                "loss_mask_dice": loss.DICE_WEIGHT,
-            },
-            "alpha": loss.VARIFOCAL_ALPHA,
-            "gamma": loss.VARIFOCAL_GAMMA,
+            "weights": {cls.bce_name: loss.MASK_WEIGHT, cls.dice_name: loss.DICE_WEIGHT},
             "num_points": loss.NUM_POINTS,
             "oversample_ratio": loss.OVERSAMPLE_RATIO,
             "importance_ratio": loss.IMPORTANCE_RATIO,
         }
 
-    def forward(self, output: ModelOutput, targets: list[Target]) -> dict[str, Tensor]:
-        """Weighted losses.
-
-        Returns:
-            loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer; the same with the
-            suffix _aux_<layer> for the layers before it, _enc for the encoder (no masks), _dn for the last layer's
-            denoising queries and _dn_<layer> for the layers before it.  Sums over the matched pairs divided by the
-            mean number of objects a process has.
-        """
-        batch = _BatchTargets.join(targets)
-        num_objects = _mean_over_processes(len(batch.classes), batch.boxes_cxcywh.device)
-        supervised = self._match(output, targets, num_objects)
-        if output.denoising is not None:
-            supervised += _supervise_denoising(output.denoising, targets, num_objects)
-        losses = {}
-        for one in supervised:
-            losses |= self._class_and_box_losses(one, batch)
-        if batch.masks is not None:
-            losses |= self._mask_losses([one for one in supervised if one.prediction.has_masks], batch)
-        return losses
-
-    def _match(self, output: ModelOutput, targets: list[Target], num_objects: Tensor) -> list[_Supervised]:
-        predictions = {_layer_suffix("aux", i, len(output.layers)): p for i, p in enumerate(output.layers)}
-        if output.encoder is not None:
-            predictions["_enc"] = output.encoder
-        matches = self.matcher(list(predictions.values()), targets)
-        return [
-            _Supervised(suffix, prediction, match, num_objects)
-            for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
-        ]
-
-    def _class_and_box_losses(self, one: _Supervised, batch: _BatchTargets) -> dict[str, Tensor]:
-        boxes = full_precision(one.prediction.boxes_cxcywh)[one.match.image, one.match.query]
-        target_boxes = batch.boxes_cxcywh[batch.index(one.match)].to(boxes)
-        iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
-        losses = {
-            "loss_vfl": self._class_loss(one, batch, iou.detach()),
-            "loss_bbox": (boxes - target_boxes).abs().sum(),
-            "loss_giou": (1 - giou).sum(),
-        }
-        return {name + one.suffix: self._weigh(name, loss, one) for name, loss in losses.items()}
-
-    def _class_loss(self, one: _Supervised, batch: _BatchTargets, quality: Tensor) -> Tensor:
-        logits = full_precision(one.prediction.class_logits)
-        position = (one.match.image, one.match.query, batch.classes[batch.index(one.match)])
-        target_scores = torch.zeros_like(logits).index_put(position, quality.to(logits))
-        is_positive = torch.zeros_like(logits, dtype=torch.bool).index_put(position, torch.ones_like(quality).bool())
-        return varifocal_loss(logits, target_scores, is_positive, self.alpha, self.gamma)
-
-    def _mask_losses(self, supervised: list[_Supervised], batch: _BatchTargets) -> dict[str, Tensor]:
+    def mask_losses(self, supervised: list[Supervised], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
         points = uncertain_points(
@@ -171,12 +118,89 @@ class SetCriterion(nn.Module):
         bce, dice = mask_bce_loss(logits, labels).split(counts), mask_dice_loss(logits, labels).split(counts)
         losses = {}
         for one, bce_of_one, dice_of_one in zip(supervised, bce, dice, strict=True):
-            losses["loss_mask_bce" + one.suffix] = self._weigh("loss_mask_bce", bce_of_one.sum(), one)
-            losses["loss_mask_dice" + one.suffix] = self._weigh("loss_mask_dice", dice_of_one.sum(), one)
+            losses[self.bce_name + one.suffix] = self.weigh(self.bce_name, bce_of_one.sum(), one)
+            losses[self.dice_name + one.suffix] = self.weigh(self.dice_name, dice_of_one.sum(), one)
         return losses
 
-    def _weigh(self, name: str, loss: Tensor, one: _Supervised) -> Tensor:
+    def weigh(self, name: str, loss: Tensor, one: Supervised) -> Tensor:
+        """A loss that was summed over matched pairs, weighted and normalised."""
         return loss * (self.weights[name] * one.share) / one.normaliser
+
+
+class SetCriterion(MaskCriterion):
+    """Varifocal, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries."""
+
+    @configurable
+    def __init__(self, *, alpha: float, gamma: float, **shared):
+        """Build.
+
+        Args:
+            alpha: weight of negatives in the varifocal loss.
+            gamma: its exponent.
+            shared: see `MaskCriterion`; weights of loss_vfl, loss_bbox and loss_giou beside those of the masks.
+        """
+        super().__init__(**shared)
+        self.alpha, self.gamma = alpha, gamma
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
+        loss, shared = cfg.MODEL.LOSS, super().from_config(cfg)
+        weights = {"loss_vfl": loss.CLASS_WEIGHT, "loss_bbox": loss.BOX_WEIGHT, "loss_giou": loss.GIOU_WEIGHT}
+        return shared | {
+            "weights": weights | shared["weights"],
+            "alpha": loss.VARIFOCAL_ALPHA,
+            "gamma": loss.VARIFOCAL_GAMMA,
+        }
+
+    def forward(self, output: ModelOutput, targets: list[Target]) -> dict[str, Tensor]:
+        """Weighted losses.
+
+        Returns:
+            loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer; the same with the
+            suffix _aux_<layer> for the layers before it, _enc for the encoder (no masks), _dn for the last layer's
+            denoising queries and _dn_<layer> for the layers before it.  Sums over the matched pairs divided by the
+            mean number of objects a process has.
+        """
+        batch = BatchTargets.join(targets)
+        num_objects = mean_over_processes(len(batch.classes), batch.boxes_cxcywh.device)
+        supervised = self._match(output, targets, num_objects)
+        if output.denoising is not None:
+            supervised += _supervise_denoising(output.denoising, targets, num_objects)
+        losses = {}
+        for one in supervised:
+            losses |= self._class_and_box_losses(one, batch)
+        if batch.masks is not None:
+            losses |= self.mask_losses([one for one in supervised if one.prediction.has_masks], batch)
+        return losses
+
+    def _match(self, output: ModelOutput, targets: list[Target], num_objects: Tensor) -> list[Supervised]:
+        predictions = {_layer_suffix("aux", i, len(output.layers)): p for i, p in enumerate(output.layers)}
+        if output.encoder is not None:
+            predictions["_enc"] = output.encoder
+        matches = self.matcher(list(predictions.values()), targets)
+        return [
+            Supervised(suffix, prediction, match, num_objects)
+            for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
+        ]
+
+    def _class_and_box_losses(self, one: Supervised, batch: BatchTargets) -> dict[str, Tensor]:
+        boxes = full_precision(one.prediction.boxes_cxcywh)[one.match.image, one.match.query]
+        target_boxes = batch.boxes_cxcywh[batch.index(one.match)].to(boxes)
+        iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
+        losses = {
+            "loss_vfl": self._class_loss(one, batch, iou.detach()),
+            "loss_bbox": (boxes - target_boxes).abs().sum(),
+            "loss_giou": (1 - giou).sum(),
+        }
+        return {name + one.suffix: self.weigh(name, loss, one) for name, loss in losses.items()}
+
+    def _class_loss(self, one: Supervised, batch: BatchTargets, quality: Tensor) -> Tensor:
+        logits = full_precision(one.prediction.class_logits)
+        position = (one.match.image, one.match.query, batch.classes[batch.index(one.match)])
+        target_scores = torch.zeros_like(logits).index_put(position, quality.to(logits))
+        is_positive = torch.zeros_like(logits, dtype=torch.bool).index_put(position, torch.ones_like(quality).bool())
+        return varifocal_loss(logits, target_scores, is_positive, self.alpha, self.gamma)
 
 
 def matched_mask_logits(pairs: list[tuple[Prediction, Match]]) -> Tensor:
@@ -213,13 +237,13 @@ def _logits_of_shared_features(pairs: list[tuple[Prediction, Match]]) -> Tensor:
 
 def _supervise_denoising(
     denoising: DenoisingPredictions, targets: list[Target], num_objects: Tensor
-) -> list[_Supervised]:
+) -> list[Supervised]:
     match = denoising_match(targets, denoising)
     # A batch without objects has one padded query (see Denoising); nothing is to be learnt from it.
     share = 1.0 if len(match) else 0.0
     num_layers = len(denoising.layers)
     return [
-        _Supervised(_layer_suffix("dn", i, num_layers, "_dn"), prediction, match, num_objects * denoising.groups, share)
+        Supervised(_layer_suffix("dn", i, num_layers, "_dn"), prediction, match, num_objects * denoising.groups, share)
         for i, prediction in enumerate(denoising.layers)
     ]
 
@@ -236,7 +260,8 @@ def denoising_match(targets: list[Target], denoising: DenoisingPredictions) -> M
     return Match.from_images(pairs, device)
 
 
-def _mean_over_processes(count: int, device: torch.device) -> Tensor:
+def mean_over_processes(count: int, device: torch.device) -> Tensor:
+    """Mean of a count over all processes, a scalar, at least 1."""
     total = torch.tensor(float(count), device=device)
     if comm.get_world_size() > 1:
         torch.distributed.all_reduce(total)

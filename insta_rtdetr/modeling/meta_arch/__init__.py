@@ -1,6 +1,7 @@
 """Step 6: one file for each model."""
 
 from .base import InstanceSegmenter
+from .fastinst import FastInst
 from .insta_rtdetr import InstaRTDETR
 
-__all__ = ["InstaRTDETR", "InstanceSegmenter"]
+__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter"]

@@ -85,19 +85,21 @@ class InstanceSegmenter(nn.Module):
         """The network's answer before post-processing: all queries, last layer, in eval mode.
 
         Returns:
-            class_logits (B, Q, K), boxes_cxcywh (B, Q, 4) in [0, 1] and mask_logits (B, Q, h, w), relative to the
-            network's input, which all images of the batch share.
+            class_logits (B, Q, K), or (B, Q, K + 1) of a model with a class "no object"; boxes_cxcywh (B, Q, 4) in
+            [0, 1], but for a model that predicts none; and mask_logits (B, Q, h, w); relative to the network's input,
+            which all images of the batch share.
         Raises:
             RuntimeError: the model is in training mode.
         """
         if self.training:
             raise RuntimeError("forward_raw needs eval mode. Call model.eval() first.")
         prediction = self._predict(self.preprocessor(batched_inputs).images)
-        return {
+        raw = {
             "class_logits": prediction.class_logits,
             "boxes_cxcywh": prediction.boxes_cxcywh,
             "mask_logits": prediction.mask_logits,
         }
+        return {name: values for name, values in raw.items() if values is not None}
 
     def _predict(self, images: Tensor) -> Prediction:
         network = self._inference_network()
@@ -136,3 +138,20 @@ class InstanceSegmenter(nn.Module):
             self._fused_copy.clear()
             self._fused_copy.append((fingerprint, copy.deepcopy(self).fuse()))
         return self._fused_copy[0][1]
+
+
+def build_preprocessor(cfg, divisibility: int) -> Preprocessor:
+    """Read MODEL.PIXEL_* and INPUT.{FIXED_SIZE, MULTI_SCALE}."""
+    return Preprocessor(
+        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FIXED_SIZE, cfg.INPUT.MULTI_SCALE, divisibility
+    )
+
+
+def build_postprocessor(cfg, kind: type[Postprocessor]) -> Postprocessor:
+    """Read TEST.*."""
+    return kind(
+        max_objects=cfg.TEST.DETECTIONS_PER_IMAGE,
+        score_threshold=cfg.TEST.SCORE_THRESHOLD,
+        mask_threshold=cfg.TEST.MASK_THRESHOLD,
+        resize=cfg.TEST.MASK_RESIZE,
+    )

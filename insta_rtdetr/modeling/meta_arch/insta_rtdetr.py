@@ -14,8 +14,7 @@ from ..head.deformable_decoder import join_queries
 from ..head.query_selection import check_anchors
 from ..loss import SetCriterion
 from ..postprocessing import Postprocessor
-from ..preprocessing import Preprocessor
-from .base import InstanceSegmenter
+from .base import InstanceSegmenter, build_postprocessor, build_preprocessor
 
 COARSEST_STRIDE = 32
 
@@ -50,7 +49,7 @@ class InstaRTDETR(InstanceSegmenter):
             "decoder": _build_decoder(cfg),
             "preprocessor": build_preprocessor(cfg, COARSEST_STRIDE),
             "criterion": SetCriterion(cfg),
-            "postprocessor": build_postprocessor(cfg),
+            "postprocessor": build_postprocessor(cfg, Postprocessor),
             "fuse_on_eval": cfg.MODEL.FUSE_ON_EVAL,
         }
 
@@ -72,25 +71,6 @@ class InstaRTDETR(InstanceSegmenter):
             encoder_prediction,
             DenoisingPredictions([layer.of_queries(slice(num_noised)) for layer in layers], noised.groups),
         )
-
-
-def build_preprocessor(cfg, divisibility: int) -> Preprocessor:
-    """Read MODEL.PIXEL_* and INPUT.{FIXED_SIZE, MULTI_SCALE}."""
-    return Preprocessor(
-        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FIXED_SIZE, cfg.INPUT.MULTI_SCALE, divisibility
-    )
-
-
-def build_postprocessor(cfg) -> Postprocessor:
-    """Read TEST.*."""
-    if cfg.TEST.MASK_RESIZE not in ("probability", "logit"):
-        raise ValueError(f"TEST.MASK_RESIZE must be probability or logit, got {cfg.TEST.MASK_RESIZE!r}.")
-    return Postprocessor(
-        max_objects=cfg.TEST.DETECTIONS_PER_IMAGE,
-        score_threshold=cfg.TEST.SCORE_THRESHOLD,
-        mask_threshold=cfg.TEST.MASK_THRESHOLD,
-        resize_logits=cfg.TEST.MASK_RESIZE == "logit",
-    )
 
 
 def _build_level_projection(cfg) -> LevelProjection:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from detectron2.config import get_cfg
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_backbone
@@ -7,16 +8,17 @@ from torch import nn
 
 from insta_rtdetr import add_insta_rtdetr_config
 from insta_rtdetr.layers.foldable import fold_
+from insta_rtdetr.modeling.backbone.resnet_vd import DeformableBottleneck
 
 LEVELS = ["res2", "res3", "res4", "res5"]
 
 
-def resnet_vd(depth=18, norm="BN", freeze_at=0, levels=LEVELS):
+def resnet_vd(depth=18, norm="BN", freeze_at=0, levels=LEVELS, deform=(False, False, False, False)):
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
     cfg.MODEL.BACKBONE.NAME = "build_resnet_vd_backbone"
     cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.NORM, cfg.MODEL.BACKBONE.FREEZE_AT = depth, norm, freeze_at
-    cfg.MODEL.RESNETS.OUT_FEATURES = levels
+    cfg.MODEL.RESNETS.OUT_FEATURES, cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE = levels, deform
     return build_backbone(cfg)
 
 
@@ -75,10 +77,29 @@ def test_frozen_norms_do_not_change_in_training(build):
     assert all(torch.equal(value, backbone.state_dict()[name]) for name, value in before.items())
 
 
-@pytest.mark.parametrize("depth", [18, 50])
-def test_folded_resnet_vd_is_the_same_function(depth):
+def test_deformable_convolutions_start_as_ordinary_ones():
+    plain = resnet_vd(50).eval()
+    deformable = resnet_vd(50, deform=(False, False, True, True)).eval()
+    missing, unexpected = deformable.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected and len(missing) == 2 * (6 + 3) and all("conv2_offset" in name for name in missing)
+    image = torch.rand(1, 3, 64, 96)
+    for name, features in deformable(image).items():
+        torch.testing.assert_close(features, plain(image)[name], rtol=1e-4, atol=1e-4)
+
+
+def test_offsets_move_where_a_deformable_convolution_reads():
+    block = DeformableBottleneck(8, 4, 1, is_first=True, norm="BN").eval()
+    x = torch.rand(1, 4, 6, 6)
+    block.conv2_offset.weight.data.zero_()
+    block.conv2_offset.bias.data[:] = torch.tensor([0.0, 1.0]).repeat(9)  # one pixel to the right
+    expected = F.conv2d(F.pad(x, [0, 2, 1, 1]), block.conv2.weight)
+    torch.testing.assert_close(block._spatial_conv(x), expected)
+
+
+@pytest.mark.parametrize(("depth", "deform"), [(18, [False] * 4), (50, [False] * 4), (50, [False, True, False, True])])
+def test_folded_resnet_vd_is_the_same_function(depth, deform):
     torch.manual_seed(0)
-    backbone = resnet_vd(depth, norm="BN")
+    backbone = resnet_vd(depth, norm="BN", deform=deform)
     backbone(torch.rand(4, 3, 64, 64))  # moves the running statistics
     backbone = backbone.double().eval()
     image = torch.rand(1, 3, 64, 96).double()
@@ -92,6 +113,8 @@ def test_folded_resnet_vd_is_the_same_function(depth):
 def test_mistakes_name_their_key():
     with pytest.raises(ValueError, match=r"MODEL.RESNETS.DEPTH must be one of \[18, 34, 50, 101\], got 20"):
         resnet_vd(20)
+    with pytest.raises(ValueError, match=r"MODEL.RESNETS.DEFORM_ON_PER_STAGE needs MODEL.RESNETS.DEPTH 50 or 101"):
+        resnet_vd(34, deform=[False, False, True, True])
     with pytest.raises(ValueError, match=r"MODEL.RESNETS.OUT_FEATURES"):
         resnet_vd(levels=["res6"])
     with pytest.raises(ValueError, match=r"MODEL.TIMM.NAME"):

@@ -3,7 +3,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from insta_rtdetr.layers.point_sampling import sample_points
-from insta_rtdetr.modeling.loss import MATCHER_REGISTRY, HungarianMatcher, build_matcher
+from insta_rtdetr.modeling.loss import MATCHER_REGISTRY, HungarianMatcher, LocationMatcher, build_matcher
 from insta_rtdetr.modeling.loss.functions import focal_cost, mask_bce_cost, mask_dice_cost
 from insta_rtdetr.structures import Prediction, Target
 from tests.tiny import tiny_config
@@ -104,3 +104,48 @@ def test_class_cost_is_what_scipy_minimises():
     (match,) = matcher(class_cost=1.0)([answer], [target])
     expected = linear_sum_assignment(focal_cost(answer.class_logits[0], target.classes))
     assert match.query.tolist() == expected[0].tolist()
+
+
+def location_matcher(**costs):
+    return LocationMatcher(
+        **{"class_cost": 0.0, "location_cost": 0.0, "mask_cost": 0.0, "dice_cost": 0.0, "num_points": 16} | costs
+    )
+
+
+def left_and_right():
+    """Two objects, of classes 0 and 1, in the left and in the right half."""
+    masks = torch.zeros(2, 8, 8, dtype=torch.bool)
+    masks[0, :, :4] = masks[1, :, 4:] = True
+    return Target(torch.tensor([0, 1]), torch.zeros(2, 4), masks)
+
+
+def located(points, num_classes=2):
+    return Prediction(torch.zeros(1, len(points), num_classes + 1), query_points=torch.tensor([points]))
+
+
+def test_a_query_outside_the_object_is_not_worth_its_class():
+    answer = located([[0.9, 0.5], [0.1, 0.5], [0.2, 0.5]])
+    answer.class_logits[0, 0] = torch.tensor([9.0, 0, 0])  # sure of the object at the left, but at the right
+    answer.class_logits[0, 2] = torch.tensor([5.0, 0, 0])
+    (match,) = location_matcher(class_cost=2.0, location_cost=1000.0)([answer], [left_and_right()])
+    assert dict(zip(match.object.tolist(), match.query.tolist(), strict=True)) == {0: 2, 1: 0}
+    (match,) = location_matcher(class_cost=2.0)([answer], [left_and_right()])
+    assert dict(zip(match.object.tolist(), match.query.tolist(), strict=True))[0] == 0
+
+
+def test_positions_that_an_object_reaches_into_are_matched_with_it():
+    logits = torch.zeros(1, 3, 2, 2)
+    logits[0, 0, 1, 1] = 9.0  # likeliest for the left object, but out of it
+    logits[0, 0, 1, 0] = 5.0
+    match = location_matcher(class_cost=2.0, location_cost=1000.0).match_proposals(logits, [left_and_right()])
+    assert dict(zip(match.object.tolist(), match.query.tolist(), strict=True))[0] == 2
+
+
+def test_location_matcher_takes_images_without_objects_and_crowds():
+    empty = Target(torch.zeros(0).long(), torch.zeros(0, 4), torch.zeros(0, 8, 8).bool())
+    crowd = Target(torch.zeros(9).long(), torch.zeros(9, 4), torch.ones(9, 8, 8).bool())
+    answer = located([[0.5, 0.5]] * 3)
+    match_of = location_matcher(class_cost=2.0, location_cost=1000.0)
+    assert [len(match_of([answer], [target])[0]) for target in (empty, crowd)] == [0, 3]
+    logits = torch.zeros(1, 3, 2, 2)
+    assert [len(match_of.match_proposals(logits, [target])) for target in (empty, crowd)] == [0, 4]

@@ -1,0 +1,45 @@
+"""Multi-head attention.
+
+Letters: B images, N queries, S keys, C channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .tokens import project_tokens
+
+
+class Attention(nn.Module):
+    """Parameters and answers of `nn.MultiheadAttention`, but one mask for all heads, which is not copied for them."""
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            query: (B, N, C).
+            key: (B, S, C).
+            value: (B, S, C).
+            visible: (B, N, S), True where a query may look, which must be somewhere; None for everywhere.
+
+        Returns:
+            (B, N, C).
+        """
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        heads = [
+            project_tokens(x, weight, bias).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        ]  # each (B, heads, N or S, C / heads)
+        mask = None if visible is None else visible[:, None]
+        attended = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+        return project_tokens(attended.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)

@@ -1,0 +1,96 @@
+"""PPM-FPN: pyramid pooling on the coarsest level, then a feature pyramid.
+
+Source: FastInst, https://arxiv.org/abs/2303.08594; pooling of PSPNet, https://arxiv.org/abs/1612.01105; FPN,
+https://arxiv.org/abs/1612.03144.
+"""
+
+import fvcore.nn.weight_init as weight_init
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from torch import Tensor, nn
+
+from ...structures import Pyramid
+from .build import ENCODER_REGISTRY, check_levels
+
+# Sides of the grids that the coarsest level is averaged to, in cells.
+POOL_SIDES = (1, 2, 3, 6)
+
+
+class PyramidPooling(nn.Module):
+    """The map beside its averages over coarse grids, each a quarter as wide, fused by a 1x1 convolution."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Conv2d(dim, dim // 4, 1) for _ in POOL_SIDES)
+        self.fusion = nn.Conv2d(dim + len(POOL_SIDES) * (dim // 4), dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        pooled = [
+            F.relu(project(F.adaptive_avg_pool2d(x, side)))
+            for project, side in zip(self.projections, POOL_SIDES, strict=True)
+        ]
+        enlarged = [F.interpolate(cells, size=x.shape[2:], mode="bilinear") for cells in pooled]
+        return F.relu(self.fusion(torch.cat([*enlarged, x], dim=1)))
+
+
+@ENCODER_REGISTRY.register()
+class PPMFPNEncoder(nn.Module):
+    """Backbone features to a pyramid of one width; masks are read from its finest level."""
+
+    @configurable
+    def __init__(self, *, input_shape: dict[str, ShapeSpec], in_features: list[str], hidden_dim: int, norm: str):
+        """Build the encoder.
+
+        Args:
+            input_shape: the backbone's outputs.
+            in_features: names of the levels, finest first.
+            hidden_dim: channels of every level.
+            norm: Detectron2's name of the norm after each convolution of the pyramid.
+
+        Raises:
+            ValueError: the backbone lacks a needed level.
+        """
+        super().__init__()
+        self.in_features = list(in_features)
+        check_levels(input_shape, self.in_features)
+        self.lateral_convs = nn.ModuleList(
+            _conv(input_shape[name].channels, hidden_dim, 1, norm) for name in self.in_features
+        )
+        self.pooling = PyramidPooling(hidden_dim)
+        self.output_convs = nn.ModuleList(
+            _conv(hidden_dim, hidden_dim, 3, norm, activation=F.relu) for _ in self.in_features
+        )
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+        """Read MODEL.ENCODER.*."""
+        encoder = cfg.MODEL.ENCODER
+        return {
+            "input_shape": input_shape,
+            "in_features": encoder.IN_FEATURES,
+            "hidden_dim": encoder.HIDDEN_DIM,
+            "norm": encoder.NORM,
+        }
+
+    def forward(self, features: dict[str, Tensor]) -> Pyramid:
+        """Backbone features to levels (B, C, H / stride, W / stride), finest first."""
+        *finer, coarsest = [
+            project(features[name]) for project, name in zip(self.lateral_convs, self.in_features, strict=True)
+        ]
+        levels = [self.output_convs[-1](self.pooling(coarsest))]
+        for lateral, smooth in zip(finer[::-1], self.output_convs[-2::-1], strict=True):
+            enlarged = F.interpolate(levels[0], size=lateral.shape[2:], mode="bilinear")
+            levels.insert(0, smooth(lateral + enlarged))
+        return Pyramid(levels, levels[0])
+
+
+def _conv(in_channels: int, out_channels: int, kernel_size: int, norm: str, activation=None) -> Conv2d:
+    conv = Conv2d(
+        in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=norm == "",
+        norm=get_norm(norm, out_channels), activation=activation,
+    )  # fmt: skip
+    weight_init.c2_xavier_fill(conv)
+    return conv

@@ -1,0 +1,88 @@
+"""The training losses of FastInst.
+
+Letters: B images, Q queries, K classes, (h, w) the map that queries are taken from.
+Source: FastInst, https://arxiv.org/abs/2303.08594
+"""
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import configurable
+from torch import Tensor
+
+from ...structures import Match, ModelOutput, Prediction, Target
+from .criterion import BatchTargets, MaskCriterion, Supervised, mean_over_processes
+from .matcher import full_precision
+
+
+class SoftmaxCriterion(MaskCriterion):
+    """Softmax cross-entropy and point-sampled mask losses on every layer, and cross-entropy of the proposal map."""
+
+    bce_name = "loss_mask"
+    dice_name = "loss_dice"
+
+    @configurable
+    def __init__(self, *, no_object_weight: float, **shared):
+        """Build.
+
+        Args:
+            no_object_weight: weight of the class "no object" where an object has 1.
+            shared: see `MaskCriterion`; weights of loss_ce and loss_proposal beside those of the masks.
+        """
+        super().__init__(**shared)
+        self.no_object_weight = no_object_weight
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
+        loss, shared = cfg.MODEL.LOSS, super().from_config(cfg)
+        weights = {"loss_ce": loss.CLASS_WEIGHT, "loss_proposal": loss.PROPOSAL_WEIGHT}
+        return shared | {"weights": weights | shared["weights"], "no_object_weight": loss.NO_OBJECT_WEIGHT}
+
+    def forward(self, output: ModelOutput, targets: list[Target]) -> dict[str, Tensor]:
+        """Weighted losses.
+
+        Returns:
+            loss_ce, loss_mask and loss_dice of the last layer; the same with the suffixes _0, _1, ... for each guided
+            layer, for the queries before the first layer and for the layers before the last, in this order, the
+            original's; and loss_proposal.  Mask losses are sums over the matched pairs divided by the mean number of
+            objects a process has, cross-entropies are weighted means.
+        """
+        batch = BatchTargets.join(targets)
+        losses = {}
+        supervised = self._match(output, targets, mean_over_processes(len(batch.classes), batch.classes.device))
+        for one in supervised:
+            losses["loss_ce" + one.suffix] = self._class_loss(one.prediction, one.match, batch)
+        losses |= self.mask_losses(supervised, batch)
+        if output.proposal_logits is not None:
+            losses["loss_proposal"] = self._proposal_loss(output.proposal_logits, targets, batch)
+        return losses
+
+    def _match(self, output: ModelOutput, targets: list[Target], num_objects: Tensor) -> list[Supervised]:
+        predictions, matches = list(output.layers), self.matcher(output.layers, targets)
+        if output.guided is not None:
+            predictions = output.guided.layers + predictions
+            matches = [output.guided.match] * len(output.guided.layers) + matches
+        suffixes = [f"_{i}" for i in range(len(predictions) - 1)] + [""]
+        return [
+            Supervised(suffix, prediction, match, num_objects)
+            for suffix, prediction, match in zip(suffixes, predictions, matches, strict=True)
+        ]
+
+    def _class_loss(self, prediction: Prediction, match: Match, batch: BatchTargets) -> Tensor:
+        logits = full_precision(prediction.class_logits)
+        class_weights = torch.ones(self.num_classes + 1, device=logits.device, dtype=logits.dtype)
+        class_weights[-1] = self.no_object_weight
+        classes = self._wanted_classes(logits.shape[:2], match, batch)
+        return F.cross_entropy(logits.flatten(0, 1), classes.flatten(), class_weights) * self.weights["loss_ce"]
+
+    def _proposal_loss(self, proposal_logits: Tensor, targets: list[Target], batch: BatchTargets) -> Tensor:
+        """(B, K + 1, h, w) logits -> scalar."""
+        match = self.matcher.match_proposals(proposal_logits, targets)
+        logits = full_precision(proposal_logits).flatten(2)
+        classes = self._wanted_classes((logits.shape[0], logits.shape[2]), match, batch)
+        return F.cross_entropy(logits, classes) * self.weights["loss_proposal"]
+
+    def _wanted_classes(self, shape: tuple[int, int], match: Match, batch: BatchTargets) -> Tensor:
+        """(B, Q), `K` ("no object") for queries without an object."""
+        classes = torch.full(shape, self.num_classes, device=batch.classes.device)
+        return classes.index_put((match.image, match.query), batch.classes[batch.index(match)])

@@ -1,0 +1,86 @@
+"""FastInst: queries from local maxima of a class map, and a decoder that updates pixels as well as queries.
+
+Source: https://github.com/junjiehe96/FastInst/tree/4996a61; same numbers, other code.
+"""
+
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from torch import Tensor, nn
+
+from ...structures import GuidedPredictions, ModelOutput, Target
+from ..encoder import build_encoder
+from ..head import DualPathDecoder, QueryProposal
+from ..head.dual_path_decoder import where_objects_are
+from ..loss import SoftmaxCriterion
+from ..postprocessing import MaskScoringPostprocessor
+from .base import InstanceSegmenter, build_postprocessor, build_preprocessor
+
+COARSEST_STRIDE = 32
+# Of the pyramid's levels, the one that queries are taken from: stride 16.
+PROPOSAL_LEVEL = 1
+
+
+@META_ARCH_REGISTRY.register()
+class FastInst(InstanceSegmenter):
+    """Backbone, PPM-FPN, query proposal, dual-path decoder."""
+
+    @configurable
+    def __init__(
+        self, *, backbone: nn.Module, encoder: nn.Module, query_proposal: QueryProposal, decoder: DualPathDecoder,
+        **around_network,
+    ):  # fmt: skip
+        super().__init__(**around_network)
+        self.backbone = backbone
+        self.encoder = encoder
+        self.query_proposal = query_proposal
+        self.decoder = decoder
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Read every MODEL.*, INPUT.* and TEST.* key of the model."""
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "encoder": build_encoder(cfg, backbone.output_shape()),
+            "query_proposal": QueryProposal(
+                cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.NUM_CLASSES, cfg.MODEL.DECODER.NUM_QUERIES
+            ),
+            "decoder": _build_decoder(cfg),
+            "preprocessor": build_preprocessor(cfg, COARSEST_STRIDE),
+            "criterion": SoftmaxCriterion(cfg),
+            "postprocessor": build_postprocessor(cfg, MaskScoringPostprocessor),
+            "fuse_on_eval": cfg.MODEL.FUSE_ON_EVAL,
+        }
+
+    def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
+        """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
+        pyramid = self.encoder(self.backbone(images))
+        queries, proposal_logits = self.query_proposal(pyramid.levels[PROPOSAL_LEVEL], self.decoder.position_grid)
+        layers, states = self.decoder(queries, pyramid.mask_features)
+        if not self.training:
+            return ModelOutput(layers)
+        _require_masks(targets)
+        (match,) = self.criterion.matcher(layers[-1:], targets)
+        shown = where_objects_are(match, targets, queries.content.shape[1], states[-1].size)
+        guided = GuidedPredictions(self.decoder.guided(states, shown), match)
+        return ModelOutput(layers, guided=guided, proposal_logits=proposal_logits)
+
+
+def _require_masks(targets: list[Target]) -> None:
+    if any(target.masks is None for target in targets):
+        raise ValueError("FastInst learns from masks, but instances have no gt_masks. Give the objects masks.")
+
+
+def _build_decoder(cfg) -> DualPathDecoder:
+    decoder = cfg.MODEL.DECODER
+    return DualPathDecoder(
+        dim=cfg.MODEL.ENCODER.HIDDEN_DIM,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        num_layers=decoder.NUM_LAYERS,
+        eval_layers=decoder.EVAL_LAYERS,
+        num_heads=decoder.NUM_HEADS,
+        feedforward_dim=decoder.FEEDFORWARD_DIM,
+        mask_dim=cfg.MODEL.MASK_HEAD.DIM,
+        num_aux_queries=decoder.NUM_AUX_QUERIES,
+        position_side=decoder.POSITION_SIDE,
+    )

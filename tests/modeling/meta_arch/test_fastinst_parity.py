@@ -1,0 +1,110 @@
+"""The five published FastInst models give the original's numbers."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+
+from insta_rtdetr import add_insta_rtdetr_config
+from insta_rtdetr.checkpoint import Checkpointer
+from insta_rtdetr.checkpoint.fastinst import from_original
+from insta_rtdetr.structures import Match, Target
+from tests.parity.recipe import image_for, tensor_for
+from tests.parity.reference import FOLDER, original_state_dict, reference_image, reference_outputs
+from tests.tiny import CONFIG_DIR, tiny_fastinst
+
+# Each with or without folding; the first, and so every room, in both ways.
+NAMES = [
+    ("fastinst_R50_ppm-fpn_x1_576", False),
+    ("fastinst_R50_ppm-fpn_x1_576", True),
+    ("fastinst_R50_ppm-fpn_x3_640", True),
+    ("fastinst_R101_ppm-fpn_x3_640", True),
+    ("fastinst_R50-vd-dcn_ppm-fpn_x1_576", True),
+    ("fastinst_R50-vd-dcn_ppm-fpn_x3_640", False),
+]
+
+
+def published_model(name, folder):
+    """The model in float64, loaded from a file of the original's format."""
+    file = folder / "fastinst.pth"
+    torch.save({"model": original_state_dict(name), "optimizer": {"state": {}}, "iteration": 368749}, file)
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.merge_from_file(f"{CONFIG_DIR}/{name}.yaml")
+    cfg.MODEL.DEVICE = "cpu"
+    model = build_model(cfg).double().eval()
+    Checkpointer(model).load(str(file))
+    return model
+
+
+@pytest.mark.parametrize(("name", "fused"), NAMES)
+def test_network_outputs_and_final_objects_equal_the_originals(name, fused, tmp_path):
+    model = published_model(name, tmp_path)
+    expected = {key: torch.from_numpy(value) for key, value in reference_outputs(name).items()}
+    if fused:
+        model.fuse()
+    height, width = expected["orig"].tolist()
+    batch = model.preprocessor([{"image": reference_image(name), "height": height, "width": width}])
+    with torch.no_grad():
+        prediction = model.run_network(batch.images).layers[-1]
+        (result,) = model.postprocessor(prediction, batch.sizes)
+
+    masks = prediction.mask_logits[0, :, 3::8, 5::8].float()
+    torch.testing.assert_close(prediction.class_logits[0].float(), expected["pred_logits"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(masks, expected["pred_masks_sub"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(result.scores.float(), expected["scores"], atol=1e-4, rtol=0)
+    assert result.pred_classes.tolist() == expected["classes"].tolist()
+    areas = result.pred_masks.sum((1, 2)).float()
+    torch.testing.assert_close(areas, expected["mask_areas"].float(), atol=2, rtol=0.005)
+
+
+class GivenMatch(torch.nn.Module):
+    """A matcher that knows the answer."""
+
+    def __init__(self, match):
+        super().__init__()
+        self.match = match
+
+    def forward(self, predictions, targets):
+        return [self.match] * len(predictions)
+
+
+def test_training_outputs_equal_the_originals():
+    """The second pass with the targets' masks too.
+
+    fastinst_training.npz has what the original's head gives in training (float64, two layers, 32 channels, 16 queries,
+    ResNet-18) with the weights and images of recipe.py: first the guided layers, then the others.
+    """
+    expected = {key: torch.from_numpy(value) for key, value in reference_outputs("fastinst_training").items()}
+    shapes = json.loads((FOLDER / "fastinst_training.keys.json").read_text())
+    original = {name: torch.from_numpy(np.asarray(tensor_for(name, shape))) for name, shape in shapes.items()}
+    model = tiny_fastinst(
+        "MODEL.DECODER.NUM_LAYERS", 2, "MODEL.DECODER.NUM_QUERIES", 16, "MODEL.DECODER.POSITION_SIDE", 4,
+        "MODEL.RESNETS.NORM", "FrozenBN",
+    ).double()  # fmt: skip
+    model.load_state_dict(from_original(original))
+    side = int(expected["size"])
+    images = torch.stack([torch.from_numpy(image_for(side, side, i)).permute(2, 0, 1) for i in range(2)])
+    images = (images - model.preprocessor.pixel_mean) / model.preprocessor.pixel_std
+    targets = []
+    for i in range(2):
+        rectangles = expected[f"rectangles{i}"]
+        masks = torch.zeros(len(rectangles), side, side, dtype=torch.bool)
+        for mask, (x0, y0, x1, y1) in zip(masks, rectangles.tolist(), strict=True):
+            mask[y0:y1, x0:x1] = True
+        targets.append(Target(expected[f"labels{i}"], rectangles / side, masks))
+    pairs = [(expected[f"query{i}"], expected[f"target{i}"]) for i in range(2)]
+    model.criterion.matcher = GivenMatch(Match.from_images(pairs, torch.device("cpu")))
+
+    output = model.run_network(images, targets)
+    predictions = output.guided.layers + output.layers
+    assert len(predictions) == 5
+    for i, prediction in enumerate(predictions):
+        torch.testing.assert_close(prediction.class_logits.float(), expected[f"logits{i}"], atol=1e-4, rtol=0)
+        masks = prediction.mask_logits[:, :, 1::4, 2::4].float()
+        torch.testing.assert_close(masks, expected[f"masks{i}"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(prediction.query_points.float(), expected["query_points"])
+    torch.testing.assert_close(output.proposal_logits.float(), expected["proposal_logits"], atol=1e-4, rtol=0)
