@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np
-from demo_files import find_pictures, picture_targets, video_target
+from demo_files import find_pictures, make_folder, picture_targets, video_target
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from detectron2.utils.video_visualizer import VideoVisualizer
@@ -158,7 +158,7 @@ def run_on_pictures(args: argparse.Namespace) -> int:
         drawn = draw(image, found, predictor.metadata)
         where = ""
         if args.output:
-            targets[index].parent.mkdir(parents=True, exist_ok=True)
+            make_folder(targets[index].parent)
             write_picture(drawn, targets[index])
             where = f" -> {targets[index]}"
         tqdm.write(f"{file}: {len(found)} objects in {seconds:.2f} s{where}")
@@ -229,7 +229,7 @@ def video_writer(target: Path | None, fps: float):
     if target is None:
         yield None
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     temporary = target.with_name(f".{target.stem}.unfinished-{os.getpid()}{target.suffix}")
     writer = cv2.VideoWriter()
 

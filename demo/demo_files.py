@@ -100,3 +100,17 @@ def _refuse_replacing(file: Path, targets: list[Path]) -> None:
     for target in targets:
         if target.resolve() == resolved:
             raise UserError(f"--output would replace the input {file}.  Name another file or folder.")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to, if there is none.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output: folder {folder} cannot be made ({error}).  Name another file or folder.") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--output: folder {folder} cannot be written to.  Name another file or folder.")

@@ -44,7 +44,7 @@ def _add_input_keys(cfg: CfgNode) -> None:
 def _add_backbone_keys(cfg: CfgNode) -> None:
     # Number of object classes `K`.
     cfg.MODEL.NUM_CLASSES = 80
-    # build_timm_backbone: the timm model, its `features_only` level indices, whether timm may download weights.
+    # build_timm_backbone: the timm model, and whether timm downloads its weights when MODEL.WEIGHTS is empty.
     cfg.MODEL.TIMM = CfgNode()
     cfg.MODEL.TIMM.NAME = "resnet50d"
     cfg.MODEL.TIMM.PRETRAINED = False

@@ -27,6 +27,7 @@ from PIL import Image, UnidentifiedImageError
 
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data.toy_scenes import CATEGORIES as TOY_CLASSES
+from insta_rtdetr.engine.errors import config_errors
 
 # What Pillow raises for a file that is no picture, is cut short, is broken inside, or would fill the memory.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -48,13 +49,15 @@ class Predictor(DefaultPredictor):
         """Build the model of a config and load MODEL.WEIGHTS.
 
         Raises:
+            UserError: the config's values give no model.
             CheckpointError: the weights are missing or do not fit.
         """
         self.cfg = cfg.clone()
         self.cfg.defrost()
         if self.cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
             self.cfg.MODEL.DEVICE = "cpu"
-        self.model = build_model(self.cfg).eval()
+        with config_errors("model"):
+            self.model = build_model(self.cfg).eval()
         Checkpointer(self.model).load(cfg.MODEL.WEIGHTS, checkpointables=[])
         self.metadata = class_metadata(cfg)
         self.aug = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)

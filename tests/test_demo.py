@@ -183,6 +183,14 @@ def test_a_missing_config_and_missing_weights_are_named(model_folder, pictures, 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_made_and_no_device_are_named(model_folder, pictures, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    below = tmp_path / "file" / "below"
+    fails(capsys, run(model_folder, "--input", pictures / "a.png", "--output", below), "--output", str(below))
+    arguments = ["--config-file", str(model_folder / "tiny.yaml"), "--input", str(pictures), "--output", str(below)]
+    fails(capsys, demo.main([*arguments, "--opts", "MODEL.DEVICE", "tpu"]), "MODEL.DEVICE is 'tpu'")
+
+
 def test_without_a_display_the_advice_is_to_use_output(model_folder, pictures, capsys, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):

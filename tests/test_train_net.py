@@ -13,6 +13,7 @@ import torch
 
 import train_net
 from tests.engine.tiny_training import TinySegmenter, register_dataset, tiny_overrides, write_dataset
+from tests.tiny import tiny_config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATASET = "tiny_train_net"
@@ -56,10 +57,14 @@ def fails(capsys, arguments: list[str], *parts: str) -> str:
         (["--config-file", "absent.yaml"], ["absent.yaml", "--config-file"]),
         (["--confg"], ["--confg", "--help"]),
         (["SOLVER.BASE_LRR", "0.1"], ["SOLVER.BASE_LRR", "nearest is SOLVER.BASE_LR"]),
-        (["SOLVER.BASE_LR", "fast"], ["SOLVER.BASE_LR", "float", "fast"]),
+        (["SOLVER.BASE_LR", "fast"], ["SOLVER.BASE_LR is fast (str), wanted a value of type float such as 0.01"]),
         (["SOLVER.BASE_LR"], ["KEY VALUE", "SOLVER.BASE_LR"]),
         (["SOLVER.IMS_PER_BATCH", "0"], ["SOLVER.IMS_PER_BATCH is 0"]),
         (["SOLVER.MAX_ITER", "0"], ["SOLVER.MAX_ITER is 0"]),
+        (["SOLVER.CHECKPOINT_PERIOD", "0"], ["SOLVER.CHECKPOINT_PERIOD is 0, wanted at least 1"]),
+        (["SOLVER.BASE_LR", "nan"], ["SOLVER.BASE_LR is nan"]),
+        (["MODEL.DEVICE", "tpu"], ["MODEL.DEVICE is 'tpu'", "cpu or cuda"]),
+        (["--num-gpus", "-1"], ["--num-gpus is -1"]),
         (["SOLVER.AMP.DTYPE", "float64"], ["SOLVER.AMP.DTYPE", "float64", "bfloat16, float16"]),
         (["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "half"], ["CLIP_TYPE", "half", "full_model"]),
         (["DATASETS.TRAIN", "()"], ["DATASETS.TRAIN is empty"]),
@@ -92,6 +97,47 @@ def test_bad_config_files_are_named(capsys, folder, content, parts):
     (folder / "c.yaml").write_text(content)
     fails(capsys, ["--config-file", str(folder / "c.yaml"), *tiny_overrides(DATASET, folder / "out")], *parts)
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "key, value, part",
+    [
+        ("MODEL.META_ARCHITECTURE", "InstaRTDET", "MODEL.META_ARCHITECTURE is 'InstaRTDET'"),
+        ("MODEL.MATCHER.NAME", "Hungry", "MODEL.MATCHER.NAME is 'Hungry'"),
+        ("MODEL.ENCODER.NAME", "Hybrid", "MODEL.ENCODER.NAME is 'Hybrid'"),
+        ("MODEL.BACKBONE.NAME", "resnet", "MODEL.BACKBONE.NAME is 'resnet'"),
+        ("MODEL.BACKBONE.FREEZE_AT", "9", "MODEL.BACKBONE.FREEZE_AT must be 0 to 5, got 9"),
+        ("MODEL.RESNETS.NORM", "GroupNorm", "MODEL.RESNETS.NORM must be one of"),
+        ("MODEL.ENCODER.NUM_HEADS", "7", "MODEL.ENCODER.NUM_HEADS"),
+        ("MODEL.ENCODER.EXPANSION", "0.0", "MODEL.ENCODER.EXPANSION"),
+        ("MODEL.ENCODER.POSITION_ORDER", "any", "MODEL.ENCODER.POSITION_ORDER must be"),
+        ("MODEL.DECODER.NUM_HEADS", "7", "MODEL.DECODER.NUM_HEADS"),
+        ("MODEL.DECODER.NUM_LAYERS", "0", "MODEL.DECODER.NUM_LAYERS must be at least 1"),
+        ("MODEL.DECODER.EVAL_LAYERS", "9", "MODEL.DECODER.EVAL_LAYERS must be from 0"),
+        ("MODEL.DECODER.NUM_QUERIES", "0", "MODEL.DECODER.NUM_QUERIES must be at least 1"),
+        ("MODEL.DECODER.ANCHOR_SIZES", "(0.1,)", "MODEL.DECODER.ANCHOR_SIZES has 1 values for 3 levels"),
+        ("MODEL.MASK_HEAD.STRIDE", "16", "MODEL.MASK_HEAD.STRIDE must be 4 or 8"),
+        ("INPUT.FIXED_SIZE", "(640,)", "INPUT.FIXED_SIZE must be"),
+        ("INPUT.FIXED_SIZE", "('a', 'b')", "INPUT.FIXED_SIZE must be"),
+        ("INPUT.MULTI_SCALE", "(0,)", "INPUT.MULTI_SCALE must be"),
+        ("INPUT.FORMAT", "HSV", "INPUT.FORMAT must be"),
+        ("INPUT.RANDOM_FLIP", "diagonal", "INPUT.RANDOM_FLIP must be"),
+        ("SOLVER.LR_SCHEDULER_NAME", "Falling", "SOLVER.LR_SCHEDULER_NAME"),
+        ("DATALOADER.SAMPLER_TRAIN", "Any", "DATALOADER"),
+    ],
+)
+def test_bad_values_that_only_a_constructor_sees_are_named(capsys, folder, key, value, part):
+    cfg = tiny_config("DATASETS.TRAIN", (DATASET,), "DATASETS.TEST", (), "OUTPUT_DIR", str(folder / "out"))
+    cfg.DATALOADER.NUM_WORKERS = 0
+    (folder / "c.yaml").write_text(cfg.dump())
+    fails(capsys, ["--config-file", str(folder / "c.yaml"), key, value], part)
+
+
+def test_an_output_folder_that_cannot_be_made_is_named(capsys, folder):
+    (folder / "file").write_text("mine")
+    for output_dir in (folder / "file", folder / "file" / "below"):
+        fails(capsys, tiny_overrides(DATASET, output_dir), "OUTPUT_DIR", str(output_dir))
+    assert (folder / "file").read_text() == "mine"
 
 
 def break_annotations(folder: Path) -> None:

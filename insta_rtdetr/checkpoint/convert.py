@@ -14,13 +14,16 @@ from .formats import CheckpointError, read_checkpoint
 Weights = dict[str, Tensor]
 
 
-def convert(source: str, destination: str, rename: Callable[[Weights], Weights] = dict) -> str:
+def convert(
+    source: str, destination: str, rename: Callable[[Weights], Weights] = dict, half_precision: bool = False
+) -> str:
     """Write the weights of one checkpoint as another that any Detectron2 tool reads.
 
     Args:
         source: file of any format we read.
         destination: file to write, .pth or .pkl; must not exist.
         rename: from the names in the source (ours, for a known model) to the names wanted.
+        half_precision: write float16, for half the size; loading turns it back into the model's precision.
 
     Returns:
         One line on what was written.
@@ -33,6 +36,8 @@ def convert(source: str, destination: str, rename: Callable[[Weights], Weights] 
     if file.exists():
         raise CheckpointError(f"{destination} exists; choose another destination or remove it first.")
     weights = rename(read_checkpoint(source)["model"])
+    if half_precision:
+        weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     content = {"model": weights, "__author__": "insta_rtdetr"}
     if file.suffix == ".pth":
         replace_file(file, lambda temporary: torch.save(content, temporary))

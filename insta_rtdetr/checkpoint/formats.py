@@ -1,6 +1,7 @@
 """What kind of file a checkpoint is, and its weights under our names."""
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +57,17 @@ def _read_torch(path: str) -> object:
         raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint of tensors alone, and other objects are not loaded: {_first_line(error)}"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is no PyTorch checkpoint, or is cut off: {_first_line(error)}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} {_explain(error, path)}. Change MODEL.WEIGHTS.") from error
+
+
+def _explain(error: Exception, path: str) -> str:
+    # Torch's message is a page of advice; the name of what it refuses stands in it.
+    if refused := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"holds {refused[1]}, which is neither tensor nor number: it could run code and is not loaded"
+    with open(path, "rb") as file:
+        is_begun = file.read(2) == b"PK"  # as files of torch.save are
+    return f"is {'cut off' if is_begun else 'no PyTorch checkpoint'}, expected a whole file of torch.save"
 
 
 class _ArrayUnpickler(pickle.Unpickler):

@@ -129,7 +129,7 @@ def _load_coco(name: str, json_file: Path, image_root: Path, advice: str) -> lis
             file_name = os.path.join(image_root, image["file_name"])
             size = {"height": image["height"], "width": image["width"]}
             records[image["id"]] = {"file_name": file_name, **size, "image_id": image["id"], "annotations": []}
-        dropped = Counter(_add(annotation, records, class_of, json_file) for annotation in content["annotations"])
+        dropped = Counter(_add(annotation, records, class_of, name, json_file) for annotation in content["annotations"])
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{json_file} is not in COCO's format: {type(error).__name__} {error} in its images, annotations or "
@@ -169,25 +169,33 @@ def _set_classes(name: str, categories: list[dict]) -> dict[int, int]:
     return metadata.thing_dataset_id_to_contiguous_id
 
 
-def _add(annotation: dict, records: dict[Any, dict], class_of: dict[int, int], json_file: Path) -> str:
+def _add(annotation: dict, records: dict[Any, dict], class_of: dict[int, int], name: str, json_file: Path) -> str:
     """Add an annotation to its image's record; why it is dropped, or nothing."""
     record = records.get(annotation["image_id"])
-    for part, found, is_known in (
-        ("image", annotation["image_id"], record is not None),
-        ("category", annotation["category_id"], annotation["category_id"] in class_of),
-    ):
-        if not is_known:
-            raise DatasetError(
-                f"{json_file}: annotation {annotation.get('id')} is of {part} {found}, which the file does not list.  "
-                "Correct the file."
-            )
-    left, top, width, height = annotation["bbox"] or (0, 0, 0, 0)
+    origin = f"{json_file}: annotation {annotation.get('id')}"
+    if record is None:
+        raise DatasetError(f"{origin} is of image {annotation['image_id']}, which the file does not list.  Correct it.")
+    if annotation["category_id"] not in class_of:
+        # For Detectron2's own datasets the classes are those of its metadata, whatever the file lists.
+        raise DatasetError(
+            f"{origin} is of category {annotation['category_id']}, which is none of {name}'s {len(class_of)} "
+            "categories.  Correct the file, or register it under a name of its own."
+        )
+    box = annotation["bbox"] or (0, 0, 0, 0)
+    if len(box) != 4 or not all(isinstance(number, (int, float)) for number in box):
+        raise DatasetError(f"{origin} has the bbox {box!r}, wanted [x, y, width, height].  Correct the file.")
+    left, top, width, height = box
     # Written so that NaN, which JSON files can hold, is dropped too.
     if not (width > 0 and height > 0):
         return "with a box of no area"
     if not (left < record["width"] and top < record["height"] and left + width > 0 and top + height > 0):
         return "with a box outside the image"
-    segmentation = _clean_segmentation(annotation.get("segmentation"))
+    try:
+        segmentation = _clean_segmentation(annotation.get("segmentation"), record["height"], record["width"])
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise DatasetError(
+            f"{origin} has a segmentation that is neither polygons nor RLE: {error}.  Correct the file."
+        ) from None
     if not segmentation:
         return "without a mask"
     entry = {"bbox": [left, top, width, height], "bbox_mode": BoxMode.XYWH_ABS, "segmentation": segmentation}
@@ -196,13 +204,25 @@ def _add(annotation: dict, records: dict[Any, dict], class_of: dict[int, int], j
     return ""
 
 
-def _clean_segmentation(segmentation: Any) -> Any:
-    """Polygons without those of fewer than three points, or compressed RLE."""
+def _clean_segmentation(segmentation: Any, height: int, width: int) -> Any:
+    """Polygons without those of fewer than three points, or compressed RLE.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is neither, or the RLE is not of the image's size.
+    """
     if isinstance(segmentation, dict):
-        if isinstance(segmentation["counts"], list):
-            return mask_util.frPyObjects(segmentation, *segmentation["size"])
+        counts, size = segmentation["counts"], segmentation["size"]
+        if list(size) != [height, width]:
+            raise ValueError(f"its size is {size}, the image's {[height, width]}")
+        if isinstance(counts, list):
+            return mask_util.frPyObjects(segmentation, height, width)
+        if not isinstance(counts, (str, bytes)):
+            raise TypeError(f"its counts are a {type(counts).__name__}")
         return segmentation
-    return [polygon for polygon in segmentation or [] if len(polygon) % 2 == 0 and len(polygon) >= 6]
+    polygons = [polygon for polygon in segmentation or [] if len(polygon) % 2 == 0 and len(polygon) >= 6]
+    if not all(isinstance(polygon[0], (int, float)) for polygon in polygons):
+        raise TypeError(f"its polygons hold a {type(polygons[0][0]).__name__}")
+    return polygons
 
 
 def _check_classes(name: str, dicts: list[dict], num_classes: int) -> None:

@@ -69,7 +69,8 @@ class InstanceMapper:
         self.set_strong_augmentation(True)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+    def from_config(cls, cfg: CfgNode, is_train: bool = True, donors: list[dict] | None = None) -> dict:
+        """Read INPUT.* and DATALOADER.MAX_UNREADABLE_IMAGES.  Without donors copy-paste loads DATASETS.TRAIN."""
         inputs = cfg.INPUT
         settings = {
             "is_train": is_train,
@@ -79,11 +80,15 @@ class InstanceMapper:
         if not is_train:
             resize = T.ResizeShortestEdge([inputs.MIN_SIZE_TEST, inputs.MIN_SIZE_TEST], inputs.MAX_SIZE_TEST)
             return settings | {"test_resize": resize}
+        if inputs.COPY_PASTE_PROB <= 0:
+            donors = None
+        elif donors is None:
+            donors = get_detection_dataset_dicts(cfg.DATASETS.TRAIN)
         return settings | {
             "random_view": RandomView(cfg),
             "photometric_prob": inputs.PHOTOMETRIC_PROB,
             "copy_paste_prob": inputs.COPY_PASTE_PROB,
-            "donors": get_detection_dataset_dicts(cfg.DATASETS.TRAIN) if inputs.COPY_PASTE_PROB > 0 else None,
+            "donors": donors,
             "min_object_size": inputs.MIN_OBJECT_SIZE,
         }
 

@@ -24,7 +24,7 @@ from scipy import ndimage
 from insta_rtdetr.data.toy_scenes import CATEGORIES, SceneObject, draw_scene
 
 # Raised when the drawing changes, so that an older folder is not taken for a new one.
-VERSION = 1
+VERSION = 2
 MANIFEST_NAME = "toy.json"
 
 logger = logging.getLogger(__name__)

@@ -59,7 +59,7 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[Sc
     Returns:
         the image, uint8 (H, W, 3) RGB, and its visible objects (now and then none).
     """
-    draw = rng.choice([_coin_photograph, _cell_microscopy, _mixed_scene], p=[0.45, 0.2, 0.35])
+    draw = rng.choice([_coin_photograph, _cell_microscopy, _mixed_scene], p=[0.35, 0.15, 0.5])
     image, sprites, is_grey = draw(rng, size)
     objects = _compose(image, sprites, shadow=float(rng.uniform(0.0, 0.5)))
     return _photograph(rng, image, is_grey), objects
@@ -116,7 +116,7 @@ def _mixed_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[
     for y, x in _strewn(rng, height, width, int(rng.integers(0, 16)), distance=0.06 * size):
         radius = float(np.exp(rng.uniform(np.log(0.03), np.log(0.2)))) * size
         color = _contrasting_color(rng, image, y, x)
-        category = int(rng.choice(len(CATEGORIES), p=[0.3, 0.2, 0.25, 0.25]))
+        category = int(rng.choice(len(CATEGORIES), p=[0.15, 0.15, 0.35, 0.35]))
         if category == 0:
             metal = np.array([[0.75, 0.6, 0.25], [0.7, 0.42, 0.25], [0.65, 0.65, 0.65]])[rng.integers(3)]
             sprites.append(_coin(rng, y, x, radius, metal * rng.uniform(0.6, 1.25)))

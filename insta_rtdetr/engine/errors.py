@@ -1,6 +1,17 @@
 """The one place that knows which errors are a user's to mend: they end in one line on stderr and exit code 1."""
 
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Registries whose entries a config chooses by name, and the key.
+_NAME_KEYS = {
+    "META_ARCH": "MODEL.META_ARCHITECTURE",
+    "BACKBONE": "MODEL.BACKBONE.NAME",
+    "ENCODER": "MODEL.ENCODER.NAME",
+    "MATCHER": "MODEL.MATCHER.NAME",
+}
 
 
 class UserError(Exception):
@@ -14,6 +25,31 @@ def user_error_types() -> tuple[type[Exception], ...]:
     from insta_rtdetr.evaluation import EvaluationError
 
     return UserError, DatasetError, CheckpointError, EvaluationError, FloatingPointError
+
+
+@contextmanager
+def config_errors(part: str) -> Iterator[None]:
+    """Within the context something is built from a config: what a constructor says of its values is a UserError.
+
+    Args:
+        part: what is built, for the message.
+    """
+    try:
+        yield
+    except (ValueError, AssertionError, KeyError) as error:
+        if isinstance(error, user_error_types()):
+            raise
+        raise UserError(_explain_config(part, one_line(error).strip("'\""))) from error
+
+
+def _explain_config(part: str, message: str) -> str:
+    # What fvcore's registries say of a name that they do not know.
+    if unknown := re.search(r"No object named '(.*)' found in '(.*)' registry", message):
+        name, registry = unknown.groups()
+        key = _NAME_KEYS.get(registry, f"the config key for {registry}")
+        return f"{key} is {name!r}, which is not registered.  Correct {key}, or import the code that registers it."
+    advice = "" if re.search(r"\b(MODEL|INPUT|SOLVER|TEST|DATALOADER)\.", message) else "  Correct the config."
+    return f"The config gives no {part}: {message.rstrip('.')}.{advice}"
 
 
 def one_line(error: BaseException) -> str:

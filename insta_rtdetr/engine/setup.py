@@ -2,9 +2,11 @@
 
 import argparse
 import difflib
+import functools
 import glob
 import logging
 import os
+import re
 
 import torch
 import yaml
@@ -22,12 +24,30 @@ from .errors import UserError, user_error_types
 
 logger = logging.getLogger(__name__)
 
+# The lowest value that makes sense, of keys that nobody else checks.
+LOWEST = {
+    "DATALOADER.NUM_WORKERS": 0,
+    "DATALOADER.MAX_UNREADABLE_IMAGES": 0,
+    "INPUT.PLAIN_LAST_ITERS": 0,
+    "MODEL.DENOISING.NUM_QUERIES": 0,
+    "MODEL.MATCHER.NUM_POINTS": 1,
+    "MODEL.LOSS.NUM_POINTS": 1,
+    "MODEL.LOSS.OVERSAMPLE_RATIO": 1,
+    "SOLVER.MAX_ITER": 1,
+    "SOLVER.BASE_LR": 0,
+    "SOLVER.CHECKPOINT_PERIOD": 1,
+    "SOLVER.EMA.RAMP_ITERS": 0,
+    "SOLVER.MAX_SKIPPED_ITERS": 1,
+    "TEST.EVAL_PERIOD": 0,
+    "TEST.DETECTIONS_PER_IMAGE": 1,
+}
+
 
 def setup_cfg(config_file: str, overrides: list[str]) -> CfgNode:
     """Defaults, then a yaml file, then KEY VALUE pairs.
 
     Raises:
-        UserError: the file is missing or not yaml, a key does not exist, a value has another type.
+        UserError: the file is missing or not yaml, a key does not exist, a value has another type, no such device.
     """
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
@@ -38,6 +58,10 @@ def setup_cfg(config_file: str, overrides: list[str]) -> CfgNode:
     if len(overrides) % 2:
         raise UserError(f"Overrides must be KEY VALUE pairs, found {len(overrides)} words: {' '.join(overrides)}")
     _merge(cfg, lambda: cfg.merge_from_list(overrides), "command line")
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise UserError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, wanted cpu or cuda.") from error
     return cfg
 
 
@@ -52,7 +76,17 @@ def _merge(cfg: CfgNode, merge, origin: str) -> None:
     except (KeyError, AssertionError) as error:
         raise UserError(f"In {origin}: {_explain_key(str(error), known)}") from error
     except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"In {origin}: {error}") from error
+        raise UserError(f"In {origin}: {_explain_value(str(error))}") from error
+
+
+def _explain_value(message: str) -> str:
+    """yacs says "Type mismatch (<class 'int'> vs. <class 'str'>) with values (2 vs. many) for config key: KEY"."""
+    types, values = r"\(<class '(\w+)'> vs\. <class '(\w+)'>\)", r"\((.*) vs\. (.*)\)"
+    pattern = rf"Type mismatch {types} with values {values} for config key: (\S+)"
+    if mismatch := re.search(pattern, message, flags=re.DOTALL):
+        wanted, found, example, value, key = mismatch.groups()
+        return f"{key} is {value} ({found}), wanted a value of type {wanted} such as {example}."
+    return message
 
 
 def _flat_keys(node: CfgNode, prefix: str = "") -> list[str]:
@@ -81,6 +115,7 @@ def check(cfg: CfgNode, args: argparse.Namespace) -> None:
         UserError: names what was found, what was wanted, and the key or option to change.
     """
     _check_device(cfg, args)
+    _check_numbers(cfg)
     _check_solver(cfg, max(args.num_gpus, 1) * args.num_machines)
     _check_datasets(cfg, args.eval_only)
     _check_output(cfg, args)
@@ -99,8 +134,11 @@ def start_logging(cfg: CfgNode, args: argparse.Namespace) -> None:
     cfg = cfg.clone()
     if args.eval_only:
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
-    default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="insta_rtdetr")
+    try:
+        default_setup(cfg, args)
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="insta_rtdetr")
+    except OSError as error:
+        raise UserError(f"OUTPUT_DIR cannot be written to: {error}.  Set another OUTPUT_DIR.") from error
     # The loop logs every error with its traceback before we can say it in one line.
     logging.getLogger("detectron2.engine.train_loop").addFilter(_is_no_user_error)
     if cfg.MODEL.DEVICE == "cpu":
@@ -113,6 +151,8 @@ def _is_no_user_error(record: logging.LogRecord) -> bool:
 
 def _check_device(cfg: CfgNode, args: argparse.Namespace) -> None:
     available = torch.cuda.device_count()
+    if args.num_gpus < 0 or args.num_machines < 1:
+        raise UserError(f"--num-gpus is {args.num_gpus}, --num-machines {args.num_machines}, wanted at least 0 and 1.")
     if args.num_gpus > max(available, 1):
         raise UserError(f"--num-gpus {args.num_gpus}, but this machine has {available}.  Lower --num-gpus.")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
@@ -121,14 +161,20 @@ def _check_device(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise UserError("Several processes need GPUs, found MODEL.DEVICE cpu.  Use --num-gpus 1 --num-machines 1.")
 
 
+def _check_numbers(cfg: CfgNode) -> None:
+    for key, lowest in LOWEST.items():
+        found = functools.reduce(getattr, key.split("."), cfg)
+        # Written so that NaN is refused too.
+        if not found >= lowest:
+            raise UserError(f"{key} is {found}, wanted at least {lowest}.")
+
+
 def _check_solver(cfg: CfgNode, num_processes: int) -> None:
     solver = cfg.SOLVER
     if solver.IMS_PER_BATCH < 1 or solver.IMS_PER_BATCH % num_processes:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}, wanted a multiple of the {num_processes} processes."
         )
-    if solver.MAX_ITER < 1:
-        raise UserError(f"SOLVER.MAX_ITER is {solver.MAX_ITER}, wanted at least 1.")
     choices = {
         "SOLVER.AMP.DTYPE": (solver.AMP.DTYPE, ("bfloat16", "float16")),
         "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (solver.CLIP_GRADIENTS.CLIP_TYPE, ("full_model", "norm", "value")),

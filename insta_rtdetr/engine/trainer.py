@@ -21,6 +21,7 @@ from insta_rtdetr.data import InstanceMapper, load_datasets
 from insta_rtdetr.evaluation import build_evaluator
 
 from .ema import ModelEMA
+from .errors import config_errors
 from .hooks import BestCheckpointer, CurvesHook, EMAHook, PlainAugmentationHook, ProgressBarHook
 from .optimizer import build_optimizer
 from .sampler import ResumableSampler
@@ -48,8 +49,10 @@ class Trainer(DefaultTrainer):
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         self.max_iter = cfg.SOLVER.MAX_ITER
-        self.mapper = InstanceMapper(cfg, is_train=True)
-        data_loader, self._sampler = build_train_loader(cfg, self.mapper)
+        dataset = load_train_dataset(cfg)
+        with config_errors("mapper"):
+            self.mapper = InstanceMapper(cfg, is_train=True, donors=dataset)
+        data_loader, self._sampler = build_train_loader(cfg, dataset, self.mapper)
         # Convolutions are faster so, a third of the time on CPU.
         model = self.build_model(cfg).to(memory_format=torch.channels_last)
         optimizer = self.build_optimizer(cfg, model)
@@ -144,6 +147,16 @@ class Trainer(DefaultTrainer):
         return cls.test(cfg, model)
 
     @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The model on its device.
+
+        Raises:
+            UserError: the config's values give no model.
+        """
+        with config_errors("model"):
+            return super().build_model(cfg)
+
+    @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """AdamW, see optimizer.py."""
         return build_optimizer(cfg, model)
@@ -154,12 +167,14 @@ class Trainer(DefaultTrainer):
         cfg = cfg.clone()
         cfg.defrost()
         cfg.SOLVER.STEPS = tuple(step for step in cfg.SOLVER.STEPS if step < cfg.SOLVER.MAX_ITER)
-        return super().build_lr_scheduler(cfg, optimizer)
+        with config_errors("learning-rate schedule (SOLVER.LR_SCHEDULER_NAME and the keys around it)"):
+            return super().build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable:
         """Detectron2's loader with this package's mapper."""
-        return build_train_loader(cfg, InstanceMapper(cfg, is_train=True))[0]
+        dataset = load_train_dataset(cfg)
+        return build_train_loader(cfg, dataset, InstanceMapper(cfg, is_train=True, donors=dataset))[0]
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable:
@@ -174,18 +189,33 @@ class Trainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name)
 
 
-def build_train_loader(cfg: CfgNode, mapper: InstanceMapper) -> tuple[Iterable, ResumableSampler | None]:
-    """Detectron2's endless loader of DATASETS.TRAIN, and its sampler (None for samplers that cannot go on later)."""
-    dataset = load_datasets(
+def load_train_dataset(cfg: CfgNode) -> list[dict]:
+    """The checked dataset dicts of DATASETS.TRAIN.
+
+    Raises:
+        DatasetError: see insta_rtdetr.data.check_dataset.
+    """
+    return load_datasets(
         cfg.DATASETS.TRAIN,
         cfg.MODEL.NUM_CLASSES,
         filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
         max_missing=cfg.DATALOADER.MAX_UNREADABLE_IMAGES,
     )
+
+
+def build_train_loader(
+    cfg: CfgNode, dataset: list[dict], mapper: InstanceMapper
+) -> tuple[Iterable, ResumableSampler | None]:
+    """Detectron2's endless loader of a dataset, and its sampler (None for samplers that cannot go on later).
+
+    Raises:
+        UserError: the config's values give no loader.
+    """
     sampler = None
     if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
         sampler = ResumableSampler(len(dataset), seed=cfg.SEED if cfg.SEED >= 0 else None)
-    return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler), sampler
+    with config_errors("data loader (DATALOADER.*)"):
+        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler), sampler
 
 
 def _build_step(

@@ -23,8 +23,10 @@ class ConvNorm(Foldable):
         return self.activation(self.norm(self.conv(x)))
 
     def fold_(self) -> None:
-        """Put the batch norm into the convolution."""
+        """Put the batch norm into the convolution, whose output is then nobody else's."""
         self.conv, self.norm = fold_batch_norm(self.conv, self.norm), nn.Identity()
+        if isinstance(self.activation, nn.SiLU):
+            self.activation = nn.SiLU(inplace=True)
 
 
 class RepVGGBlock(Foldable):

@@ -6,6 +6,16 @@ import torch
 from torch import Tensor
 
 
+def check_order(order: str) -> None:
+    """Check MODEL.ENCODER.POSITION_ORDER.
+
+    Raises:
+        ValueError: it is neither row_major nor column_major.
+    """
+    if order not in ("row_major", "column_major"):
+        raise ValueError(f"MODEL.ENCODER.POSITION_ORDER must be row_major or column_major, got {order!r}.")
+
+
 @lru_cache(maxsize=32)
 def sine_position_encoding(
     height: int, width: int, dim: int, temperature: float, order: str, device: torch.device, dtype: torch.dtype
@@ -26,9 +36,8 @@ def sine_position_encoding(
     """
     if dim % 4:
         raise ValueError(f"a position code is a multiple of 4 wide, got {dim}. Change MODEL.ENCODER.HIDDEN_DIM.")
-    first, second = {"row_major": (height, width), "column_major": (width, height)}.get(order, (0, 0))
-    if not first:
-        raise ValueError(f"MODEL.ENCODER.POSITION_ORDER must be row_major or column_major, got {order!r}.")
+    check_order(order)
+    first, second = (height, width) if order == "row_major" else (width, height)
     # A tensor made in inference mode could not take part in a later training step.
     with torch.inference_mode(False), torch.no_grad():
         # Always in float32 and in this order of operations: published weights have seen just these roundings.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import BitMasks, ImageList, Instances
 from PIL import Image
 from torch import Tensor, nn
 
@@ -47,11 +47,14 @@ class Preprocessor(nn.Module):
             divisibility: the input's sides are padded to multiples of this, in pixels.
 
         Raises:
-            ValueError: the fixed size is not two positive numbers, or there are scales but no fixed size.
+            ValueError: the fixed size is not two positive whole numbers, or a scale is none, or there are scales but
+                no fixed size.
         """
         super().__init__()
-        if fixed_size and (len(fixed_size) != 2 or min(fixed_size) < 1):
-            raise ValueError(f"INPUT.FIXED_SIZE must be (height, width) or empty, got {tuple(fixed_size)}.")
+        if fixed_size and (len(fixed_size) != 2 or not _are_sides(fixed_size)):
+            raise ValueError(f"INPUT.FIXED_SIZE must be (height, width) in pixels or empty, got {tuple(fixed_size)}.")
+        if not _are_sides(multi_scale):
+            raise ValueError(f"INPUT.MULTI_SCALE must be sides in pixels or empty, got {tuple(multi_scale)}.")
         if multi_scale and not fixed_size:
             raise ValueError("INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE: images of one shape are rescaled together.")
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
@@ -97,7 +100,7 @@ class Preprocessor(nn.Module):
         """Ground truth relative to the network's input.
 
         Raises:
-            ValueError: an image has no instances, or its masks are no bit masks.
+            ValueError: the masks of an image are no bit masks.
         """
         return [
             self._target(inputs["instances"], size) for inputs, size in zip(batched_inputs, sizes, strict=True)
@@ -115,7 +118,7 @@ class Preprocessor(nn.Module):
         share = torch.tensor([r / p for r, p in zip(size.resized[::-1], size.padded[::-1], strict=True)] * 2)
         masks = None
         if instances.has("gt_masks"):
-            masks = _pad_masks(instances.gt_masks.tensor.to(self.device), size)
+            masks = _masks_on_canvas(_bit_masks(instances).to(self.device), size)
         elif len(instances) == 0:
             masks = torch.zeros(0, *size.padded, dtype=torch.bool, device=self.device)
         return Target(instances.gt_classes.to(self.device), xyxy_to_cxcywh(boxes * share.to(boxes)), masks)
@@ -146,19 +149,31 @@ def resize_off_host(image: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.add(0.5).floor().clamp(0, 255).to(torch.uint8)
 
 
-def _pad_masks(masks: Tensor, size: ImageSize) -> Tensor:
-    """(T, H, W) masks of the image -> masks of the network's input, at the mask's own resolution."""
-    height, width = (
-        round(side * padded / resized)
-        for side, padded, resized in zip(masks.shape[1:], size.padded, size.resized, strict=True)
-    )
-    padding = [0, width - masks.shape[2], 0, height - masks.shape[1]]
-    return F.pad(masks, padding) if any(padding) else masks
+def _bit_masks(instances: Instances) -> Tensor:
+    masks = instances.gt_masks
+    if not isinstance(masks, BitMasks):
+        raise ValueError(f"gt_masks must be BitMasks, got {type(masks).__name__}. Set INPUT.MASK_FORMAT to bitmask.")
+    return masks.tensor
+
+
+def _masks_on_canvas(masks: Tensor, size: ImageSize) -> Tensor:
+    """(T, h, w) masks of the image as it came -> (T, H, W) masks of the network's input."""
+    canvas = masks.new_zeros(len(masks), *size.padded)
+    if len(masks) == 0:
+        return canvas
+    if masks.shape[1:] != size.resized:
+        masks = F.interpolate(masks[None].to(torch.uint8), size=size.resized, mode="nearest")[0].bool()
+    canvas[:, : masks.shape[1], : masks.shape[2]] = masks
+    return canvas
 
 
 def _output_size(inputs: dict) -> tuple[int, int]:
     height, width = inputs["image"].shape[1:]
     return int(inputs.get("height", height)), int(inputs.get("width", width))
+
+
+def _are_sides(numbers: tuple) -> bool:
+    return all(isinstance(number, int) and number > 0 for number in numbers)
 
 
 def _round_up(side: int, divisibility: int) -> int:

@@ -124,7 +124,7 @@ class Evil:
         ({"model": {"encoder.aifi.layers.0.norm1.weight": torch.zeros(7)}}, "another shape"),
         ({"scores": [1, 2]}, "holds scores"),
         ([1, 2], "holds a list"),
-        ({"model": Evil()}, "other objects are not loaded"),
+        ({"model": Evil()}, "holds print, which is neither tensor nor number"),
     ],
 )
 def test_wrong_content_gets_one_clear_line(tmp_path, capsys, content, message):
@@ -146,10 +146,13 @@ def test_files_that_are_no_checkpoints_get_one_clear_line(tmp_path):
     cut.write_bytes(whole.read_bytes()[:1000])
     hostile = tmp_path / "hostile.pkl"
     hostile.write_bytes(pickle.dumps({"model": Evil()}))
-    for file in (text, cut, hostile, tmp_path / "missing.pth"):
+    for file, reason in (
+        (text, "is no PyTorch checkpoint"), (cut, "is cut off"), (hostile, "no pickle of numpy arrays"),
+        (tmp_path / "missing.pth", "there is no file"),
+    ):  # fmt: skip
         with pytest.raises(CheckpointError, match=str(file.name)) as error:
             Checkpointer(model).load(str(file))
-        assert "\n" not in str(error.value)
+        assert reason in str(error.value) and "\n" not in str(error.value)
 
 
 def test_pickled_numpy_arrays_are_read(tmp_path):

@@ -1,6 +1,7 @@
 """Conversion of timm's ResNets and of the original's checkpoints."""
 
-import subprocess
+import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -15,10 +16,17 @@ from insta_rtdetr.checkpoint import Checkpointer, CheckpointError
 from insta_rtdetr.checkpoint.convert import convert
 from insta_rtdetr.checkpoint.timm import backbone_from_timm
 from insta_rtdetr.modeling.backbone import ResNetVD
-from tests.parity.reference import original_state_dict
+from tests.parity.reference import FOLDER
+from tests.tiny import tiny_model
 
 TOOLS = Path(__file__).parents[2] / "tools"
 LEVELS = ["res2", "res3", "res4", "res5"]
+
+
+def run_tool(monkeypatch, name: str, *arguments: Path) -> None:
+    """Run a command-line tool in this process: starting one takes longer than all the rest."""
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    runpy.run_path(str(TOOLS / name), run_name="__main__")
 
 
 def timm_resnet(name: str):
@@ -40,11 +48,11 @@ def assert_same_features(backbone, reference, image):
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_timm_resnet_d_gives_the_same_features_as_resnet_vd(depth, tmp_path):
+def test_timm_resnet_d_gives_the_same_features_as_resnet_vd(depth, tmp_path, monkeypatch):
     reference = timm_resnet(f"resnet{depth}d")
     source, converted = tmp_path / "timm.pth", tmp_path / "d2.pth"
     torch.save(reference.state_dict(), source)
-    subprocess.run([sys.executable, TOOLS / "convert-timm-to-d2.py", source, converted], check=True)
+    run_tool(monkeypatch, "convert-timm-to-d2.py", source, converted)
     model = torch.nn.Module()
     model.backbone = ResNetVD(depth=depth, norm="FrozenBN", freeze_at=0, out_features=LEVELS).eval()
     Checkpointer(model).load(str(converted))
@@ -64,16 +72,30 @@ def test_plain_timm_resnet_gives_the_same_features_as_detectron2s(tmp_path):
     assert_same_features(model.backbone, reference, torch.rand(1, 3, 64, 64))
 
 
-def test_original_checkpoint_is_converted(tmp_path):
-    torch.save({"model": original_state_dict("insta_rtdetr_r50vd")}, tmp_path / "original.pth")
-    command = [sys.executable, TOOLS / "convert-checkpoint.py", tmp_path / "original.pth", tmp_path / "d2.pth"]
-    subprocess.run(command, check=True)
-    assert "decoder.mask_head.embedding.layers.0.weight" in torch.load(tmp_path / "d2.pth")["model"]
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert again.returncode == 1
-    assert again.stderr.strip().endswith("exists; choose another destination or remove it first.")
+def test_original_checkpoint_is_converted(tmp_path, monkeypatch, capsys):
+    names = json.loads((FOLDER / "insta_rtdetr_r50vd.keys.json").read_text())
+    torch.save({"model": {name: torch.zeros(1) for name in names}}, tmp_path / "original.pth")
+    command = ["convert-checkpoint.py", tmp_path / "original.pth", tmp_path / "d2.pth"]
+    run_tool(monkeypatch, *command)
+    written = torch.load(tmp_path / "d2.pth")["model"]
+    assert capsys.readouterr().out == f"wrote {len(written)} tensors to {tmp_path / 'd2.pth'}\n"
+    assert "decoder.mask_head.embedding.layers.0.weight" in written
+    # sys.exit with a text writes it to stderr and ends with exit code 1.
+    with pytest.raises(SystemExit, match=r"exists; choose another destination or remove it first\.$"):
+        run_tool(monkeypatch, *command)
 
 
 def test_other_networks_are_refused():
     with pytest.raises(CheckpointError, match="not a timm ResNet"):
         backbone_from_timm({"blocks.0.weight": torch.zeros(1)})
+
+
+def test_half_precision_is_half_the_size_and_loads_as_full_precision(tmp_path):
+    model, again = tiny_model(seed=0), tiny_model(seed=1)
+    torch.save({"model": model.state_dict()}, tmp_path / "full.pth")
+    convert(str(tmp_path / "full.pth"), str(tmp_path / "half.pth"), half_precision=True)
+    assert (tmp_path / "half.pth").stat().st_size < 0.6 * (tmp_path / "full.pth").stat().st_size
+    Checkpointer(again).load(str(tmp_path / "half.pth"))
+    for name, value in again.state_dict().items():
+        assert value.dtype == model.state_dict()[name].dtype
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-3, atol=1e-4)

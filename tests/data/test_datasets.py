@@ -122,6 +122,25 @@ def test_annotation_of_an_unknown_image_or_category_is_named(folder, key, part):
     assert "annotation 1 is" in message and part in message
 
 
+@pytest.mark.parametrize(
+    "part, value, reason",
+    [
+        ("bbox", [1, 2, 3], "bbox [1, 2, 3], wanted [x, y, width, height]"),
+        ("bbox", "wide", "bbox 'wide', wanted [x, y, width, height]"),
+        ("segmentation", {"counts": "0", "size": [3, 3]}, "its size is [3, 3], the image's [10, 12]"),
+        ("segmentation", {"counts": None, "size": [10, 12]}, "its counts are a NoneType"),
+        ("segmentation", {"size": [10, 12]}, "'counts'"),
+        ("segmentation", [["1"] * 6], "its polygons hold a str"),
+    ],
+)
+def test_a_broken_annotation_is_named(folder, part, value, reason):
+    content = coco_content()
+    content["annotations"][0][part] = value
+    write(folder, content)
+    message = error_of(check_dataset, NAME, 2)
+    assert "annotation 1 has" in message and reason in message
+
+
 def test_class_outside_the_model_names_annotation_category_and_key(folder):
     content = coco_content()
     content["annotations"][0]["category_id"] = 9

@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.utils.env import seed_all_rng
 
+from insta_rtdetr.data import load_datasets as load
 from insta_rtdetr.engine import Trainer
 from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
 
@@ -219,3 +220,15 @@ def test_schedule_warms_up_and_steps_down(tmp_path, dataset):
     highest = [max(rate) for rate in rates]
     assert highest == pytest.approx([0.005, 0.0075, 0.01, 0.01, 0.001, 0.001])
     assert [min(rate) for rate in rates] == pytest.approx([0.1 * rate for rate in highest])
+
+
+def test_copy_paste_takes_what_the_trainer_has_loaded(tmp_path, dataset, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        "insta_rtdetr.engine.trainer.load_datasets", lambda *args, **more: loaded.append(args) or load(*args, **more)
+    )
+    monkeypatch.setattr("insta_rtdetr.data.instance_mapper.get_detection_dataset_dicts", lambda *_: 1 / 0)
+    cfg = tiny_cfg(dataset, tmp_path / "out", INPUT__COPY_PASTE_PROB=1.0, DATASETS__TEST=())
+    assert len(Trainer(cfg).mapper._donors) == 4 and len(loaded) == 1
+    cfg.INPUT.COPY_PASTE_PROB = 0.0
+    assert len(Trainer(cfg).mapper._donors) == 0

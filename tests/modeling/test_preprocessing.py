@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import PolygonMasks
 from PIL import Image
+from torchvision.ops import masks_to_boxes
 
 from insta_rtdetr.modeling.preprocessing import Preprocessor, resize_like_pil, resize_off_host
 from tests.tiny import random_image, training_input
@@ -61,6 +63,25 @@ def test_targets_are_relative_to_the_padded_input():
     assert target.masks.shape == (2, 64, 64)
     assert torch.equal(target.masks[:, :32, :48], inputs["instances"].gt_masks.tensor)
     assert not target.masks[:, 32:].any()
+
+
+def test_targets_of_images_that_are_stretched_lie_on_one_canvas():
+    process = preprocessor(fixed_size=(32, 64))
+    inputs = [training_input(2, height=64, width=64), training_input(1, height=20, width=90), training_input(0)]
+    targets = process.targets(inputs, process(inputs).sizes)
+    assert [tuple(target.masks.shape) for target in targets] == [(2, 32, 64), (1, 32, 64), (0, 32, 64)]
+    boxes = masks_to_boxes(targets[0].masks)
+    expected = inputs[0]["instances"].gt_boxes.tensor * torch.tensor([1.0, 0.5, 1.0, 0.5])
+    # The far pixel is inside the box, and nearest sampling moves an edge by less than a pixel.
+    assert (boxes + torch.tensor([0, 0, 1, 1]) - expected).abs().max() <= 1
+
+
+def test_polygons_are_refused_with_the_key_to_change():
+    inputs = training_input(1)
+    inputs["instances"].gt_masks = PolygonMasks([[[0.0, 0, 9, 0, 9, 9]]])
+    process = preprocessor()
+    with pytest.raises(ValueError, match=r"BitMasks, got PolygonMasks. Set INPUT.MASK_FORMAT"):
+        process.targets([inputs], process([inputs]).sizes)
 
 
 def test_scales_are_drawn_for_a_batch():

@@ -19,6 +19,7 @@ from ...layers.foldable import Foldable, fold_batch_norm
 
 STEM_CHANNELS = 64
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+NORMS = ("FrozenBN", "BN", "SyncBN")
 STAGE_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 
@@ -51,7 +52,7 @@ class BasicBlock(Foldable):
         """(B, C_in, h, w) -> (B, width, h / stride, w / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+        return F.relu(self.bn2(self.conv2(x)).add_(shortcut), inplace=True)
 
     def fold_(self) -> None:
         """Put the norms into the convolutions."""
@@ -80,7 +81,7 @@ class Bottleneck(Foldable):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.relu(self.bn2(self._spatial_conv(x)), inplace=True)
-        return F.relu(self.bn3(self.conv3(x)) + shortcut)
+        return F.relu(self.bn3(self.conv3(x)).add_(shortcut), inplace=True)
 
     def fold_(self) -> None:
         """Put the norms into the convolutions."""
@@ -119,13 +120,14 @@ class ResNetVD(Backbone, Foldable):
 
         Args:
             depth: 18, 34, 50 or 101.
-            norm: Detectron2's name of the norm: "FrozenBN", "BN", "SyncBN", ...
+            norm: Detectron2's name of the norm: "FrozenBN", "BN" or "SyncBN".
             freeze_at: how many parts are frozen, counting the stem as the first (0: none).
             out_features: some of res2, res3, res4, res5.
             deform_on_per_stage: whether res2, res3, res4, res5 have deformable convolutions.
 
         Raises:
-            ValueError: a depth or feature name is none of the above, or basic blocks shall be deformable.
+            ValueError: a depth, norm or feature name is none of the above, there are fewer parts to freeze, or basic
+                blocks shall be deformable.
         """
         super().__init__()
         if depth not in BLOCKS_PER_STAGE:
@@ -134,6 +136,10 @@ class ResNetVD(Backbone, Foldable):
             raise ValueError(f"MODEL.RESNETS.OUT_FEATURES must be among {list(STAGE_STRIDES)}, got {sorted(unknown)}.")
         if any(deform_on_per_stage) and depth < 50:
             raise ValueError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE needs MODEL.RESNETS.DEPTH 50 or 101, got {depth}.")
+        if not 0 <= freeze_at <= 1 + len(STAGE_STRIDES):
+            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be 0 to {1 + len(STAGE_STRIDES)}, got {freeze_at}.")
+        if norm not in NORMS:
+            raise ValueError(f"MODEL.RESNETS.NORM must be one of {', '.join(NORMS)}, got {norm!r}.")
         self.conv1 = _stem(norm)
         self.bn1 = get_norm(norm, STEM_CHANNELS)
         plain = Bottleneck if depth >= 50 else BasicBlock

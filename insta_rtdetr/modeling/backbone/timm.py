@@ -7,7 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from timm.utils.model import freeze_batch_norm_2d
-from torch import Tensor
+from torch import Tensor, nn
 
 NAME_OF_STRIDE = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 
@@ -26,12 +26,20 @@ class TimmBackbone(Backbone):
             arguments: more keyword arguments of `timm.create_model`.
 
         Raises:
-            ValueError: timm has no such model, or the model no such level.
+            ValueError: timm has no such model, or the model no such level; or the norm is none of the two;
+                or it takes no such argument.
         """
         super().__init__()
+        if norm not in ("FrozenBN", "BN"):
+            raise ValueError(f"MODEL.TIMM.NORM must be FrozenBN or BN, got {norm!r}.")
         if name not in timm.list_models():
             raise ValueError(f"timm {timm.__version__} has no model {name!r}. Change MODEL.TIMM.NAME.")
-        probe = timm.create_model(name, features_only=True, **arguments)
+        try:
+            probe = timm.create_model(name, features_only=True, **arguments)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"timm cannot build {name} as a feature extractor: {error}. Change MODEL.TIMM.NAME or MODEL.TIMM.ARGS."
+            ) from error
         available = {NAME_OF_STRIDE.get(stride): i for i, stride in enumerate(probe.feature_info.reduction())}
         if missing := [level for level in out_features if level not in available]:
             found = sorted(level for level in available if level)
@@ -39,7 +47,7 @@ class TimmBackbone(Backbone):
         self._out_features = [level for level in NAME_OF_STRIDE.values() if level in out_features]
         # Built again with these levels only: timm then leaves out the stages behind the last one.
         indices = [available[level] for level in self._out_features]
-        self.body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=indices, **arguments)
+        self.body = _create(name, pretrained, features_only=True, out_indices=indices, **arguments)
         if norm == "FrozenBN":
             self.body = freeze_batch_norm_2d(self.body)
         info = self.body.feature_info
@@ -51,12 +59,25 @@ class TimmBackbone(Backbone):
         return dict(zip(self._out_features, self.body(images), strict=True))
 
 
+def _create(name: str, pretrained: bool, **arguments: object) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=pretrained, **arguments)
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise ValueError(
+            f"timm cannot get the weights of {name} ({type(error).__name__}). Set MODEL.WEIGHTS to a file with them, "
+            "or MODEL.TIMM.PRETRAINED to False to train from scratch."
+        ) from error
+
+
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg, input_shape: ShapeSpec | None = None) -> TimmBackbone:
     """Build a timm model from MODEL.TIMM.{NAME, PRETRAINED, ARGS, OUT_FEATURES, NORM}."""
     return TimmBackbone(
         name=cfg.MODEL.TIMM.NAME,
-        pretrained=cfg.MODEL.TIMM.PRETRAINED,
+        # Weights that are about to be replaced need no download.
+        pretrained=cfg.MODEL.TIMM.PRETRAINED and not cfg.MODEL.WEIGHTS,
         out_features=list(cfg.MODEL.TIMM.OUT_FEATURES),
         norm=cfg.MODEL.TIMM.NORM,
         arguments=_parse_arguments(cfg.MODEL.TIMM.ARGS),

@@ -48,11 +48,14 @@ class HybridEncoder(nn.Module):
             mask_dim: their channels.
 
         Raises:
-            ValueError: the backbone lacks a needed level, or the mask stride is neither 4 nor 8.
+            ValueError: the backbone lacks a needed level, the mask stride is neither 4 nor 8, or the blocks have no
+                channel.
         """
         super().__init__()
         if mask_stride not in MASK_SOURCE:
             raise ValueError(f"MODEL.MASK_HEAD.STRIDE must be 4 or 8, got {mask_stride}.")
+        if not expansion * hidden_dim >= 1:
+            raise ValueError(f"MODEL.ENCODER.EXPANSION leaves no channel of {hidden_dim}, got {expansion}.")
         self.in_features, self.mask_source = list(in_features), MASK_SOURCE[mask_stride]
         check_levels(input_shape, [*self.in_features, self.mask_source])
         self.input_projections = nn.ModuleList(

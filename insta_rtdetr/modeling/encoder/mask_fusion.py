@@ -31,7 +31,7 @@ class MaskFusion(Foldable):
         """
         lateral = self.lateral(self.projection(fine))
         enlarged = F.interpolate(self.level_projection(level), size=fine.shape[2:], mode="bilinear")
-        return self.output(lateral + enlarged)
+        return self.output(enlarged.add_(lateral))
 
     def fold_(self) -> None:
         """Compose the projection and the lateral convolution, which have no activation between them."""

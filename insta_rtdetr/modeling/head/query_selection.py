@@ -22,6 +22,8 @@ class QuerySelection(nn.Module):
 
     def __init__(self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...]):
         super().__init__()
+        if num_queries < 1:
+            raise ValueError(f"MODEL.DECODER.NUM_QUERIES must be at least 1, got {num_queries}.")
         self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
         self.token_projection = nn.Linear(dim, dim)
         self.token_norm = nn.LayerNorm(dim)
@@ -69,6 +71,19 @@ def init_box_head(head: MLP) -> None:
     nn.init.zeros_(head.layers[-1].bias)
 
 
+def check_anchors(sides: tuple[float, ...], num_levels: int) -> None:
+    """Check the anchors' sides.
+
+    Raises:
+        ValueError: not one side for each level.
+    """
+    if len(sides) != num_levels:
+        raise ValueError(
+            f"MODEL.DECODER.ANCHOR_SIZES has {len(sides)} values for {num_levels} levels; "
+            "give one for each of MODEL.ENCODER.IN_FEATURES."
+        )
+
+
 @lru_cache(maxsize=32)
 def anchors(
     level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
@@ -84,11 +99,7 @@ def anchors(
     Raises:
         ValueError: not one side for each level.
     """
-    if len(level_sizes) != len(sides):
-        raise ValueError(
-            f"MODEL.DECODER.ANCHOR_SIZES has {len(sides)} values for {len(level_sizes)} levels; "
-            "give one for each of MODEL.ENCODER.IN_FEATURES."
-        )
+    check_anchors(sides, len(level_sizes))
     # A tensor made in inference mode could not take part in a later training step.
     with torch.inference_mode(False), torch.no_grad():
         boxes = torch.cat([_level_anchors(*size, side) for size, side in zip(level_sizes, sides, strict=True)])

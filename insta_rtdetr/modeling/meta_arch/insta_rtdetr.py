@@ -11,6 +11,7 @@ from ...structures import DenoisingPredictions, ModelOutput, Target
 from ..encoder import build_encoder
 from ..head import DeformableDecoder, Denoising, LevelProjection, MaskHead, QuerySelection
 from ..head.deformable_decoder import join_queries
+from ..head.query_selection import check_anchors
 from ..loss import SetCriterion
 from ..postprocessing import Postprocessor
 from .base import InstanceSegmenter, build_postprocessor, build_preprocessor
@@ -80,6 +81,7 @@ def _build_level_projection(cfg) -> LevelProjection:
 
 def _build_query_selection(cfg) -> QuerySelection:
     decoder = cfg.MODEL.DECODER
+    check_anchors(decoder.ANCHOR_SIZES, len(cfg.MODEL.ENCODER.IN_FEATURES))
     return QuerySelection(
         cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.NUM_CLASSES, decoder.NUM_QUERIES, decoder.ANCHOR_SIZES
     )

@@ -22,12 +22,12 @@ def resnet_vd(depth=18, norm="BN", freeze_at=0, levels=LEVELS, deform=(False, Fa
     return build_backbone(cfg)
 
 
-def timm_backbone(name="mobilenetv2_050", norm="FrozenBN", levels=LEVELS, arguments=()):
+def timm_backbone(name="mobilenetv2_050", norm="FrozenBN", levels=LEVELS, arguments=(), pretrained=False, weights=""):
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
     cfg.MODEL.BACKBONE.NAME = "build_timm_backbone"
     cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.NORM, cfg.MODEL.TIMM.OUT_FEATURES = name, norm, levels
-    cfg.MODEL.TIMM.ARGS = arguments
+    cfg.MODEL.TIMM.ARGS, cfg.MODEL.TIMM.PRETRAINED, cfg.MODEL.WEIGHTS = arguments, pretrained, weights
     return build_backbone(cfg)
 
 
@@ -123,3 +123,14 @@ def test_mistakes_name_their_key():
         timm_backbone("vgg11", levels=["res2", "res6"])
     with pytest.raises(ValueError, match=r"MODEL.TIMM.ARGS"):
         timm_backbone(arguments=("pad_type",))
+
+
+def test_timm_downloads_only_what_is_needed_and_says_what_to_do_without(monkeypatch):
+    def no_network(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", no_network)
+    monkeypatch.setattr("timm.models._builder.load_pretrained", no_network)
+    timm_backbone(pretrained=True, weights="model_final.pth")
+    with pytest.raises(ValueError, match=r"MODEL.TIMM.PRETRAINED to False"):
+        timm_backbone(name="mobilenetv2_100", pretrained=True)
