@@ -134,12 +134,12 @@ class ResNetVD(Backbone, Foldable):
             raise ValueError(f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, got {depth}.")
         if unknown := set(out_features) - set(STAGE_STRIDES):
             raise ValueError(f"MODEL.RESNETS.OUT_FEATURES must be among {list(STAGE_STRIDES)}, got {sorted(unknown)}.")
+        if any(deform_on_per_stage) and depth < 50:
+            raise ValueError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE needs MODEL.RESNETS.DEPTH 50 or 101, got {depth}.")
         if not 0 <= freeze_at <= 1 + len(STAGE_STRIDES):
             raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be 0 to {1 + len(STAGE_STRIDES)}, got {freeze_at}.")
         if norm not in NORMS:
             raise ValueError(f"MODEL.RESNETS.NORM must be one of {', '.join(NORMS)}, got {norm!r}.")
-        if any(deform_on_per_stage) and depth < 50:
-            raise ValueError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE needs MODEL.RESNETS.DEPTH 50 or 101, got {depth}.")
         self.conv1 = _stem(norm)
         self.bn1 = get_norm(norm, STEM_CHANNELS)
         plain = Bottleneck if depth >= 50 else BasicBlock

@@ -81,12 +81,7 @@ class DeformableDecoder(nn.Module):
             ValueError: no layer, more eval layers than layers, or a width that the heads do not divide.
         """
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"MODEL.DECODER.NUM_LAYERS must be at least 1, got {num_layers}.")
-        if num_heads < 1 or dim < 1 or dim % num_heads:
-            raise ValueError(
-                f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.NUM_HEADS, which is {num_heads}."
-            )
+        check_heads(dim, num_heads)
         self.eval_layers = num_eval_layers(eval_layers, num_layers)
         self.layers = nn.ModuleList(
             DecoderLayer(dim, num_heads, feedforward_dim, num_levels, num_points, dropout) for _ in range(num_layers)
@@ -134,6 +129,18 @@ class DeformableDecoder(nn.Module):
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
 
 
+def check_heads(dim: int, num_heads: int) -> None:
+    """Refuse heads that do not divide a width.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if num_heads < 1 or dim < 1 or dim % num_heads:
+        raise ValueError(
+            f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.NUM_HEADS, which is {num_heads}."
+        )
+
+
 def num_eval_layers(eval_layers: int, num_layers: int) -> int:
     """How many layers run in eval mode.
 
@@ -142,8 +149,10 @@ def num_eval_layers(eval_layers: int, num_layers: int) -> int:
         num_layers: how many there are.
 
     Raises:
-        ValueError: there are not so many.
+        ValueError: there are none, or not so many.
     """
+    if num_layers < 1:
+        raise ValueError(f"MODEL.DECODER.NUM_LAYERS must be at least 1, got {num_layers}.")
     if not 0 <= eval_layers <= num_layers:
         raise ValueError(
             f"MODEL.DECODER.EVAL_LAYERS must be from 0 to NUM_LAYERS, which is {num_layers}, got {eval_layers}."

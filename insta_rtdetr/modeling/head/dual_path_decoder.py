@@ -14,7 +14,7 @@ from ...layers.attention import Attention
 from ...layers.mlp import MLP
 from ...layers.tokens import project_tokens
 from ...structures import LocatedQueries, Match, Prediction, Target
-from .deformable_decoder import num_eval_layers
+from .deformable_decoder import check_heads, num_eval_layers
 from .mask_head import QueryMaskHead
 from .query_proposal import PositionGrid
 
@@ -136,9 +136,10 @@ class DualPathDecoder(nn.Module):
             position_side: side of the learned grid of positions, in cells.
 
         Raises:
-            ValueError: more eval layers than layers.
+            ValueError: no layer, more eval layers than layers, or a width that the heads do not divide.
         """
         super().__init__()
+        check_heads(dim, num_heads)
         self.eval_layers = num_eval_layers(eval_layers, num_layers)
         self.position_grid = PositionGrid(dim, position_side)
         self.aux_content = nn.Embedding(num_aux_queries, dim)
