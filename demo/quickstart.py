@@ -73,7 +73,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
     parser.error = fail
     parser.add_argument("--weights", type=Path, default=WEIGHTS_FILE, metavar="FILE", help="checkpoint to start from")
-    parser.add_argument("--iterations", type=int, default=100, metavar="N", help="of fine-tuning (default 100)")
+    parser.add_argument("--iterations", type=int, default=40, metavar="N", help="of fine-tuning (default 40)")
     parser.add_argument(
         "--output", type=Path, default=REPOSITORY / "output/quickstart", metavar="FOLDER",
         help="each run makes a folder in it (default output/quickstart)",
