@@ -19,18 +19,18 @@ from insta_rtdetr.engine import Trainer
 from tests.tiny import tiny_fastinst_config
 
 SIDE = 256
-ITERATIONS = 500
+ITERATIONS = 400
 
 
 def main(folder: Path) -> float:
     """Train and evaluate; the mask AP."""
-    toy = make_toy_dataset(folder / "toy", num_train=4, num_val=1, size=128)
+    toy = make_toy_dataset(folder / "toy", num_train=4, num_val=1, size=64)
     annotations, images = str(toy / "annotations/instances_train2017.json"), str(toy / "train2017")
     register_coco_instances("four_images", {}, annotations, images)
     cfg = tiny_fastinst_config(
         "MODEL.NUM_CLASSES", 4, "MODEL.DECODER.NUM_LAYERS", 1, "MODEL.ENCODER.HIDDEN_DIM", 64,
         "MODEL.DECODER.FEEDFORWARD_DIM", 128, "MODEL.MASK_HEAD.DIM", 64, "MODEL.DECODER.NUM_QUERIES", 30,
-        "MODEL.LOSS.NUM_POINTS", 1024, "MODEL.MATCHER.NUM_POINTS", 1024,
+        "MODEL.LOSS.NUM_POINTS", 4096, "MODEL.MATCHER.NUM_POINTS", 1024,
         "DATASETS.TRAIN", ("four_images",), "DATASETS.TEST", ("four_images",), "DATALOADER.NUM_WORKERS", 0,
         "INPUT.MIN_SIZE_TRAIN", (SIDE,), "INPUT.MIN_SIZE_TEST", SIDE, "INPUT.MAX_SIZE_TRAIN", 2 * SIDE,
         "INPUT.MAX_SIZE_TEST", 2 * SIDE, "INPUT.CROP.ENABLED", False, "INPUT.RANDOM_FLIP", "none",
