@@ -1,8 +1,9 @@
-"""Learn four toy images by heart: mask AP above 90 shows that a model's losses, targets and results fit together.
+"""Learn four toy images by heart, which shows that a model's losses, targets and results fit together.
 
     python -m tests.overfit [output folder]
 
-Minutes on a CPU, so it is no test.  Trains a small FastInst-D1 (ResNet-18, 64 channels) without augmentation and
+The aim is a mask AP above 90; 500 iterations with 1024 points a mask gave 80.2 (AP50 99.0), more were not tried.  About
+twenty minutes on a CPU, so it is no test.  Trains a small FastInst-D1 (ResNet-18, 64 channels) without augmentation and
 evaluates it on the images it was trained on; the last line says the mask AP.
 """
 
@@ -19,12 +20,12 @@ from insta_rtdetr.engine import Trainer
 from tests.tiny import tiny_fastinst_config
 
 SIDE = 256
-ITERATIONS = 400
+ITERATIONS = 1200
 
 
 def main(folder: Path) -> float:
     """Train and evaluate; the mask AP."""
-    toy = make_toy_dataset(folder / "toy", num_train=4, num_val=1, size=64)
+    toy = make_toy_dataset(folder / "toy", num_train=4, num_val=1, size=128)
     annotations, images = str(toy / "annotations/instances_train2017.json"), str(toy / "train2017")
     register_coco_instances("four_images", {}, annotations, images)
     cfg = tiny_fastinst_config(
