@@ -1,8 +1,9 @@
-"""Learn four toy images by heart: mask AP above 90 shows that a model's losses, targets and results fit together.
+"""Learn four toy images by heart, which shows that a model's losses, targets and results fit together.
 
     python -m tests.overfit [output folder]
 
-Minutes on a CPU, so it is no test.  Trains a small FastInst-D1 (ResNet-18, 64 channels) without augmentation and
+The aim is a mask AP above 90; 500 iterations with 1024 points a mask gave 80.2 (AP50 99.0), more were not tried.  About
+twenty minutes on a CPU, so it is no test.  Trains a small FastInst-D1 (ResNet-18, 64 channels) without augmentation and
 evaluates it on the images it was trained on; the last line says the mask AP.
 """
 
@@ -19,7 +20,7 @@ from insta_rtdetr.engine import Trainer
 from tests.tiny import tiny_fastinst_config
 
 SIDE = 256
-ITERATIONS = 500
+ITERATIONS = 1200
 
 
 def main(folder: Path) -> float:
@@ -30,7 +31,7 @@ def main(folder: Path) -> float:
     cfg = tiny_fastinst_config(
         "MODEL.NUM_CLASSES", 4, "MODEL.DECODER.NUM_LAYERS", 1, "MODEL.ENCODER.HIDDEN_DIM", 64,
         "MODEL.DECODER.FEEDFORWARD_DIM", 128, "MODEL.MASK_HEAD.DIM", 64, "MODEL.DECODER.NUM_QUERIES", 30,
-        "MODEL.LOSS.NUM_POINTS", 1024, "MODEL.MATCHER.NUM_POINTS", 1024,
+        "MODEL.LOSS.NUM_POINTS", 4096, "MODEL.MATCHER.NUM_POINTS", 1024,
         "DATASETS.TRAIN", ("four_images",), "DATASETS.TEST", ("four_images",), "DATALOADER.NUM_WORKERS", 0,
         "INPUT.MIN_SIZE_TRAIN", (SIDE,), "INPUT.MIN_SIZE_TEST", SIDE, "INPUT.MAX_SIZE_TRAIN", 2 * SIDE,
         "INPUT.MAX_SIZE_TEST", 2 * SIDE, "INPUT.CROP.ENABLED", False, "INPUT.RANDOM_FLIP", "none",
