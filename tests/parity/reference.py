@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
 from torch import Tensor
+
+from insta_rtdetr import add_insta_rtdetr_config
+from insta_rtdetr.checkpoint import Checkpointer
+from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+from tests.tiny import CONFIG_DIR
 
 from .recipe import image_for, tensor_for
 
@@ -34,3 +41,16 @@ def reference_image(model: str) -> Tensor:
     file = np.load(FOLDER / f"{model}.npz")
     height, width = (int(side) for side in file["size"])
     return torch.from_numpy(image_for(height, width, int(file["salt"]))).permute(2, 0, 1)
+
+
+def published_model(config: str, checkpoint: dict, folder: Path) -> InstanceSegmenter:
+    """The model of a config in float64 and eval mode, loaded from a file that holds `checkpoint`."""
+    file = folder / "original.pth"
+    torch.save(checkpoint, file)
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.merge_from_file(f"{CONFIG_DIR}/{config}.yaml")
+    cfg.MODEL.DEVICE = "cpu"
+    model = build_model(cfg).double().eval()
+    Checkpointer(model).load(str(file))
+    return model

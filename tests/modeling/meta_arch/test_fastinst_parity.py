@@ -5,16 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from detectron2.config import get_cfg
-from detectron2.modeling import build_model
 
-from insta_rtdetr import add_insta_rtdetr_config
-from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.checkpoint.fastinst import from_original
 from insta_rtdetr.structures import Match, Target
 from tests.parity.recipe import image_for, tensor_for
-from tests.parity.reference import FOLDER, original_state_dict, reference_image, reference_outputs
-from tests.tiny import CONFIG_DIR, tiny_fastinst
+from tests.parity.reference import FOLDER, original_state_dict, published_model, reference_image, reference_outputs
+from tests.tiny import tiny_fastinst
 
 # Each with or without folding; the first, and so every room, in both ways.
 NAMES = [
@@ -27,22 +23,10 @@ NAMES = [
 ]
 
 
-def published_model(name, folder):
-    """The model in float64, loaded from a file of the original's format."""
-    file = folder / "fastinst.pth"
-    torch.save({"model": original_state_dict(name), "optimizer": {"state": {}}, "iteration": 368749}, file)
-    cfg = get_cfg()
-    add_insta_rtdetr_config(cfg)
-    cfg.merge_from_file(f"{CONFIG_DIR}/{name}.yaml")
-    cfg.MODEL.DEVICE = "cpu"
-    model = build_model(cfg).double().eval()
-    Checkpointer(model).load(str(file))
-    return model
-
-
 @pytest.mark.parametrize(("name", "fused"), NAMES)
 def test_network_outputs_and_final_objects_equal_the_originals(name, fused, tmp_path):
-    model = published_model(name, tmp_path)
+    checkpoint = {"model": original_state_dict(name), "optimizer": {"state": {}}, "iteration": 368749}
+    model = published_model(name, checkpoint, tmp_path)
     expected = {key: torch.from_numpy(value) for key, value in reference_outputs(name).items()}
     if fused:
         model.fuse()

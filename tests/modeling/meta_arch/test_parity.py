@@ -2,13 +2,8 @@
 
 import pytest
 import torch
-from detectron2.config import get_cfg
-from detectron2.modeling import build_model
 
-from insta_rtdetr import add_insta_rtdetr_config
-from insta_rtdetr.checkpoint import Checkpointer
-from tests.parity.reference import original_state_dict, reference_image, reference_outputs
-from tests.tiny import CONFIG_DIR
+from tests.parity.reference import original_state_dict, published_model, reference_image, reference_outputs
 
 NAME = "insta_rtdetr_r50vd"
 
@@ -21,17 +16,10 @@ def reference():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """The model in float64, loaded from a file of the original's format."""
-    file = tmp_path_factory.mktemp("original") / "50.pth"
     state = original_state_dict(NAME)
     zeros = {name: torch.zeros_like(value) for name, value in state.items()}
-    torch.save({"model": zeros, "ema": {"module": state, "updates": 7}, "last_epoch": 3, "date": "today"}, file)
-    cfg = get_cfg()
-    add_insta_rtdetr_config(cfg)
-    cfg.merge_from_file(f"{CONFIG_DIR}/insta_rtdetr_R50vd_D6_640.yaml")
-    cfg.MODEL.DEVICE = "cpu"
-    model = build_model(cfg).double().eval()
-    Checkpointer(model).load(str(file))
-    return model
+    checkpoint = {"model": zeros, "ema": {"module": state, "updates": 7}, "last_epoch": 3, "date": "today"}
+    return published_model("insta_rtdetr_R50vd_D6_640", checkpoint, tmp_path_factory.mktemp("original"))
 
 
 @pytest.mark.parametrize("fused", [False, True])
