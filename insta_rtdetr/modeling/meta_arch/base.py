@@ -140,15 +140,27 @@ class InstanceSegmenter(nn.Module):
         return self._fused_copy[0][1]
 
 
-def build_preprocessor(cfg, divisibility: int) -> Preprocessor:
-    """Read MODEL.PIXEL_* and INPUT.{FIXED_SIZE, MULTI_SCALE}."""
+# Pixels; the sides of the network's input are multiples of it.
+COARSEST_STRIDE = 32
+
+
+def read_around_network(cfg, criterion: nn.Module, postprocessor: type[Postprocessor]) -> dict:
+    """The arguments of `InstanceSegmenter`, from MODEL.{PIXEL_*, FUSE_ON_EVAL}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST.*."""
+    return {
+        "preprocessor": _build_preprocessor(cfg),
+        "criterion": criterion,
+        "postprocessor": _build_postprocessor(cfg, postprocessor),
+        "fuse_on_eval": cfg.MODEL.FUSE_ON_EVAL,
+    }
+
+
+def _build_preprocessor(cfg) -> Preprocessor:
     return Preprocessor(
-        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FIXED_SIZE, cfg.INPUT.MULTI_SCALE, divisibility
+        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FIXED_SIZE, cfg.INPUT.MULTI_SCALE, COARSEST_STRIDE
     )
 
 
-def build_postprocessor(cfg, kind: type[Postprocessor]) -> Postprocessor:
-    """Read TEST.*."""
+def _build_postprocessor(cfg, kind: type[Postprocessor]) -> Postprocessor:
     return kind(
         max_objects=cfg.TEST.DETECTIONS_PER_IMAGE,
         score_threshold=cfg.TEST.SCORE_THRESHOLD,

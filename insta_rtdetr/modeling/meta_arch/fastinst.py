@@ -13,9 +13,8 @@ from ..head import DualPathDecoder, QueryProposal
 from ..head.dual_path_decoder import where_objects_are
 from ..loss import SoftmaxCriterion
 from ..postprocessing import MaskScoringPostprocessor
-from .base import InstanceSegmenter, build_postprocessor, build_preprocessor
+from .base import InstanceSegmenter, read_around_network
 
-COARSEST_STRIDE = 32
 # Of the pyramid's levels, the one that queries are taken from: stride 16.
 PROPOSAL_LEVEL = 1
 
@@ -46,10 +45,7 @@ class FastInst(InstanceSegmenter):
                 cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.NUM_CLASSES, cfg.MODEL.DECODER.NUM_QUERIES
             ),
             "decoder": _build_decoder(cfg),
-            "preprocessor": build_preprocessor(cfg, COARSEST_STRIDE),
-            "criterion": SoftmaxCriterion(cfg),
-            "postprocessor": build_postprocessor(cfg, MaskScoringPostprocessor),
-            "fuse_on_eval": cfg.MODEL.FUSE_ON_EVAL,
+            **read_around_network(cfg, SoftmaxCriterion(cfg), MaskScoringPostprocessor),
         }
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:

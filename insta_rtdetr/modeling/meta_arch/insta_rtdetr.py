@@ -14,9 +14,7 @@ from ..head.deformable_decoder import join_queries
 from ..head.query_selection import check_anchors
 from ..loss import SetCriterion
 from ..postprocessing import Postprocessor
-from .base import InstanceSegmenter, build_postprocessor, build_preprocessor
-
-COARSEST_STRIDE = 32
+from .base import InstanceSegmenter, read_around_network
 
 
 @META_ARCH_REGISTRY.register()
@@ -47,10 +45,7 @@ class InstaRTDETR(InstanceSegmenter):
             "query_selection": _build_query_selection(cfg),
             "denoising": _build_denoising(cfg) if cfg.MODEL.DENOISING.NUM_QUERIES > 0 else None,
             "decoder": _build_decoder(cfg),
-            "preprocessor": build_preprocessor(cfg, COARSEST_STRIDE),
-            "criterion": SetCriterion(cfg),
-            "postprocessor": build_postprocessor(cfg, Postprocessor),
-            "fuse_on_eval": cfg.MODEL.FUSE_ON_EVAL,
+            **read_around_network(cfg, SetCriterion(cfg), Postprocessor),
         }
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
