@@ -14,7 +14,7 @@ from PIL import Image
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data import InstanceMapper
 from insta_rtdetr.engine import Trainer
-from insta_rtdetr.visualization import Predictor
+from insta_rtdetr.predict import Model
 from tests.engine.tiny_training import register_dataset, write_dataset
 from tests.tiny import tiny_config
 
@@ -78,7 +78,8 @@ def test_detectron2s_predictor_gives_the_very_same_objects(trained, photograph, 
     ours = our_objects(cfg, photograph)
     image_bgr = read_image(photograph, format="BGR")
     assert_same(DefaultPredictor(cfg)(image_bgr)["instances"], ours)
-    assert_same(Predictor(cfg)(image_bgr)["instances"], ours)
+    (result,) = Model(cfg).predict(photograph, threshold=0)
+    assert_same(result.instances, ours)
 
 
 def test_both_use_the_averaged_weights(trained, photograph, tmp_path):

@@ -52,6 +52,15 @@ def _explain_config(part: str, message: str) -> str:
     return f"The config gives no {part}: {message.rstrip('.')}.{advice}"
 
 
+@contextmanager
+def option_errors(option: str) -> Iterator[None]:
+    """Within the context what is wrong is wrong with an option of the command line, which the message names first."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from error
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error in one line.
 
