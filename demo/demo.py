@@ -22,8 +22,6 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np
-from detectron2.data.catalog import Metadata
-from detectron2.utils.video_visualizer import VideoVisualizer
 from tqdm import tqdm
 
 from insta_rtdetr import create_model
@@ -40,6 +38,7 @@ from insta_rtdetr.predict.video import (
     read_video,
     video_writer,
 )
+from insta_rtdetr.visualization import video_drawer
 
 WINDOW_NAME = "insta_rtdetr"
 ESCAPE_KEY = 27
@@ -159,19 +158,19 @@ def find_targets(inputs: list[Input], output: str | None) -> list[Path | None]:
 
 def run_on_video(args: argparse.Namespace) -> int:
     """--video-input or --webcam; the exit code."""
-    with option_errors("--video-input" if args.video_input else "--webcam"):
+    with option_errors("--video-input"):
         video = find_video(args.video_input) if args.video_input else FIRST_WEBCAM
-        fps, total = frames_per_second(video), count_frames(video) if args.video_input else 0
     (target,) = find_targets([Input(str(video))], args.output)
+    fps, total = frames_per_second(video), count_frames(video) if args.video_input else 0
     model = build_model(args)
-    visualizer = VideoVisualizer(Metadata(thing_classes=list(model.categories.names)))
+    draw = video_drawer(model.categories.names)
     if target:
         with option_errors("--output"):
             make_folder(target.parent)
     with video_writer(target, fps) if target else nullcontext() as write:
         for frame in tqdm(read_video(video), total=total or None, unit="frame", disable=None):
             (found,) = model.predict_batch([Picture(frame, str(video))], args.confidence_threshold)
-            drawn = visualizer.draw_instance_predictions(frame, found.instances).get_image()
+            drawn = draw(frame, found.instances)
             if target:
                 write(drawn)
             elif not show(drawn, wait_ms=1):

@@ -1,13 +1,14 @@
 """Read a picture, draw what was found in it, write it.  Pictures are uint8 (H, W, 3), RGB."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from detectron2.data.catalog import Metadata
 from detectron2.data.detection_utils import read_image
 from detectron2.structures import Instances
+from detectron2.utils.video_visualizer import VideoVisualizer
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image, UnidentifiedImageError
 
@@ -45,6 +46,12 @@ def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str]
     """
     visualizer = Visualizer(image_rgb, Metadata(thing_classes=list(class_names)), scale=scale)
     return visualizer.draw_instance_predictions(instances).get_image()
+
+
+def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances], np.ndarray]:
+    """Gives a function like `draw` for the frames of one video: an object keeps its colour from frame to frame."""
+    visualizer = VideoVisualizer(Metadata(thing_classes=list(class_names)))
+    return lambda image_rgb, instances: visualizer.draw_instance_predictions(image_rgb, instances).get_image()
 
 
 def write_picture(image_rgb: np.ndarray, file: str | os.PathLike) -> None:

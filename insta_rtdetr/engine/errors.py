@@ -61,7 +61,7 @@ def option_errors(option: str) -> Iterator[None]:
         raise UserError(f"{option}: {error}") from error
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """The message of an error in one line.
 
     A data loader's worker hands its error over as many lines, its traceback included; the message is the last.

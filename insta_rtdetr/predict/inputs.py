@@ -18,7 +18,7 @@ from PIL import Image
 from insta_rtdetr.engine.errors import UserError
 from insta_rtdetr.visualization import PictureError, read_picture
 
-from .video import VIDEO_ENDINGS, count_frames, read_video
+from .video import VIDEO_ENDINGS, count_frames, frames_per_second, read_video
 
 TIMEOUT_SECONDS = 60
 
@@ -31,11 +31,13 @@ class Picture:
         image: uint8 (H, W, 3), RGB.
         name: path or address it comes from, or "picture_3" for the third of a list.
         frame: number in a video, from 0; None for a picture.
+        fps: frames a second of the video.
     """
 
     image: np.ndarray
     name: str
     frame: int | None = None
+    fps: float | None = None
 
 
 @dataclass
@@ -72,8 +74,9 @@ class Input:
             return
         with _on_disk(self.name) as file, _named(self.name, file):
             if self.is_video:
+                fps = frames_per_second(file)
                 for frame, image in enumerate(read_video(file, first_frame), start=first_frame):
-                    yield Picture(image, self.name, frame)
+                    yield Picture(image, self.name, frame, fps)
             else:
                 yield Picture(read_picture(file), self.name)
 

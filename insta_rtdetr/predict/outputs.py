@@ -16,8 +16,6 @@ PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 def drawing_targets(inputs: Sequence[Input], output: str) -> list[Path]:
     """Where what is drawn on each input is written: a file, or in a folder under the input's name.
 
-    Names that occur twice are numbered, endings that are not written are replaced.
-
     Raises:
         UserError: several inputs, but the output is a file; its ending is not written; or an input would be replaced.
     """
@@ -29,7 +27,7 @@ def drawing_targets(inputs: Sequence[Input], output: str) -> list[Path]:
             raise UserError(f"{output} ends in {Path(output).suffix}, wanted {', '.join(endings)} or a folder.")
         targets = [Path(output)]
     else:
-        targets = _names_in(output, inputs)
+        targets = targets_in(output, inputs)
     refuse_replacing([one.name for one in inputs], targets)
     return targets
 
@@ -43,7 +41,8 @@ def _has_ending(output: str) -> bool:
     return bool(Path(output).suffix) and not output.endswith(os.sep) and not os.path.isdir(output)
 
 
-def _names_in(folder: str, inputs: Iterable[Input]) -> list[Path]:
+def targets_in(folder: str, inputs: Iterable[Input]) -> list[Path]:
+    """Files in a folder, named like the inputs; names that occur twice are numbered, unwritable endings replaced."""
     taken: dict[Path, int] = {}
     targets = []
     for one in inputs:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# FFmpeg would add lines of its own about a broken video; read when OpenCV is loaded.
+# FFmpeg would add lines of its own about a broken video; read when the first one is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 import cv2
 import numpy as np
@@ -91,7 +90,9 @@ def video_writer(target: Path, fps: float) -> Iterator[Callable[[np.ndarray], No
 
 @contextmanager
 def _opened(file: str | int) -> Iterator[cv2.VideoCapture]:
+    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     video = cv2.VideoCapture(file)
+    cv2.utils.logging.setLogLevel(log_level)
     try:
         if not video.isOpened():
             raise PictureError(f"{_said(file)} cannot be read: it is no video that OpenCV can read")
