@@ -199,8 +199,10 @@ def check_insta_rtdetr() -> Iterator[Finding]:
 
 def check_optional() -> Iterator[Finding]:
     """Extras that are only wanted by some."""
-    if importlib.util.find_spec("wandb") is None:
-        yield note("wandb is not installed; only WANDB.ENABLED needs it")
+    users = {"wandb": "WANDB.ENABLED", "ray": "tools/predict.py --workers", "supervision": "Result.to_supervision"}
+    for name, user in users.items():
+        if importlib.util.find_spec(name) is None:
+            yield note(f"{name} is not installed; only {user} needs it")
 
 
 def check_output_folder(folder: Path) -> Iterator[Finding]:

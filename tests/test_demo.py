@@ -14,7 +14,7 @@ from PIL import Image
 from insta_rtdetr.engine import setup_cfg
 from insta_rtdetr.predict.video import read_video
 from insta_rtdetr.visualization import write_picture
-from tests.tiny import tiny_config, tiny_model
+from tests.tiny import MASK_RCNN, SMALL_RCNN, tiny_config, tiny_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "demo"))
 import demo
@@ -188,12 +188,8 @@ def test_without_a_display_the_advice_is_to_use_output(model_folder, pictures, c
 
 
 def test_a_model_of_detectron2_itself_is_drawn(tmp_path, capsys):
-    config_file = model_zoo.get_config_file("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml")
-    small = [
-        "MODEL.DEVICE", "cpu", "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64",
-        "MODEL.FPN.OUT_CHANNELS", "16", "MODEL.ROI_BOX_HEAD.FC_DIM", "16", "MODEL.ROI_MASK_HEAD.CONV_DIM", "16",
-        "MODEL.RPN.POST_NMS_TOPK_TEST", "10", "INPUT.MIN_SIZE_TEST", "64", "MODEL.WEIGHTS", str(tmp_path / "small.pth"),
-    ]  # fmt: skip
+    config_file = model_zoo.get_config_file(f"{MASK_RCNN}.yaml")
+    small = [*SMALL_RCNN, "MODEL.WEIGHTS", str(tmp_path / "small.pth")]
     model = build_model(setup_cfg(config_file, small))
     torch.save({"model": model.state_dict()}, tmp_path / "small.pth")
     write_picture(noise(0), tmp_path / "a.png")

@@ -35,10 +35,7 @@ def create_model(
     Raises:
         UserError, CheckpointError: the model, the weights, the device or a key is missing or wrong.
     """
-    cfg = model_config(model, weights, list(opts or []))
-    if device:
-        cfg.MODEL.DEVICE = device
-    return Model(cfg)
+    return Model(model_config(model, weights, [*(opts or []), *(["MODEL.DEVICE", device] if device else [])]))
 
 
 def model_config(model: str | os.PathLike | CfgNode, weights: str | os.PathLike, opts: list[str]) -> CfgNode:

@@ -5,6 +5,7 @@ one, which gets what had not come back.
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -49,13 +50,16 @@ def records_on_ray(settings: Settings, batches: list[list[Task]], num_workers: i
         UserError: the package ray is not installed.
     """
     ray = _import_ray()
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, logging_level=logging.WARNING)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # the caller has one
     rows = [{"batch": json.dumps([vars(task) for task in batch])} for batch in batches]
     num_blocks = max(num_workers, -(-len(rows) // BATCHES_IN_BLOCK))
     records = ray.data.from_items(rows, override_num_blocks=min(num_blocks, len(rows))).map_batches(
         Worker,
         fn_constructor_args=(settings, os.getcwd()),
         batch_size=1,
-        concurrency=num_workers,
+        compute=ray.data.ActorPoolStrategy(size=num_workers),
         num_gpus=1 if torch.cuda.is_available() else 0,
     )
     for row in records.iter_rows():

@@ -61,7 +61,7 @@ def predict_offline(job: Job) -> int:
     names = [one.name for one in inputs]
     refuse_replacing(names, [*targets, job.output / PREDICTIONS_NAME, job.output / IMAGES_NAME])
     make_folder(job.output)
-    with closing(Journal(job.output / JOURNAL_NAME, _identity(job))) as journal:
+    with closing(Journal(job.output / JOURNAL_NAME, run_identity(job))) as journal:
         num_unreadable = _predict_missing(job, inputs, targets, journal)
         if job.save != "img":
             write_coco(journal, [name for name in names if name in journal.done], job.output)
@@ -77,7 +77,7 @@ def _check(job: Job) -> None:
             raise UserError(f"{name} is {value}, wanted at least {least}.")
 
 
-def _identity(job: Job) -> dict[str, object]:
+def run_identity(job: Job) -> dict[str, object]:
     """What must be the same for a run to go on; how fast it goes may change."""
     settings = dataclasses.asdict(job.settings)
     return {"save": job.save} | {name: settings[name] for name in ("model", "weights", "opts", "threshold")}
