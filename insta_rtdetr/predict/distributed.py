@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.engine.errors import UserError, one_line
 
+from .create import model_config
 from .journal import Record
 from .recorder import Recorder, Settings, Task
 
@@ -47,8 +48,9 @@ def records_on_ray(settings: Settings, batches: list[list[Task]], num_workers: i
     this machine.  A worker takes a GPU if this machine has one.
 
     Raises:
-        UserError: the package ray is not installed.
+        UserError: the package ray is not installed, the settings give no model, or a worker failed.
     """
+    model_config(settings.model, settings.weights, list(settings.opts))  # told before Ray is started
     ray = _import_ray()
     if not ray.is_initialized():
         ray.init(include_dashboard=False, logging_level=logging.WARNING)
@@ -62,8 +64,11 @@ def records_on_ray(settings: Settings, batches: list[list[Task]], num_workers: i
         compute=ray.data.ActorPoolStrategy(size=num_workers),
         num_gpus=1 if torch.cuda.is_available() else 0,
     )
-    for row in records.iter_rows():
-        yield json.loads(row["record"])
+    try:
+        for row in records.iter_rows():
+            yield json.loads(row["record"])
+    except ray.exceptions.RayError as error:
+        raise UserError(f"A worker of Ray failed: {one_line(error)}") from error
 
 
 def _row(record: Record) -> dict[str, list[str]]:

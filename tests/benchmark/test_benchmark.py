@@ -183,7 +183,7 @@ def test_the_synthetic_picture_has_the_size_of_most_coco_images(files):
         (["--opts", "TEST.SCORE_THRESHOLD"], "KEY VALUE pairs, found 1 words"),
         (["--opts", "MODEL.NAME", "x"], "there is no config key MODEL.NAME"),
         (["--opts", "MODEL.DEVICE", "cpu"], "Use --device"),
-        (["--opts", "MODEL.META_ARCHITECTURE", "Nothing"], "MODEL.META_ARCHITECTURE is 'Nothing', which is not registered"),
+        (["--opts", "MODEL.META_ARCHITECTURE", "Nothing"], "MODEL.META_ARCHITECTURE is 'Nothing', which is not"),
         (["--opts", "MODEL.META_ARCHITECTURE", "OneSquare"], "OneSquare gives no instance masks"),
         (["--compile", "--opts", "MODEL.META_ARCHITECTURE", "OneSquare"], "--compile needs a model of insta_rtdetr"),
     ],

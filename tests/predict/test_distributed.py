@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 from PIL import Image
@@ -59,6 +60,11 @@ def test_two_workers_one_of_them_killed_give_the_results_of_one_process(ray, mod
 
 
 def test_without_ray_its_name_is_told(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match="pip install"):
-        next(distributed.records_on_ray(Settings("any"), [[Task("a.png")]], num_workers=1))
+        next(distributed.records_on_ray(Settings("quickstart_MNV2_D3_256"), [[Task("a.png")]], num_workers=1))
+
+
+def test_a_wrong_model_is_told_before_ray_is_started():
+    with pytest.raises(UserError, match="absent.yaml not found"):
+        next(distributed.records_on_ray(Settings("absent.yaml"), [[Task("a.png")]], num_workers=1))

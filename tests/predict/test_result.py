@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import sys
 
 import numpy as np
 import pycocotools.mask as coco_mask
@@ -76,7 +77,7 @@ def test_supervision_gets_everything(result):
 
 
 def test_without_supervision_its_name_is_told(result, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "supervision", None)
+    monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(UserError, match="pip install supervision"):
         result.to_supervision()
 
