@@ -189,7 +189,7 @@ def test_without_a_display_the_advice_is_to_use_output(model_folder, pictures, c
 
 def test_a_model_of_detectron2_itself_is_drawn(tmp_path, capsys):
     config_file = model_zoo.get_config_file(f"{MASK_RCNN}.yaml")
-    small = [*SMALL_RCNN, "MODEL.WEIGHTS", str(tmp_path / "small.pth")]
+    small = [*SMALL_RCNN, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(tmp_path / "small.pth")]
     model = build_model(setup_cfg(config_file, small))
     torch.save({"model": model.state_dict()}, tmp_path / "small.pth")
     write_picture(noise(0), tmp_path / "a.png")

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.  The same command goes on from here.\n")
         return 130
+    sys.stdout.write(f"Done: {job.output}\n")
     if num_unreadable:
         sys.stderr.write(f"error: {num_unreadable} inputs could not be read, see above.\n")
     return 1 if num_unreadable else 0

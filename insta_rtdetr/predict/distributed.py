@@ -61,7 +61,7 @@ def records_on_ray(settings: Settings, batches: list[list[Task]], num_workers: i
         Worker,
         fn_constructor_args=(settings, os.getcwd()),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=num_workers),
+        compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(rows))),
         num_gpus=1 if torch.cuda.is_available() else 0,
     )
     try:

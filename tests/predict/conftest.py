@@ -33,7 +33,8 @@ def write_video(file: Path, num_frames: int = 3) -> None:
 def model_folder(tmp_path_factory) -> Path:
     """Config (tiny.yaml) and random weights (tiny.pth) of the tiny model."""
     folder = tmp_path_factory.mktemp("model")
-    (folder / "tiny.yaml").write_text(tiny_config().dump())
+    # Few objects, because drawing them takes longer than finding them.
+    (folder / "tiny.yaml").write_text(tiny_config("TEST.DETECTIONS_PER_IMAGE", 10).dump())
     torch.save({"model": tiny_model().state_dict()}, folder / "tiny.pth")
     return folder
 

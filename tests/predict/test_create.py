@@ -53,7 +53,8 @@ def test_config_objects_and_options_are_taken(model_folder):
 @pytest.mark.parametrize("name", [MASK_RCNN, CASCADE_MASK_RCNN])
 def test_models_of_detectron2s_zoo_go_the_same_way(name, tmp_path):
     torch.manual_seed(0)
-    torch.save({"model": build_module(setup_cfg(name, SMALL_RCNN)).state_dict()}, tmp_path / "small.pth")
+    module = build_module(setup_cfg(name, [*SMALL_RCNN, "MODEL.DEVICE", "cpu"]))
+    torch.save({"model": module.state_dict()}, tmp_path / "small.pth")
     model = create_model(name, tmp_path / "small.pth", opts=SMALL_RCNN)
     images = [noise(0), noise(1, 60, 50), noise(2)]
     together = list(model.predict(images, threshold=0, batch_size=3))

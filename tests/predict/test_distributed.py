@@ -66,5 +66,5 @@ def test_without_ray_its_name_is_told(monkeypatch):
 
 
 def test_a_wrong_model_is_told_before_ray_is_started():
-    with pytest.raises(UserError, match="absent.yaml not found"):
+    with pytest.raises(UserError, match=r"absent.yaml not found"):
         next(distributed.records_on_ray(Settings("absent.yaml"), [[Task("a.png")]], num_workers=1))
