@@ -103,7 +103,7 @@ def test_a_list_of_files_is_read_and_what_cannot_be_read_is_named(tool, model_fo
 def test_a_killed_run_goes_on_and_nothing_is_lost_or_half_written(tool, model_folder, tmp_path):
     folder, out, whole = tmp_path / "in", tmp_path / "out", tmp_path / "whole"
     folder.mkdir()
-    for index in range(60):
+    for index in range(30):
         Image.fromarray(noise(index)).save(folder / f"p{index:02d}.png")
     arguments = command(model_folder, "--input", folder, "--output", out)
     environment = {**os.environ, "PYTHONPATH": str(TOOL.parents[1]), "OMP_NUM_THREADS": "1"}
@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_and_nothing_is_lost_or_half_written(tool, model_fo
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     done = sorted(json.loads(line)["name"] for line in journal.read_bytes().splitlines() if b'"is_last": true' in line)
-    assert 3 <= len(done) < 60 and not (out / "predictions.json").exists()
+    assert 3 <= len(done) < 30 and not (out / "predictions.json").exists()
     drawn = [file for file in out.glob("p*.png")]
     for file in drawn:
         assert np.asarray(Image.open(file)).shape == noise(0).shape
@@ -127,7 +127,7 @@ def test_a_killed_run_goes_on_and_nothing_is_lost_or_half_written(tool, model_fo
     for name in ("predictions.json", "images.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert {file: file.stat().st_mtime_ns for file in times} == times, "what was done has been done again"
-    assert len(list(out.glob("p*.png"))) == 60 and not journal.exists()
+    assert len(list(out.glob("p*.png"))) == 30 and not journal.exists()
 
 
 def test_a_video_is_taken_up_at_the_frame_where_it_was_killed(tool, model_folder, tmp_path, monkeypatch):
