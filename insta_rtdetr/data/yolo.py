@@ -5,6 +5,7 @@ that list images) and perhaps `path`, which those are relative to.  The labels o
 object a line: its class, then x y of each corner as fractions of the upright image.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,14 +96,15 @@ def _read_split(split: str, folder: Path, images: list[Path], classes: list[str]
     labels = [label_file(image) for image in images]
     if not any(file.is_file() for file in labels):
         raise DatasetError(f"{folder}: none of the {len(images)} {split} images has labels, looked for {labels[0]}.")
-    root = folder.resolve()
+    # Not resolved: a link to an image elsewhere is an image of this folder.
+    root = Path(os.path.abspath(folder))
     content: dict[str, Any] = {
         "images": [], "annotations": [],
         "categories": [{"id": index, "name": name} for index, name in enumerate(classes, start=1)],
     }  # fmt: skip
     for image_id, (image, labels_of_image) in enumerate(zip(images, labels, strict=True), start=1):
         height, width = upright_size(image)
-        path = image.resolve()
+        path = Path(os.path.abspath(image))
         name = path.relative_to(root) if path.is_relative_to(root) else path
         content["images"].append({"id": image_id, "file_name": name.as_posix(), "height": height, "width": width})
         for annotation in _read_labels(labels_of_image, height, width, len(classes)):
