@@ -64,7 +64,7 @@ class CheckpointContents:
             "model": " or ".join(model.__name__ for model in self.models) or "none of this package",
             "classes": f"{count} ({origin})" if count is not None else "no class heads",
             "iteration": "not in the file" if iteration is None else str(iteration),
-            "config": "not in the file" if config is None else f"{len(config.splitlines())} lines (--config writes them)",
+            "config": "not in the file" if config is None else f"{len(config.splitlines())} lines, see --config",
             "parameters": f"{numbers / 1e6:.2f} M numbers in {len(self.weights)} tensors, "
             + ", ".join(sorted({str(value.dtype).removeprefix("torch.") for value in self.weights.values()})),
             "tensors": shorten(sorted({name.split(".")[0] for name in self.weights}), 20),
@@ -112,7 +112,8 @@ def keep_classes(source: str, destination: str, names: Sequence[str]) -> str:
     if not info.class_names:
         raise CheckpointError(f"{source} does not name its classes. Load it with --dataset and train, or --drop-all.")
     if absent := [name for name in names if name not in info.class_names]:
-        raise CheckpointError(f"{source} has no class {shorten(absent)}. Its classes: {shorten(info.class_names, 200)}.")
+        known = shorten(info.class_names, 200)
+        raise CheckpointError(f"{source} has no class {shorten(absent)}. Its classes: {known}.")
     match, layers = ClassMatch(info.class_names, list(dict.fromkeys(names))), info.class_layers
     empty = {
         name: value[: len(match.new) + extra].clone()

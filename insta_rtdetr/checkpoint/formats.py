@@ -10,7 +10,6 @@ from torch import Tensor
 
 from . import fastinst, insta_rtdetr
 
-
 # Codes whose parameters have names of their own.
 ORIGINALS = {"Insta-RT-DETR or RT-DETR": insta_rtdetr, "FastInst": fastinst}
 
