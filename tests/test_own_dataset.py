@@ -1,7 +1,6 @@
 """One flag for a dataset of one's own: train, evaluate, fine-tune, draw and time with it, no code in between."""
 
 import importlib.util
-import logging
 import sys
 from pathlib import Path
 
@@ -43,11 +42,10 @@ def test_it_is_evaluated_with_the_same_flag(trained, tmp_path, capsys):
     assert (tmp_path / "inference" / "coco_instances_results.json").is_file()
 
 
-def test_another_dataset_keeps_the_classes_that_it_shares(trained, tmp_path, caplog):
+def test_another_dataset_keeps_the_classes_that_it_shares(trained, tmp_path):
     data = trees.write_yolo(tmp_path / "more")
     (data / "data.yaml").write_text("{train: images/train, val: images/val, names: [pen, key]}")
     more = ["MODEL.WEIGHTS", str(trained[1]), "OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.MAX_ITER", "1"]
-    logging.getLogger("fvcore").propagate = True
     assert train_net.main([*CONFIG, "--dataset", str(data), *SMALL, *more]) == 0
     log = (tmp_path / "out" / "log.txt").read_text()
     assert "classes: 1 kept by name (pen); 1 new, left as initialised (key); 1 of the checkpoint not used" in log
