@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
 from ..modeling.meta_arch import InstanceSegmenter
@@ -60,7 +61,7 @@ class CheckpointContents:
         lines = {
             "file": f"{self.file}, {Path(self.file).stat().st_size / 1e6:.1f} MB",
             "format": self.kind,
-            "keys": ", ".join(self.keys),
+            "keys": shorten(self.keys, 12),
             "model": " or ".join(model.__name__ for model in self.models) or "none of this package",
             "classes": f"{count} ({origin})" if count is not None else "no class heads",
             "iteration": "not in the file" if iteration is None else str(iteration),
@@ -86,7 +87,7 @@ def read_contents(file: str) -> CheckpointContents:
 
 def _find_models(content: dict[str, Any]) -> list[type[InstanceSegmenter]]:
     """By the config in the file, else by the layers that only a model's class heads have."""
-    models = InstanceSegmenter.__subclasses__()
+    models = [model for _, model in META_ARCH_REGISTRY if issubclass(model, InstanceSegmenter)]
     if content.get("config"):
         name = yaml.safe_load(content["config"])["MODEL"]["META_ARCHITECTURE"]
         return [model for model in models if model.__name__ == name]
