@@ -24,10 +24,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from insta_rtdetr import create_model
 from insta_rtdetr.engine import UserError
+from insta_rtdetr.engine.dataset_flag import DATASET_HELP
 from insta_rtdetr.engine.errors import one_line, option_errors, report, user_error_types
 from insta_rtdetr.predict import Model
+from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.inputs import Input, Picture, PictureError, find_inputs
 from insta_rtdetr.predict.outputs import drawing_targets, make_folder
 from insta_rtdetr.predict.video import (
@@ -82,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="the model's yaml file")
+    parser.add_argument("--dataset", default="", metavar="DIR", help=DATASET_HELP)
     parser.add_argument("--input", nargs="+", metavar="PATH", help="pictures, folders of pictures, 'quoted' patterns")
     parser.add_argument("--video-input", metavar="FILE", help="a video")
     parser.add_argument("--webcam", action="store_true", help="the first webcam, shown in a window")
@@ -109,7 +111,7 @@ def build_model(args: argparse.Namespace) -> Model:
     # What the checkpointer warns of (a head left untrained) belongs before the user's eyes.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     with option_errors("--config-file and --opts"):
-        return create_model(args.config_file, opts=args.opts)
+        return Model(model_config(args.config_file, "", args.opts, args.dataset))
 
 
 def run_on_pictures(args: argparse.Namespace) -> int:

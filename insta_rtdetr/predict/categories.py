@@ -1,18 +1,16 @@
 """The names of a model's classes, and their ids in COCO files."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.data.catalog import Metadata
 
-from insta_rtdetr.data.toy_scenes import CATEGORIES as TOY_CLASSES
+from insta_rtdetr.checkpoint.classes import COCO_DATASET, guess_class_names, shorten
+from insta_rtdetr.data.class_names import config_class_names, dataset_class_names, num_classes
 from insta_rtdetr.engine.errors import UserError
-
-# Detectron2's models keep their number of classes in a section of their own.
-CLASS_SECTIONS = {"GeneralizedRCNN": "ROI_HEADS", "PanopticFPN": "ROI_HEADS", "RetinaNet": "RETINANET"}
 
 
 @dataclass(frozen=True)
@@ -23,54 +21,44 @@ class Categories:
     ids: tuple[int, ...]
 
 
-def categories_of(cfg: CfgNode, class_names: list[str] | None = None) -> Categories:
+def categories_of(cfg: CfgNode, trained_names: Sequence[str] = ()) -> Categories:
     """The categories of a model.
 
-    Args:
-        cfg: the model's; names are taken from its datasets if they are known here and as many as the model's classes,
-            else from COCO for 80 classes, else the classes are named by their numbers.
-        class_names: those that the checkpoint tells, which are believed before all others.
+    Names are those of the config's datasets if they are known here, else those that the checkpoint tells, else COCO's
+    for 80 classes, else numbers.  Ids are those of the dataset with these names, else 1, 2, 3 ...
 
-    Ids are those of the dataset with these names, else 1, 2, 3 ...
+    Args:
+        cfg: the model's.
+        trained_names: of the checkpoint's classes; empty if it does not tell.
 
     Raises:
-        UserError: the checkpoint's classes are more or fewer than the model's.
+        UserError: the checkpoint was trained for other classes, none of which is the model's.
     """
-    num_classes = _num_classes(cfg)
-    if class_names and len(class_names) != num_classes:
+    count = num_classes(cfg)
+    names = config_class_names(cfg)
+    if trained_names and not (set(names) & set(trained_names) if names else len(trained_names) == count):
         raise UserError(
-            f"{cfg.MODEL.WEIGHTS} was trained for {len(class_names)} classes, the config is for {num_classes}.  "
-            "Use the config it was trained with."
+            f"{cfg.MODEL.WEIGHTS} was trained for {len(trained_names)} other classes ({shorten(trained_names)}), the "
+            f"config is for {count}.  Use the config it was trained with."
         )
-    candidates = [_of_dataset(name) for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, "coco_2017_val")]
-    if class_names:
-        candidates = [known for known in candidates if known.names == tuple(class_names)]
-        candidates.append(_counted(class_names))
-    candidates.append(_counted([str(class_id) for class_id in range(num_classes)]))
-    return next(known for known in candidates if len(known.names) == num_classes)
+    names = names or list(trained_names) or guess_class_names(count) or [str(class_id) for class_id in range(count)]
+    return Categories(tuple(names), _ids_of(names, cfg))
 
 
-def _num_classes(cfg: CfgNode) -> int:
-    section = CLASS_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE)
-    return cfg.MODEL[section].NUM_CLASSES if section else cfg.MODEL.NUM_CLASSES
+def _ids_of(names: list[str], cfg: CfgNode) -> tuple[int, ...]:
+    for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN, COCO_DATASET):
+        if list(dataset_class_names(dataset)) == names:
+            return _dataset_ids(dataset) or tuple(range(1, len(names) + 1))
+    return tuple(range(1, len(names) + 1))
 
 
-def _counted(names: list[str] | tuple[str, ...]) -> Categories:
-    return Categories(tuple(names), tuple(range(1, len(names) + 1)))
-
-
-def _of_dataset(name: str) -> Categories:
-    """A dataset's; none if they are not known."""
-    # MetadataCatalog.get would make up an entry for an unknown name.
-    metadata = MetadataCatalog.get(name) if name in MetadataCatalog.list() else Metadata()
-    if names := metadata.get("thing_classes"):
-        ids = metadata.get("thing_dataset_id_to_contiguous_id") or {}
-        return Categories(tuple(names), tuple(sorted(ids, key=ids.get))) if ids else _counted(names)
+def _dataset_ids(name: str) -> tuple[int, ...]:
+    """The ids of a dataset's classes, in their order; empty if they are not known."""
+    metadata = MetadataCatalog.get(name)
+    if ids := metadata.get("thing_dataset_id_to_contiguous_id"):
+        return tuple(sorted(ids, key=ids.get))
     try:
-        # Names are set when the dataset is loaded, which nobody needs here.
         categories = json.loads(Path(metadata.get("json_file", "")).read_text())["categories"]
-        categories = sorted(categories, key=lambda category: category["id"])
-        return Categories(tuple(c["name"] for c in categories), tuple(c["id"] for c in categories))
+        return tuple(sorted(category["id"] for category in categories))
     except (OSError, ValueError, KeyError, TypeError):
-        # The toy dataset may not have been drawn yet.
-        return _counted(TOY_CLASSES if name in ("toy_train", "toy_val") else ())
+        return ()

@@ -38,8 +38,14 @@ def create_model(
     return Model(model_config(model, weights, [*(opts or []), *(["MODEL.DEVICE", device] if device else [])]))
 
 
-def model_config(model: str | os.PathLike | CfgNode, weights: str | os.PathLike, opts: list[str]) -> CfgNode:
-    """The config of a model, with MODEL.WEIGHTS set; arguments and errors are those of `create_model`."""
+def model_config(
+    model: str | os.PathLike | CfgNode, weights: str | os.PathLike, opts: list[str], dataset: str = ""
+) -> CfgNode:
+    """The config of a model, with MODEL.WEIGHTS set; arguments and errors are those of `create_model`.
+
+    Args:
+        dataset: of the user's, whose classes the model of a named config gets; see `setup_cfg`.
+    """
     if isinstance(model, CfgNode):
         cfg = model.clone()
         cfg.merge_from_list(opts)
@@ -52,7 +58,7 @@ def model_config(model: str | os.PathLike | CfgNode, weights: str | os.PathLike,
         cfg, published = _config_of_checkpoint(os.fspath(model), opts), os.fspath(model)
     else:
         config_file = find_config(os.fspath(model))
-        cfg, published = setup_cfg(config_file, opts), published_weights(config_file)
+        cfg, published = setup_cfg(config_file, opts, dataset), published_weights(config_file)
     if "MODEL.WEIGHTS" not in opts[::2]:
         cfg.MODEL.WEIGHTS = os.fspath(weights) or published or cfg.MODEL.WEIGHTS
     if not cfg.MODEL.WEIGHTS or _BACKBONES_ONLY in cfg.MODEL.WEIGHTS:

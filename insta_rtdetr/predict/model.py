@@ -15,6 +15,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from insta_rtdetr.checkpoint import Checkpointer
+from insta_rtdetr.data import config_class_names
 from insta_rtdetr.engine.errors import UserError, config_errors
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
@@ -48,8 +49,9 @@ class Model:
         if self.cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
             self.cfg.MODEL.DEVICE = "cpu"
         self.module = build_module(self.cfg)
-        rest_of_checkpoint = Checkpointer(self.module).load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
-        self.categories = categories_of(self.cfg, rest_of_checkpoint.get("class_names"))
+        checkpointer = Checkpointer(self.module, class_names=config_class_names(self.cfg))
+        rest_of_checkpoint = checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+        self.categories = categories_of(self.cfg, rest_of_checkpoint.get("class_names", []))
         self._resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
 
     def predict(self, source: Any, threshold: float = 0.5, batch_size: int = 1) -> Iterator[Result]:

@@ -6,7 +6,7 @@ from insta_rtdetr.predict.categories import Categories, categories_of
 from tests.tiny import tiny_config
 
 
-def categories(num_classes: int, dataset: str, class_names: list[str] | None = None) -> Categories:
+def categories(num_classes: int, dataset: str, class_names: tuple[str, ...] = ()) -> Categories:
     cfg = tiny_config("MODEL.NUM_CLASSES", num_classes, "DATASETS.TEST", (dataset,), "DATASETS.TRAIN", ())
     return categories_of(cfg, class_names)
 
@@ -29,6 +29,6 @@ def test_cocos_ids_have_gaps():
 
 
 def test_a_checkpoints_names_are_believed():
-    assert categories(2, "coco_2017_val", ["cat", "dog"]) == Categories(("cat", "dog"), (1, 2))
+    assert categories(2, "coco_2017_val", ("cat", "dog")) == Categories(("cat", "dog"), (1, 2))
     coco = categories(80, "coco_2017_val")
-    assert categories(80, "not_registered", list(coco.names)) == coco
+    assert categories(80, "not_registered", coco.names) == coco

@@ -101,5 +101,5 @@ def test_a_wrong_model_is_named(model, weights, parts, model_folder, monkeypatch
 
 def test_another_number_of_classes_than_the_checkpoints_is_refused(tmp_path):
     torch.save({"model": tiny_model().state_dict(), "class_names": ["cat", "dog"]}, tmp_path / "two.pth")
-    with pytest.raises(UserError, match=r"two.pth was trained for 2 classes, the config is for 5"):
+    with pytest.raises(UserError, match=r"two.pth was trained for 2 other classes \(cat, dog\), the config is for 5"):
         create_model(tiny_config(), tmp_path / "two.pth")
