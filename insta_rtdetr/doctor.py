@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from insta_rtdetr.dataset_check import Finding, check_annotation_file, check_dataset_folder, fail, note, ok, one_line
+from insta_rtdetr.dataset_tools.findings import Finding, fail, note, ok, one_line
 
 MINIMUM_PYTHON = (3, 11)
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,6 +37,7 @@ MODULES = {
     "pillow": "PIL",
     "pyyaml": "yaml",
 }
+IMAGES_OPENED = 20  # of each split; tools/dataset.py check opens all
 SMALL_DISK_GB = 5.0  # a training run keeps a few checkpoints of up to 1 GB
 
 
@@ -244,9 +245,23 @@ def check_dataset(dataset: str) -> Iterator[Finding]:
     metadata = MetadataCatalog.get(dataset)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
     if json_file and image_root:
-        yield from check_annotation_file(Path(json_file), Path(image_root))
+        from insta_rtdetr.dataset_tools.check import DatasetCheck, glance_at_split
+        from insta_rtdetr.dataset_tools.layout import Split
+
+        split = Split(dataset, Path(json_file), Path(image_root))
+        yield from DatasetCheck(Path(image_root), [glance_at_split(split, IMAGES_OPENED)]).findings()
     else:
         yield from check_records(dataset, DatasetCatalog.get)
+
+
+def check_dataset_folder(folder: Path) -> Iterator[Finding]:
+    """A dataset folder, as tools/dataset.py checks it, but not every image of it."""
+    from insta_rtdetr.dataset_tools.check import glance_at_folder
+
+    try:
+        yield from glance_at_folder(folder, IMAGES_OPENED).findings()
+    except ValueError as error:
+        yield fail(f"Dataset {folder}: {error}", PREPARE_DATASET)
 
 
 def check_records(dataset: str, load: Callable[[str], list[dict]]) -> Iterator[Finding]:

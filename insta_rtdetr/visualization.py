@@ -18,19 +18,17 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.catalog import Metadata
-from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import Visualizer
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data.toy_scenes import CATEGORIES as TOY_CLASSES
 from insta_rtdetr.engine.errors import config_errors
+from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
-# What Pillow raises for a file that is no picture, is cut short, is broken inside, or would fill the memory.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 # Detectron2's models keep their number of classes in a section of their own.
 CLASS_SECTIONS = {"GeneralizedRCNN": "ROI_HEADS", "PanopticFPN": "ROI_HEADS", "RetinaNet": "RETINANET"}
 
@@ -104,18 +102,15 @@ class PictureError(ValueError):
 
 
 def read_picture(file: str | os.PathLike) -> np.ndarray:
-    """Read a picture as Detectron2 does, upright as its EXIF data says; BGR.
+    """Read a picture as training does, upright as its EXIF data says; BGR.
 
     Raises:
         PictureError: it cannot be read.
     """
     try:
-        return read_image(os.fspath(file), format="BGR")
-    except UnidentifiedImageError as error:
-        # Its own message names no file, but Python's buffer.
-        raise PictureError(f"{file} cannot be read: it is no picture, or of an unknown format") from error
+        return read_rgb(file)[:, :, ::-1]
     except UNREADABLE as error:
-        raise PictureError(f"{file} cannot be read: {error}") from error
+        raise PictureError(f"{file} cannot be read: {reason_unreadable(error)}") from error
 
 
 def above(instances: Instances, threshold: float) -> Instances:

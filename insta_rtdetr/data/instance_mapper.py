@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetFromList, get_detection_dataset_dicts
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
+
+from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
 from .augmentation import RandomView, photometric_distort
 from .copy_paste import copy_paste
@@ -18,9 +19,6 @@ from .sample import Sample
 from .shared_state import SharedIntegers
 
 logger = logging.getLogger(__name__)
-
-# What Pillow raises for files that are missing, cut short, or no image (struct.error and zlib.error among them).
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, zlib.error)
 
 
 class InstanceMapper:
@@ -166,17 +164,18 @@ class InstanceMapper:
     def _read(self, dataset_dict: dict) -> np.ndarray | None:
         """The image, uint8 (H, W, 3) RGB, turned as its EXIF orientation says; None if it is skipped."""
         try:
-            image = utils.read_image(dataset_dict["file_name"], format="RGB")
+            image = read_rgb(dataset_dict["file_name"])
         except UNREADABLE as error:
             self._note_unreadable(dataset_dict["file_name"], error)
             return None
-        try:
-            utils.check_image_size(dataset_dict, image)
-        except utils.SizeMismatchError:
+        height, width = image.shape[:2]
+        # What says no size gets that of the image, as in Detectron2.
+        said_height, said_width = dataset_dict.setdefault("height", height), dataset_dict.setdefault("width", width)
+        if (height, width) != (said_height, said_width):
             raise DatasetError(
-                f"{dataset_dict['file_name']} is {image.shape[1]} x {image.shape[0]} pixels, but its annotation says "
-                f"{dataset_dict['width']} x {dataset_dict['height']}.  Correct width and height, or the image."
-            ) from None
+                f"{dataset_dict['file_name']} is {width} x {height} pixels, but its annotation says "
+                f"{said_width} x {said_height}.  Correct width and height, or the image."
+            )
         return image
 
     def _note_unreadable(self, file_name: str, error: Exception) -> None:
@@ -189,7 +188,7 @@ class InstanceMapper:
         checksum = zlib.crc32(file_name.encode()) + 1
         if checksum in known[2 : 2 + known[1]]:
             return
-        reason = f"{file_name} cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
+        reason = f"{file_name} cannot be read ({reason_unreadable(error)})"
         if known[1] >= self.max_unreadable:
             raise DatasetError(
                 f"{reason}.  Mend it, or raise DATALOADER.MAX_UNREADABLE_IMAGES, now {self.max_unreadable}, to skip it."

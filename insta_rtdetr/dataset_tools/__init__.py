@@ -1,0 +1,1 @@
+"""What is done with a dataset before training: check, convert, split.  Nothing here needs Detectron2 or PyTorch."""
