@@ -245,23 +245,31 @@ def check_dataset(dataset: str) -> Iterator[Finding]:
     metadata = MetadataCatalog.get(dataset)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
     if json_file and image_root:
-        from insta_rtdetr.dataset_tools.check import DatasetCheck, glance_at_split
-        from insta_rtdetr.dataset_tools.layout import Split
-
-        split = Split(dataset, Path(json_file), Path(image_root))
-        yield from DatasetCheck(Path(image_root), [glance_at_split(split, IMAGES_OPENED)]).findings()
+        yield from check_annotation_file(dataset, Path(json_file), Path(image_root))
     else:
         yield from check_records(dataset, DatasetCatalog.get)
 
 
 def check_dataset_folder(folder: Path) -> Iterator[Finding]:
     """A dataset folder, as tools/dataset.py checks it, but not every image of it."""
-    from insta_rtdetr.dataset_tools.check import glance_at_folder
+    from insta_rtdetr.dataset_tools.check import check_folder
+
+    yield from check_folder(folder, num_opened=IMAGES_OPENED, num_workers=1, show_progress=False).findings()
+
+
+def check_annotation_file(name: str, json_file: Path, image_root: Path) -> Iterator[Finding]:
+    """The same for one COCO file."""
+    from insta_rtdetr.data.datasets import DatasetError, read_coco
+    from insta_rtdetr.data.layouts import Split
+    from insta_rtdetr.dataset_tools.check import DatasetCheck, check_splits
 
     try:
-        yield from glance_at_folder(folder, IMAGES_OPENED).findings()
-    except ValueError as error:
-        yield fail(f"Dataset {folder}: {error}", PREPARE_DATASET)
+        splits = {name: Split(read_coco(json_file), image_root, json_file)}
+    except (DatasetError, OSError) as error:
+        yield fail(f"Dataset {name}: {one_line(error)}", PREPARE_DATASET)
+        return
+    checks = check_splits(splits, IMAGES_OPENED, num_workers=1, show_progress=False)
+    yield from DatasetCheck(image_root, checks).findings()
 
 
 def check_records(dataset: str, load: Callable[[str], list[dict]]) -> Iterator[Finding]:

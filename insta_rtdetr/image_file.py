@@ -39,7 +39,7 @@ def reason_unreadable(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
+def upright_wh(image: Image.Image) -> tuple[int, int]:
     """(width, height) in pixels of an opened image after turning it as its EXIF orientation says."""
     # Pillow would decode a whole PNG to look for EXIF data behind its pixels.
     has_exif = image.format != "PNG" or "exif" in image.info

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from insta_rtdetr.data.layouts import WHOLE, Split, find_dataset
+
 from .check_image import ImageResult, ImageTask, check_image
 from .check_records import check_categories, check_content, image_tasks
-from .findings import Finding, ok, one_line
-from .layout import Split, find_splits
+from .errors import DatasetError
+from .findings import Finding, ok
 from .problems import DROPS_OBJECT, KINDS, Problems
 
 IMAGES_A_CALL = 16  # handed to a process at once
@@ -30,12 +32,14 @@ class SplitCheck:
     """A split and what was found in it.
 
     Attributes:
+        source: its annotation file, or its folder.
         tasks, results: of each image that could be checked, in one order.
         class_names: category id -> name.
         num_images, num_annotations: all that the file lists.
     """
 
-    split: Split
+    name: str
+    source: Path
     problems: Problems = field(default_factory=Problems)
     tasks: list[ImageTask] = field(default_factory=list)
     results: list[ImageResult] = field(default_factory=list)
@@ -50,10 +54,6 @@ class SplitCheck:
     def findings(self) -> list[Finding]:
         """One line for each kind of problem."""
         return self.problems.findings(self.name)
-
-    @property
-    def name(self) -> str:
-        return self.split.name
 
     @property
     def num_objects(self) -> int:
@@ -90,69 +90,78 @@ class DatasetCheck:
         return all(KINDS[kind].status != "FAIL" for check in self.splits for kind in check.problems.counts)
 
 
-def check_folder(folder: Path, num_workers: int = 0, show_progress: bool = True) -> DatasetCheck:
-    """Check all of a dataset, each split alone and against the others.
+def check_folder(
+    folder: Path, *, num_opened: int | None = None, num_workers: int = 0, show_progress: bool = True
+) -> DatasetCheck:
+    """Check a dataset, each split alone and against the others.
 
     Args:
+        folder: the dataset, in one of the layouts of insta_rtdetr.data.layouts.
+        num_opened: images of each split that are opened, the others being only looked for; default: all.
         num_workers: processes that read images; 0: one for each core.
     Raises:
-        DatasetError: the folder is none, or in no known layout.
+        DatasetError: there is no such folder.
     """
-    checks = [_check_annotations(split) for split in find_splits(folder)]
-    _check_images(checks, num_workers or os.cpu_count() or 1, show_progress)
-    for check in checks:
-        _check_objects(check)
-    _compare_contents(checks)
-    _compare_classes(checks)
+    if not folder.exists():
+        raise DatasetError(f"{folder} not found.  Name the dataset's folder.")
+    try:
+        splits = find_dataset(folder).splits
+    except (DatasetError, OSError) as error:
+        unreadable = SplitCheck("dataset", folder)
+        unreadable.problems.add("dataset_unreadable", str(error))
+        return DatasetCheck(folder, [unreadable])
+    checks = check_splits(splits, num_opened, num_workers or os.cpu_count() or 1, show_progress)
     return DatasetCheck(folder, [*checks, *_missing_splits(folder, checks)])
 
 
-def glance_at_folder(folder: Path, num_images: int) -> DatasetCheck:
-    """check_folder, but of the images only the first few of each split are opened, the others only looked for.
-
-    Raises:
-        DatasetError: see check_folder.
-    """
-    checks = [glance_at_split(split, num_images) for split in find_splits(folder)]
+def check_splits(
+    splits: dict[str, Split], num_opened: int | None, num_workers: int, show_progress: bool
+) -> list[SplitCheck]:
+    """Check splits by name, see check_folder."""
+    checks = [_check_annotations(name, split) for name, split in splits.items()]
+    if num_opened is not None:
+        for check in checks:
+            _look_for_images(check, num_opened)
+    _check_images(checks, num_workers, show_progress)
+    if num_opened is None:
+        for check in checks:
+            _check_objects(check)
+        _compare_contents(checks)
     _compare_classes(checks)
-    return DatasetCheck(folder, [*checks, *_missing_splits(folder, checks)])
+    return checks
 
 
-def glance_at_split(split: Split, num_images: int) -> SplitCheck:
-    """What glance_at_folder does with one split."""
-    check = _check_annotations(split)
-    for task in check.tasks[num_images:]:
+def _look_for_images(check: SplitCheck, num_opened: int) -> None:
+    """Leave only the first few images to be opened; of the others only see whether they are there."""
+    for task in check.tasks[num_opened:]:
         if not os.path.isfile(task.file):
             check.problems.add("image_missing", task.name)
-    check.tasks = check.tasks[:num_images]
-    _check_images([check], num_workers=1, show_progress=False)
-    return check
+    check.tasks = check.tasks[:num_opened]
 
 
 def _missing_splits(folder: Path, checks: list[SplitCheck]) -> list[SplitCheck]:
+    names = [check.name for check in checks]
     missing = []
-    for name in NEEDED_SPLITS:
-        if name not in [check.name for check in checks]:
-            missing.append(SplitCheck(Split(name, folder, folder)))
+    for name in NEEDED_SPLITS if WHOLE not in names else ():
+        if name not in names:
+            missing.append(SplitCheck(name, folder))
             missing[-1].problems.add("split_missing", f"{name} in {folder}")
     return missing
 
 
-def _check_annotations(split: Split) -> SplitCheck:
-    check = SplitCheck(split)
-    try:
-        content = split.read()
-        invalid = check_content(content)
-    except (OSError, ValueError, RecursionError) as error:
-        invalid = one_line(error)
-    if invalid:
-        check.problems.add("json_invalid", f"{split.source}: {invalid}")
+def _check_annotations(name: str, split: Split) -> SplitCheck:
+    check = SplitCheck(name, split.json_file or split.image_root)
+    content = split.content
+    if invalid := check_content(content):
+        check.problems.add("json_invalid", f"{check.source}: {invalid}")
         return check
+    if name == WHOLE:
+        check.problems.add("not_split", str(check.source))
     check.class_names = check_categories(content["categories"], check.problems)
-    check.tasks = image_tasks(content, split.image_root, check.problems, allow_outside=split.content is not None)
+    check.tasks = image_tasks(content, split.image_root, check.problems)
     check.num_images, check.num_annotations = len(content["images"]), len(content["annotations"])
     if not content["images"]:
-        check.problems.add("split_empty", str(split.source))
+        check.problems.add("split_empty", str(check.source))
     return check
 
 
@@ -184,8 +193,8 @@ def _check_objects(check: SplitCheck) -> None:
     problems = check.problems
     empty = [task.name for task, result in zip(check.tasks, check.results) if not result.areas]
     if not check.num_objects and check.tasks:
-        if check.name in NEEDED_SPLITS:
-            problems.add("no_objects", str(check.split.source))
+        if check.name in (*NEEDED_SPLITS, WHOLE):
+            problems.add("no_objects", str(check.source))
     elif empty:
         problems.add("image_without_objects", empty[0], len(empty))
     num_dropped = sum(problems.counts[kind] for kind in DROPS_OBJECT)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_size
+from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_wh
 
 from .findings import one_line
 from .segmentation import UnusableMask, clean_segmentation, rasterise
@@ -85,7 +85,7 @@ def _check_file(task: ImageTask, result: ImageResult) -> None:
 def _decode(content: bytes) -> tuple[tuple[int, int], str]:
     """((width, height) as shown, mode) of an image of which every byte was decoded."""
     with Image.open(io.BytesIO(content)) as image:
-        size, mode = upright_size(image), image.mode
+        size, mode = upright_wh(image), image.mode
         # A JPEG is read whole, but an eighth of its size is drawn, which is several times quicker.
         image.draft(None, (image.width // 8, image.height // 8))
         image.load()

@@ -40,12 +40,8 @@ def check_categories(categories: Sequence[dict], problems: Problems) -> dict[Any
     return {category["id"]: str(category["name"]) for category in categories}
 
 
-def image_tasks(content: dict, image_root: Path, problems: Problems, allow_outside: bool = False) -> list[ImageTask]:
-    """The images whose files can be checked, each with those of its annotations that can.
-
-    Args:
-        allow_outside: whether images may lie outside image_root.
-    """
+def image_tasks(content: dict, image_root: Path, problems: Problems) -> list[ImageTask]:
+    """The images whose files can be checked, each with those of its annotations that can."""
     tasks: dict[Any, ImageTask] = {}
     names: set[str] = set()
     num_listed = Counter(image["id"] for image in content["images"] if isinstance(image.get("id"), Hashable))
@@ -60,7 +56,7 @@ def image_tasks(content: dict, image_root: Path, problems: Problems, allow_outsi
         if name in names:
             problems.add("file_duplicate", name)
         names.add(name)
-        if not allow_outside and leaves_folder(name):
+        if leaves_folder(name):
             problems.add("file_outside", name)
             continue
         if image["id"] not in tasks:

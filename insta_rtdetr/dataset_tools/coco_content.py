@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_size
+from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_wh
 
 from .errors import DatasetError
 from .segmentation import UnusableMask, clean_segmentation, rasterise
@@ -36,7 +36,7 @@ class LabelledImage:
         """
         try:
             with Image.open(self.file) as image:
-                return upright_size(image)
+                return upright_wh(image)
         except UNREADABLE as error:
             raise DatasetError(f"{self.file} cannot be read: {reason_unreadable(error)}.") from None
 

@@ -51,7 +51,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> int:
-    check = check_folder(options.dataset, options.workers)
+    check = check_folder(options.dataset, num_workers=options.workers)
     for finding in check.findings():
         print(finding)
     result_file, page_file = write_report(check, options.out)

@@ -28,13 +28,15 @@ CORRECT_FILE = "Correct the annotation file"
 KINDS = {
     # annotation file
     "split_missing": Kind("FAIL", "split is missing", "Run: python tools/dataset.py split, or add it"),
+    "dataset_unreadable": Kind("FAIL", "reason why it cannot be read", "See datasets/README.md"),
+    "not_split": Kind("note", "split alone: it would be evaluated on what it is trained on (tools/dataset.py split)"),
     "json_invalid": Kind("FAIL", "annotation file is not in COCO's format", "Write it again"),
     "split_empty": Kind("FAIL", "split lists no image", "Add images"),
     "no_objects": Kind("FAIL", "split has no object with a mask", "Label its images, or choose another split"),
     "many_unusable": Kind("FAIL", "split loses more than a tenth of its objects", "Mend the kinds noted with it"),
     "category_id_duplicate": Kind("FAIL", "category ids are used twice", CORRECT_FILE),
     "category_name_duplicate": Kind("note", "category names are used twice"),
-    "categories_differ": Kind("FAIL", "split has other categories than the first", "Give every split the same list"),
+    "categories_differ": Kind("note", "split has other categories than the first; classes of one name are one"),
     "category_gap": Kind("note", "category ids are skipped; classes are numbered in the order of the ids"),
     "category_unused": Kind("note", "categories have no object"),
     "class_imbalance": Kind("note", "class has more than 100 times the objects of another"),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from insta_rtdetr.data.layouts import Split, find_dataset
+
 from .coco_folder import link_file, write_coco_folder
 from .errors import DatasetError
-from .layout import Split, find_splits
 
 
 def split_dataset(source: Path, destination: Path, shares: dict[str, float], stratify: bool, seed: int) -> str:
@@ -30,7 +31,7 @@ def split_dataset(source: Path, destination: Path, shares: dict[str, float], str
     shares = {name: share / 100 for name, share in shares.items() if share}
     if min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
         raise DatasetError(f"the shares add up to {100 * sum(shares.values()):g} percent, wanted 100.  Change them.")
-    whole = join(find_splits(source))
+    whole = join(list(find_dataset(source).splits.values()))
     groups = group_by_content([image["file_name"] for image in whole["images"]])
     labels = _labels(whole, groups) if stratify else [frozenset()] * len(groups)
     part_of = assign(labels, [len(group) for group in groups], list(shares.values()), np.random.default_rng(seed))
@@ -48,12 +49,12 @@ def split_dataset(source: Path, destination: Path, shares: dict[str, float], str
 
 def join(splits: list[Split]) -> dict:
     """One COCO dict of several: ids count from 1, file names are absolute, classes of one name are one."""
-    contents = [split.read() for split in splits]
-    names = list(dict.fromkeys(str(item["name"]) for content in contents for item in content["categories"]))
+    names = list(dict.fromkeys(str(item["name"]) for split in splits for item in split.content["categories"]))
     number_of = {name: number for number, name in enumerate(names, start=1)}
     whole: dict[str, list] = {"images": [], "annotations": [], "categories": []}
     whole["categories"] = [{"id": number, "name": name} for name, number in number_of.items()]
-    for split, content in zip(splits, contents):
+    for split in splits:
+        content = split.content
         category_of = {item["id"]: number_of[str(item["name"])] for item in content["categories"]}
         image_of = {}
         for image in content["images"]:

@@ -62,8 +62,8 @@ def _class_attribute(regions: list[dict], file: Path) -> str | None:
     chosen = next((name for name in CLASS_ATTRIBUTES if name in names), None)
     if chosen is None:
         raise DatasetError(
-            f"{file} has the attributes {', '.join(names)}, wanted one of {', '.join(CLASS_ATTRIBUTES)} for the class.  "
-            "Rename the right one."
+            f"{file} has the attributes {', '.join(names)}, wanted one of {', '.join(CLASS_ATTRIBUTES)} for the "
+            "class.  Rename the right one."
         )
     return chosen
 

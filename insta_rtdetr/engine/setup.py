@@ -7,6 +7,8 @@ import glob
 import logging
 import os
 import re
+import sys
+from pathlib import Path
 
 import torch
 import yaml
@@ -18,12 +20,16 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
 from insta_rtdetr.config import add_insta_rtdetr_config
-from insta_rtdetr.data import load_datasets
+from insta_rtdetr.data import find_dataset, load_datasets, register_found
+from insta_rtdetr.data.class_names import set_num_classes
+from insta_rtdetr.data.layouts import WHOLE
 
 from .errors import UserError, user_error_types
 
 logger = logging.getLogger(__name__)
 
+# Of the option of every command line that takes one.
+DATASET_HELP = "your own data, of any layout in datasets/README.md: sets the datasets and the classes"
 # The lowest value that makes sense, of keys that nobody else checks.
 LOWEST = {
     "DATALOADER.NUM_WORKERS": 0,
@@ -43,11 +49,15 @@ LOWEST = {
 }
 
 
-def setup_cfg(config_file: str, overrides: list[str]) -> CfgNode:
-    """Defaults, then a yaml file, then KEY VALUE pairs.
+def setup_cfg(config_file: str, overrides: list[str], dataset: str = "") -> CfgNode:
+    """Defaults, then a yaml file, then a dataset of the user's, then KEY VALUE pairs.
+
+    Args:
+        dataset: what `use_dataset` takes; empty for that of the config.
 
     Raises:
         UserError: the file is missing or not yaml, a key does not exist, a value has another type, no such device.
+        DatasetError: see `insta_rtdetr.data.find_dataset`.
     """
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
@@ -55,6 +65,8 @@ def setup_cfg(config_file: str, overrides: list[str]) -> CfgNode:
         if not PathManager.isfile(config_file):
             raise UserError(f"Config file {config_file} not found.  Give an existing yaml file to --config-file.")
         _merge(cfg, lambda: cfg.merge_from_file(config_file), f"config file {config_file}")
+    if dataset:
+        use_dataset(cfg, dataset)
     if len(overrides) % 2:
         raise UserError(f"Overrides must be KEY VALUE pairs, found {len(overrides)} words: {' '.join(overrides)}")
     _merge(cfg, lambda: cfg.merge_from_list(overrides), "command line")
@@ -63,6 +75,23 @@ def setup_cfg(config_file: str, overrides: list[str]) -> CfgNode:
     except RuntimeError as error:
         raise UserError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, wanted cpu or cuda.") from error
     return cfg
+
+
+def use_dataset(cfg: CfgNode, path: str) -> None:
+    """Register a dataset, set DATASETS.* and the number of classes to it, and print one line on what it is.
+
+    Args:
+        path: folder or file of any layout in `insta_rtdetr.data.layouts`.
+
+    Raises:
+        DatasetError: it is of none, or wrong.
+    """
+    found = find_dataset(Path(path))
+    names = register_found(found)
+    cfg.DATASETS.TRAIN = tuple(names[split] for split in ("train", WHOLE) if split in names)
+    cfg.DATASETS.TEST = tuple(names[split] for split in ("val", "test", WHOLE) if split in names)[:1]
+    set_num_classes(cfg, len(found.classes))
+    sys.stdout.write(found.summary() + "\n")
 
 
 def _merge(cfg: CfgNode, merge, origin: str) -> None:
