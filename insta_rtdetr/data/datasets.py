@@ -123,9 +123,10 @@ def _load_coco(name: str, json_file: Path, image_root: Path, advice: str) -> lis
     content = read_coco(json_file)
     try:
         class_of = _set_classes(name, content["categories"])
-        records = {}
+        records: dict[Any, dict] = {}
+        files: set[str] = set()
         for image in sorted(content["images"], key=lambda image: image["id"]):
-            _check_record(image, records, json_file)
+            _check_record(image, records, files, json_file)
             file_name = os.path.join(image_root, image["file_name"])
             size = {"height": image["height"], "width": image["width"]}
             records[image["id"]] = {"file_name": file_name, **size, "image_id": image["id"], "annotations": []}
@@ -175,14 +176,18 @@ def _set_classes(name: str, categories: list[dict]) -> dict[int, int]:
     return metadata.thing_dataset_id_to_contiguous_id
 
 
-def _check_record(image: dict, records: dict[Any, dict], json_file: Path) -> None:
+def _check_record(image: dict, records: dict[Any, dict], files: set[str], json_file: Path) -> None:
+    """Check an image against those before it; `files` are their names, and gets its name too."""
     invalid = invalid_image(image)
     if not invalid and image["id"] in records:
         invalid = f"image id {image['id']} is used twice"
+    if not invalid and image["file_name"] in files:
+        invalid = f"file_name {image['file_name']} is listed twice"
     if not invalid and leaves_folder(image["file_name"]):
         invalid = f"file_name {image['file_name']} leaves the image folder"
     if invalid:
         raise DatasetError(f"{json_file}: {invalid}.  Correct the file.")
+    files.add(image["file_name"])
 
 
 def _check_ids(annotations: list[dict], json_file: Path) -> None:
