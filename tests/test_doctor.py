@@ -47,7 +47,9 @@ def coco(tmp_path):
 def write_annotations(folder: Path, split: str, **changes) -> None:
     content = {
         "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 6}],
-        "annotations": [{"id": 5, "image_id": 1, "category_id": 3, "bbox": [0, 0, 4, 4], "segmentation": [[0, 0, 4, 0, 4, 4]]}],
+        "annotations": [
+            {"id": 5, "image_id": 1, "category_id": 3, "bbox": [0, 0, 4, 4], "segmentation": [[0, 0, 4, 0, 4, 4]]}
+        ],
         "categories": [{"id": 3, "name": "thing"}],
     }
     (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content | changes))

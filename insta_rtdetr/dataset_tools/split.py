@@ -30,7 +30,8 @@ def split_dataset(source: Path, destination: Path, shares: dict[str, float], str
     """
     shares = {name: share / 100 for name, share in shares.items() if share}
     if min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
-        raise DatasetError(f"the shares add up to {100 * sum(shares.values()):g} percent, wanted 100.  Change them.")
+        given = " + ".join(f"{100 * share:g}" for share in shares.values()) or "0"
+        raise DatasetError(f"the shares are {given} percent, wanted positive ones that add up to 100.  Change them.")
     whole = join(list(find_dataset(source).splits.values()))
     groups = group_by_content([image["file_name"] for image in whole["images"]])
     labels = _labels(whole, groups) if stratify else [frozenset()] * len(groups)

@@ -177,7 +177,7 @@ BROKEN = {
     "escaping file_name": (outside_file, "file_outside", "error: leaves the image folder"),
     "absolute file_name": (absolute_file, "file_outside", "error: leaves the image folder"),
     "image in two splits": (both_splits, "image_in_two_splits", ""),
-    "annotation id twice": (repeat("annotations"), "annotation_id_duplicate", "error: annotation id 11 is used 2 times"),
+    "annotation id twice": (repeat("annotations"), "annotation_id_duplicate", "error: annotation id 11 is used 2"),
     "unknown image": (change("annotations", image_id=77), "image_unknown", "error: of image 77"),
     "category missing": (change("categories", id=5), "category_unknown", "error: of category 1"),
     "category id twice": (change("categories", 1, id=1), "category_id_duplicate", "error: of category 2"),
@@ -189,24 +189,26 @@ BROKEN = {
     "bbox of another object": (change("annotations", bbox=[30, 4, 25, 16]), "box_mask_disagree", ""),
     "no mask": (change("annotations", segmentation="absent"), "mask_missing", "skip: 1 without a mask"),
     "NaN in a polygon": (
-        change("annotations", segmentation=[[5, 8, NAN, 8, 25, 30]]), "mask_unusable", "skip: 1 with a polygon point that"
+        change("annotations", segmentation=[[5, 8, NAN, 8, 25, 30]]), "mask_unusable", "skip: 1 with a polygon"
     ),
     "polygon far outside": (
-        change("annotations", segmentation=[[5, 8, FAR, 8, 25, FAR]]), "mask_unusable", "skip: 1 with a polygon point that"
+        change("annotations", segmentation=[[5, 8, FAR, 8, 25, FAR]]), "mask_unusable", "skip: 1 with a polygon"
     ),
     "polygon of 2 points": (
         change("annotations", segmentation=[[5, 8, 25, 30]]), "mask_unusable", "skip: 1 whose polygons have fewer"
     ),
     "polygon reaching out": (change("annotations", segmentation=[polygon(-9, 8, 25, 30)]), "mask_outside", ""),
     "RLE of another size": (
-        change("annotations", segmentation={"size": [9, 9], "counts": [9, 72]}), "mask_invalid", "error: its size is [9, 9]"
+        change("annotations", segmentation={"size": [9, 9], "counts": [9, 72]}), "mask_invalid",
+        "error: its size is [9, 9]",
     ),
     "RLE too short": (
         change("annotations", segmentation={"size": [HEIGHT, WIDTH], "counts": [9, 72]}), "mask_invalid",
         "error: its counts make 81 pixels",
     ),
     "RLE of nonsense": (
-        change("annotations", segmentation={"size": [HEIGHT, WIDTH], "counts": "zzz~"}), "mask_invalid", "error: its counts"
+        change("annotations", segmentation={"size": [HEIGHT, WIDTH], "counts": "zzz~"}), "mask_invalid",
+        "error: its counts",
     ),
     "mask as a word": (change("annotations", segmentation="mask"), "mask_invalid", "error: it is a str"),
 }  # fmt: skip
