@@ -94,11 +94,6 @@ def _as_text(counts: str | bytes) -> str:
     return counts.decode("ascii") if isinstance(counts, bytes) else counts
 
 
-def encode(mask: np.ndarray) -> dict:
-    """bool (H, W) -> COCO RLE."""
-    return mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-
-
 def rectangle(left: float, top: float, right: float, bottom: float) -> list[float]:
     """A box as a polygon."""
     return [left, top, right, top, right, bottom, left, bottom]

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from .coco_content import LabelledImage, build_contents, ellipse, encode, rectangle, split_folders
+from .coco_content import LabelledImage, build_contents, ellipse, rectangle, split_folders
 from .errors import DatasetError
-from .segmentation import rasterise
+from .segmentation import encode, rasterise
 
 WITHOUT_AREA = {"line", "linestrip", "point", "points"}
 

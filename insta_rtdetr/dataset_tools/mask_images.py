@@ -15,8 +15,9 @@ from PIL import Image
 
 from insta_rtdetr.image_file import UNREADABLE, reason_unreadable
 
-from .coco_content import LabelledImage, build_contents, encode, split_folders
+from .coco_content import LabelledImage, build_contents, split_folders
 from .errors import DatasetError
+from .segmentation import encode
 
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 ONLY_CLASS = "object"

@@ -95,3 +95,8 @@ def rasterise(segmentation: Any, height: int, width: int) -> dict:
     if isinstance(segmentation, dict):
         return segmentation
     return mask_util.merge(mask_util.frPyObjects(segmentation, height, width))
+
+
+def encode(mask: np.ndarray) -> dict:
+    """bool (H, W) -> compressed RLE."""
+    return mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
