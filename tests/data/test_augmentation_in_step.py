@@ -80,6 +80,8 @@ def test_pixels_masks_boxes_and_classes_stay_in_step(dicts, name):
     torch.manual_seed(0)
     np.random.seed(0)
     mapper = make_mapper(dicts, AUGMENTATIONS[name])
+    # A pixel of a blended border, in an image that mosaic or paste has made, may be magnified several times after it.
+    margin = 8 if name == "all" else 3
     num_objects = 0
     for draw in range(DRAWS):
         mapped = mapper(dicts[draw % len(dicts)])
@@ -89,11 +91,11 @@ def test_pixels_masks_boxes_and_classes_stay_in_step(dicts, name):
         assert len(masks) == len(boxes) == len(classes) and masks.shape[1:] == image.shape[:2] == (150, 160)
         assert (masks.sum(axis=0) <= 2).all()  # neighbours share at most their border
         for category, mask, box in zip(classes, masks, boxes):
-            inside = ndimage.binary_erosion(mask, iterations=3)
+            inside = ndimage.binary_erosion(mask, iterations=margin)
             assert shows(image, category)[inside].mean() > 0.98 if inside.sum() > 20 else mask.any()
             ys, xs = np.nonzero(mask)
-            assert (np.array([xs.min(), ys.min()]) >= box[:2] - 1.5).all()
-            assert (np.array([xs.max(), ys.max()]) + 1 <= box[2:] + 1.5).all()
+            assert (np.array([xs.min(), ys.min()]) >= box[:2] - margin / 2).all()
+            assert (np.array([xs.max(), ys.max()]) + 1 <= box[2:] + margin / 2).all()
         for category in range(len(COLORS)):
             if "crop" in name or name == "all":
                 break  # an object whose centre an IoU crop cuts off is no target, but its rest is seen
