@@ -20,8 +20,8 @@ from torch.multiprocessing import ProcessExitedException
 import insta_rtdetr  # noqa: F401  (registers the models and the datasets)
 from insta_rtdetr.data import find_dataset, register_found
 from insta_rtdetr.engine import Trainer, UserError, check, setup_cfg, start_logging
+from insta_rtdetr.engine.dataset_flag import DATASET_HELP
 from insta_rtdetr.engine.errors import report, user_error_types
-from insta_rtdetr.engine.setup import DATASET_HELP
 
 
 def main(arguments: list[str] | None = None) -> int:

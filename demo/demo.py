@@ -35,8 +35,8 @@ from tqdm import tqdm
 
 import insta_rtdetr  # noqa: F401  (registers the models)
 from insta_rtdetr.engine import UserError, setup_cfg
+from insta_rtdetr.engine.dataset_flag import DATASET_HELP
 from insta_rtdetr.engine.errors import one_line, report, user_error_types
-from insta_rtdetr.engine.setup import DATASET_HELP
 from insta_rtdetr.visualization import PictureError, Predictor, above, draw, read_picture, write_picture
 
 WINDOW_NAME = "insta_rtdetr"

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from insta_rtdetr.benchmark.options import AUTOCAST_DTYPES, Options
 from insta_rtdetr.benchmark.run import run
+from insta_rtdetr.engine.dataset_flag import DATASET_HELP
 from insta_rtdetr.engine.errors import UserError, report, user_error_types
-from insta_rtdetr.engine.setup import DATASET_HELP
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -47,8 +47,8 @@ def config_of(file: str) -> str:
     Raises:
         CheckpointError: there is none.
     """
-    config = read_contents(file).content.get("config")
-    if config is None:
+    config = read_contents(file).config
+    if not config:
         raise CheckpointError(f"{file} holds no config; only checkpoints of our trainings do.")
     return config.rstrip("\n")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
 from ..modeling.meta_arch import InstanceSegmenter
@@ -40,6 +41,12 @@ class CheckpointContents:
         return self.content["model"]
 
     @property
+    def config(self) -> str:
+        """The training's, as yaml; empty if the file has none of ours."""
+        found = self.content.get("config")
+        return found if isinstance(found, str) else ""
+
+    @property
     def class_layers(self) -> ClassLayers:
         """The layers with rows for classes; none if the model is not known."""
         return self.models[0].class_layers if self.models else {}
@@ -55,16 +62,15 @@ class CheckpointContents:
         names = self.content.get("class_names")
         origin = shorten(names, 20) if names else "not named" + (", taken for COCO's" if self.class_names else "")
         iteration = self.content.get("iteration")
-        config = self.content.get("config")
         numbers = sum(value.numel() for value in self.weights.values())
         lines = {
             "file": f"{self.file}, {Path(self.file).stat().st_size / 1e6:.1f} MB",
             "format": self.kind,
-            "keys": ", ".join(self.keys),
+            "keys": shorten(self.keys, 12),
             "model": " or ".join(model.__name__ for model in self.models) or "none of this package",
             "classes": f"{count} ({origin})" if count is not None else "no class heads",
             "iteration": "not in the file" if iteration is None else str(iteration),
-            "config": "not in the file" if config is None else f"{len(config.splitlines())} lines, see --config",
+            "config": f"{len(self.config.splitlines())} lines, see --config" if self.config else "not in the file",
             "parameters": f"{numbers / 1e6:.2f} M numbers in {len(self.weights)} tensors, "
             + ", ".join(sorted({str(value.dtype).removeprefix("torch.") for value in self.weights.values()})),
             "tensors": shorten(sorted({name.split(".")[0] for name in self.weights}), 20),
@@ -86,8 +92,8 @@ def read_contents(file: str) -> CheckpointContents:
 
 def _find_models(content: dict[str, Any]) -> list[type[InstanceSegmenter]]:
     """By the config in the file, else by the layers that only a model's class heads have."""
-    models = InstanceSegmenter.__subclasses__()
-    if content.get("config"):
+    models = [model for _, model in META_ARCH_REGISTRY if issubclass(model, InstanceSegmenter)]
+    if isinstance(content.get("config"), str):
         name = yaml.safe_load(content["config"])["MODEL"]["META_ARCHITECTURE"]
         return [model for model in models if model.__name__ == name]
     return [model for model in models if _has_heads(content["model"], model.class_layers)]
@@ -121,8 +127,8 @@ def keep_classes(source: str, destination: str, names: Sequence[str]) -> str:
         if (extra := num_extra_rows(name, layers)) is not None
     }
     description = {"class_names": list(match.new)}
-    if config := info.content.get("config"):
-        description["config"] = _with_num_classes(config, len(match.new))
+    if info.config:
+        description["config"] = _with_num_classes(info.config, len(match.new))
     written = write_weights(destination, match.move(info.weights, empty, layers), description)
     return f"{written}, classes: {shorten(match.new)}"
 

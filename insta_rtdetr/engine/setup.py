@@ -7,8 +7,6 @@ import glob
 import logging
 import os
 import re
-import sys
-from pathlib import Path
 
 import torch
 import yaml
@@ -20,16 +18,12 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
 from insta_rtdetr.config import add_insta_rtdetr_config
-from insta_rtdetr.data import find_dataset, load_datasets, register_found
-from insta_rtdetr.data.class_names import set_num_classes
-from insta_rtdetr.data.layouts import WHOLE
+from insta_rtdetr.data import load_datasets
 
+from .dataset_flag import use_dataset
 from .errors import UserError, user_error_types
 
 logger = logging.getLogger(__name__)
-
-# Of the option of every command line that takes one.
-DATASET_HELP = "your own data, of any layout in datasets/README.md: sets the datasets and the classes"
 # The lowest value that makes sense, of keys that nobody else checks.
 LOWEST = {
     "DATALOADER.NUM_WORKERS": 0,
@@ -75,23 +69,6 @@ def setup_cfg(config_file: str, overrides: list[str], dataset: str = "") -> CfgN
     except RuntimeError as error:
         raise UserError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, wanted cpu or cuda.") from error
     return cfg
-
-
-def use_dataset(cfg: CfgNode, path: str) -> None:
-    """Register a dataset, set DATASETS.* and the number of classes to it, and print one line on what it is.
-
-    Args:
-        path: folder or file of any layout in `insta_rtdetr.data.layouts`.
-
-    Raises:
-        DatasetError: it is of none, or wrong.
-    """
-    found = find_dataset(Path(path))
-    names = register_found(found)
-    cfg.DATASETS.TRAIN = tuple(names[split] for split in ("train", WHOLE) if split in names)
-    cfg.DATASETS.TEST = tuple(names[split] for split in ("val", "test", WHOLE) if split in names)[:1]
-    set_num_classes(cfg, len(found.classes))
-    sys.stdout.write(found.summary() + "\n")
 
 
 def _merge(cfg: CfgNode, merge, origin: str) -> None:
