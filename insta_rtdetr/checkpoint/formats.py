@@ -1,14 +1,16 @@
 """What kind of file a checkpoint is, and its weights under our names."""
 
+import argparse
 import pickle
 import re
+import types
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import fastinst, insta_rtdetr
+from . import fastinst, insta_rtdetr, rfdetr
 
 
 class CheckpointError(ValueError):
@@ -35,7 +37,7 @@ def _to_detectron2(content: dict, path: str) -> dict:
         keys = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise CheckpointError(f'{path} holds {keys}; expected "model", "ema" or a state dict of tensors.')
     weights = {name.removeprefix("module."): _as_tensor(value) for name, value in found.items()}
-    for original in (insta_rtdetr, fastinst):
+    for original in (insta_rtdetr, fastinst, rfdetr):
         if original.is_original(weights):
             # The original's optimizer and counters have no meaning here.
             return {"model": original.from_original(weights)}
@@ -56,7 +58,9 @@ def _read_torch(path: str) -> object:
     if not Path(path).is_file():
         raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # RF-DETR's files hold the arguments of its training, which we do not use: a class with nothing but attributes.
+        with torch.serialization.safe_globals([argparse.Namespace, types.SimpleNamespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} {_explain(error, path)}. Change MODEL.WEIGHTS.") from error
 

@@ -52,19 +52,22 @@ def uncertain_points(mask_logits: Tensor, num_points: int, oversample_ratio: flo
     return torch.cat([uncertain, anywhere], dim=1)
 
 
-def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor) -> Tensor:
+def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor, nearest: bool = False) -> Tensor:
     """Bilinear samples of binary masks, which are neither copied nor turned into floats.
 
     Args:
         masks: (T, H, W), bool.
         mask_index: (N,), which mask each row of points reads.
         points: (N, P, 2), or (1, P, 2) for the same points everywhere.
+        nearest: read the nearest pixel instead.
 
     Returns:
         (N, P) of the points' dtype; outside a mask is 0.
     """
     _, height, width = masks.shape
     x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+    if nearest:
+        x, y = x.round(), y.round()
     left, top = x.floor(), y.floor()
     right_share, bottom_share = x - left, y - top
     flat, first = masks.flatten(), (mask_index * (height * width))[:, None]
