@@ -44,8 +44,8 @@ def _add_input_keys(cfg: CfgNode) -> None:
 def _add_backbone_keys(cfg: CfgNode) -> None:
     # Number of object classes `K`.
     cfg.MODEL.NUM_CLASSES = 80
-    # RFDETRSeg: outputs of the class heads that belong to no class.  The published weights have 11, for the numbers from
-    # 0 to 90 that are no category of COCO.  They are never an answer, but take part in choosing queries.
+    # RFDETRSeg: outputs of the class heads that belong to no class.  The published weights have 11, for the numbers
+    # from 0 to 90 that are no category of COCO.  They are never an answer, but take part in choosing queries.
     cfg.MODEL.NUM_UNUSED_CLASSES = 0
     # build_timm_backbone: the timm model, and whether timm downloads its weights when MODEL.WEIGHTS is empty.
     cfg.MODEL.TIMM = CfgNode()
@@ -58,8 +58,8 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     # "FrozenBN" keeps batch norm as loaded; "BN" trains it.
     cfg.MODEL.TIMM.NORM = "FrozenBN"
     # build_dinov2_windowed_backbone: side of a patch in pixels, side of the learned grid of position codes in patches
-    # (other inputs get interpolated codes), windows along each side of an image, and the numbers of blocks that have run
-    # where outputs (block3, block6, ...) are taken.
+    # (other inputs get interpolated codes), windows along each side of an image, and the numbers of blocks that have
+    # run where outputs (block3, block6, ...) are taken.
     cfg.MODEL.DINOV2 = CfgNode()
     cfg.MODEL.DINOV2.PATCH_SIZE = 12
     cfg.MODEL.DINOV2.POSITION_GRID = 26

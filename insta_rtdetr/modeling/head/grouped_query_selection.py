@@ -74,4 +74,5 @@ class GroupedQuerySelection(nn.Module):
         queries = GroupedQueries(
             content.expand(len(found), -1, -1), shift_and_scale(found.detach(), deltas), len(running)
         )
-        return queries, torch.cat([tokens for tokens, _, _ in chosen], 1), torch.cat([c for _, c, _ in chosen], 1), found
+        tokens, class_logits = (torch.cat([group[i] for group in chosen], dim=1) for i in (0, 1))
+        return queries, tokens, class_logits, found
