@@ -153,8 +153,9 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     # share of the probability in the target of a match, and exponent of the weight of negatives.
     cfg.MODEL.LOSS.VARIFOCAL_ALPHA = 0.75
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
-    # Target masks are read at the nearest pixel, as RF-DETR does, not between pixels.
-    cfg.MODEL.LOSS.NEAREST_LABELS = False
+    # How masks are read at points: as RF-DETR does (targets at the nearest pixel, predictions as if the outermost cells
+    # of the map went on), not as PointRend does (both between pixels, and 0 outside the map).
+    cfg.MODEL.LOSS.SAMPLE_INSIDE = False
     # PointRend's uncertain points: count `N` (0: a 16th of the map's cells), candidates for each kept point `k`,
     # uncertain share `beta`.
     cfg.MODEL.LOSS.NUM_POINTS = 12544

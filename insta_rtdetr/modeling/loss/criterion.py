@@ -76,7 +76,7 @@ class MaskCriterion(nn.Module):
 
     def __init__(
         self, *, matcher: nn.Module, num_classes: int, weights: dict[str, float], num_points: int,
-        oversample_ratio: float, importance_ratio: float, nearest_labels: bool = False,
+        oversample_ratio: float, importance_ratio: float, sample_inside: bool = False,
     ):  # fmt: skip
         """Build.
 
@@ -87,10 +87,10 @@ class MaskCriterion(nn.Module):
             num_points: points at which each mask is compared; 0: see `num_points_of`.
             oversample_ratio: candidates drawn for each point.
             importance_ratio: share of the points that are the most uncertain candidates.
-            nearest_labels: target masks are read at the nearest pixel, not between pixels.
+            sample_inside: see MODEL.LOSS.SAMPLE_INSIDE.
         """
         super().__init__()
-        self.nearest_labels = nearest_labels
+        self.sample_inside = sample_inside
         self.matcher, self.num_classes, self.weights = matcher, num_classes, weights
         self.num_points, self.oversample_ratio, self.importance_ratio = num_points, oversample_ratio, importance_ratio
 
@@ -105,17 +105,19 @@ class MaskCriterion(nn.Module):
             "num_points": loss.NUM_POINTS,
             "oversample_ratio": loss.OVERSAMPLE_RATIO,
             "importance_ratio": loss.IMPORTANCE_RATIO,
-            "nearest_labels": loss.NEAREST_LABELS,
+            "sample_inside": loss.SAMPLE_INSIDE,
         }
 
     def mask_losses(self, supervised: list[Supervised], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
         num_points = num_points_of(mask_logits.shape[1:], self.num_points)
-        points = uncertain_points(mask_logits.detach(), num_points, self.oversample_ratio, self.importance_ratio)
+        points = uncertain_points(
+            mask_logits.detach(), num_points, self.oversample_ratio, self.importance_ratio, self.sample_inside
+        )
         mask_index = torch.cat([batch.index(one.match) for one in supervised])
-        labels = sample_masks(batch.masks, mask_index, points, self.nearest_labels)
-        logits = sample_points(mask_logits[:, None], points).squeeze(1)
+        labels = sample_masks(batch.masks, mask_index, points, self.sample_inside)
+        logits = sample_points(mask_logits[:, None], points, self.sample_inside).squeeze(1)
         logits = logits.clamp(-self.max_mask_logit, self.max_mask_logit)
         counts = [len(one.match) for one in supervised]
         bce, dice = mask_bce_loss(logits, labels).split(counts), mask_dice_loss(logits, labels).split(counts)

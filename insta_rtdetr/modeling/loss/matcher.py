@@ -28,10 +28,10 @@ def build_matcher(cfg) -> nn.Module:
 class MaskMatcher(nn.Module):
     """One-to-one assignment of least total cost, with masks compared at points; subclasses add what else it costs."""
 
-    def __init__(self, *, mask_cost: float, dice_cost: float, num_points: int, nearest_labels: bool = False):
+    def __init__(self, *, mask_cost: float, dice_cost: float, num_points: int, sample_inside: bool = False):
         super().__init__()
         self.mask_cost, self.dice_cost, self.num_points = mask_cost, dice_cost, num_points
-        self.nearest_labels = nearest_labels
+        self.sample_inside = sample_inside
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
         """(Q, T), all that is not about masks."""
@@ -60,7 +60,8 @@ class MaskMatcher(nn.Module):
             if points is not None and prediction.mask_embeddings is not None:
                 features = prediction.mask_features
                 if id(features) not in features_at_points:
-                    sampled = sample_points(features[image : image + 1], points[0][None].to(features))
+                    at = points[0][None].to(features)
+                    sampled = sample_points(features[image : image + 1], at, self.sample_inside)
                     features_at_points[id(features)] = full_precision(sampled[0])
                 cost = cost + self._mask_cost(prediction, image, features_at_points[id(features)], points[1])
             layers.append(cost)
@@ -74,7 +75,7 @@ class MaskMatcher(nn.Module):
         options = {"device": like.device, "dtype": full_precision(like).dtype}
         points = torch.rand(num_points_of(like.shape[2:], self.num_points), 2, **options)
         every_mask = torch.arange(len(target), device=like.device)
-        return points, sample_masks(target.masks, every_mask, points[None], self.nearest_labels)
+        return points, sample_masks(target.masks, every_mask, points[None], self.sample_inside)
 
     def _mask_cost(self, prediction: Prediction, image: int, features: Tensor, labels: Tensor) -> Tensor:
         """Sampling is linear: the features are sampled, (C, P), and never a map for each query made."""
@@ -91,19 +92,19 @@ class HungarianMatcher(MaskMatcher):
     @configurable
     def __init__(
         self, *, class_cost: float, box_cost: float, giou_cost: float, mask_cost: float, dice_cost: float,
-        num_points: int, nearest_labels: bool = False,
+        num_points: int, sample_inside: bool = False,
     ):  # fmt: skip
         super().__init__(
-            mask_cost=mask_cost, dice_cost=dice_cost, num_points=num_points, nearest_labels=nearest_labels
+            mask_cost=mask_cost, dice_cost=dice_cost, num_points=num_points, sample_inside=sample_inside
         )
         self.class_cost, self.box_cost, self.giou_cost = class_cost, box_cost, giou_cost
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read MODEL.MATCHER.* and MODEL.LOSS.NEAREST_LABELS."""
+        """Read MODEL.MATCHER.* and MODEL.LOSS.SAMPLE_INSIDE."""
         matcher = cfg.MODEL.MATCHER
         return {
-            "nearest_labels": cfg.MODEL.LOSS.NEAREST_LABELS,
+            "sample_inside": cfg.MODEL.LOSS.SAMPLE_INSIDE,
             "class_cost": matcher.CLASS_COST,
             "box_cost": matcher.BOX_COST,
             "giou_cost": matcher.GIOU_COST,
