@@ -132,7 +132,7 @@ class DeformableDecoder(nn.Module):
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
 
 
-def check_heads(dim: int, num_heads: int) -> None:
+def check_heads(dim: int, num_heads: int, key: str = "NUM_HEADS") -> None:
     """Refuse heads that do not divide a width.
 
     Raises:
@@ -140,7 +140,7 @@ def check_heads(dim: int, num_heads: int) -> None:
     """
     if num_heads < 1 or dim < 1 or dim % num_heads:
         raise ValueError(
-            f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.NUM_HEADS, which is {num_heads}."
+            f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.{key}, which is {num_heads}."
         )
 
 

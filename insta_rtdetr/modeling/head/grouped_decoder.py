@@ -42,6 +42,7 @@ class GroupedDecoder(nn.Module):
         """
         super().__init__()
         check_heads(dim, num_heads)
+        check_heads(dim, num_cross_heads, "NUM_CROSS_HEADS")
         self.dim, self.eval_layers = dim, num_eval_layers(eval_layers, num_layers)
         self.layers = nn.ModuleList(
             DecoderLayer(dim, num_heads, feedforward_dim, num_levels, num_points, dropout, num_cross_heads)
