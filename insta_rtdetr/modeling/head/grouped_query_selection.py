@@ -71,8 +71,7 @@ class GroupedQuerySelection(nn.Module):
             learned.weight.unflatten(0, (-1, self.num_queries))[: len(running), :num_found].flatten(0, 1)
             for learned in (self.content, self.box_deltas)
         )
-        queries = GroupedQueries(
-            content.expand(len(found), -1, -1), shift_and_scale(found.detach(), deltas), len(running)
-        )
+        boxes = shift_and_scale(found.detach(), deltas)
+        queries = GroupedQueries(content.repeat(len(found), 1, 1), boxes, len(running))
         tokens, class_logits = (torch.cat([group[i] for group in chosen], dim=1) for i in (0, 1))
         return queries, tokens, class_logits, found
