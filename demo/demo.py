@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 import insta_rtdetr  # noqa: F401  (registers the models)
 from insta_rtdetr.engine import UserError, setup_cfg
+from insta_rtdetr.engine.dataset_flag import DATASET_HELP
 from insta_rtdetr.engine.errors import one_line, report, user_error_types
 from insta_rtdetr.visualization import PictureError, Predictor, above, draw, read_picture, write_picture
 
@@ -83,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="the model's yaml file")
+    parser.add_argument("--dataset", default="", metavar="DIR", help=DATASET_HELP)
     parser.add_argument("--input", nargs="+", metavar="PATH", help="pictures, folders of pictures, 'quoted' patterns")
     parser.add_argument("--video-input", metavar="FILE", help="a video")
     parser.add_argument("--webcam", action="store_true", help="the first webcam, shown in a window")
@@ -109,7 +111,7 @@ def build_predictor(args: argparse.Namespace) -> Predictor:
     """
     # What the checkpointer warns of (a head left untrained) belongs before the user's eyes.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    cfg = setup_cfg(args.config_file, args.opts)
+    cfg = setup_cfg(args.config_file, args.opts, args.dataset)
     if not cfg.MODEL.WEIGHTS:
         raise UserError("MODEL.WEIGHTS is empty.  Add --opts MODEL.WEIGHTS path/to/model.pth at the end.")
     set_threshold(cfg, args.confidence_threshold)

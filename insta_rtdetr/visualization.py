@@ -8,9 +8,9 @@
 Pictures are uint8 (H, W, 3); channels are in the order BGR where Detectron2's predictors want it, RGB when drawn.
 """
 
-import json
 import os
 from pathlib import Path
+from typing import Any
 
 import detectron2.data.transforms as T
 import numpy as np
@@ -26,13 +26,11 @@ from detectron2.utils.visualizer import Visualizer
 from PIL import Image, UnidentifiedImageError
 
 from insta_rtdetr.checkpoint import Checkpointer
-from insta_rtdetr.data.toy_scenes import CATEGORIES as TOY_CLASSES
+from insta_rtdetr.data.class_names import config_class_names, num_classes
 from insta_rtdetr.engine.errors import config_errors
 
 # What Pillow raises for a file that is no picture, is cut short, is broken inside, or would fill the memory.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-# Detectron2's models keep their number of classes in a section of their own.
-CLASS_SECTIONS = {"GeneralizedRCNN": "ROI_HEADS", "PanopticFPN": "ROI_HEADS", "RetinaNet": "RETINANET"}
 
 
 class Predictor(DefaultPredictor):
@@ -58,45 +56,23 @@ class Predictor(DefaultPredictor):
             self.cfg.MODEL.DEVICE = "cpu"
         with config_errors("model"):
             self.model = build_model(self.cfg).eval()
-        Checkpointer(self.model).load(cfg.MODEL.WEIGHTS, checkpointables=[])
-        self.metadata = class_metadata(cfg)
+        checkpointer = Checkpointer(self.model, class_names=config_class_names(cfg))
+        self.metadata = class_metadata(cfg, checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[]))
         self.aug = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
         self.input_format = cfg.INPUT.FORMAT
 
 
-def class_metadata(cfg: CfgNode) -> Metadata:
+def class_metadata(cfg: CfgNode, checkpoint: dict[str, Any]) -> Metadata:
     """Class names for drawing.
 
-    Those of the config's datasets if they are known here and as many as the model's classes; else COCO's for 80
-    classes; else none, and the classes are drawn as numbers.
+    Those of the config's datasets if they are known here and as many as the model's classes; else those that the
+    checkpoint names; else COCO's for 80 classes; else none, and the classes are drawn as numbers.
     """
-    num_classes = _num_classes(cfg)
-    candidates = [_dataset_classes(name) for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
-    candidates.append(MetadataCatalog.get("coco_2017_val").thing_classes)
-    for names in candidates:
-        if len(names) == num_classes:
+    coco = MetadataCatalog.get("coco_2017_val").thing_classes
+    for names in (config_class_names(cfg), checkpoint.get("class_names", []), coco):
+        if len(names) == num_classes(cfg):
             return Metadata(thing_classes=list(names))
     return Metadata()
-
-
-def _num_classes(cfg: CfgNode) -> int:
-    section = CLASS_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE)
-    return cfg.MODEL[section].NUM_CLASSES if section else cfg.MODEL.NUM_CLASSES
-
-
-def _dataset_classes(name: str) -> list[str]:
-    """Class names of a dataset; empty if they are not known."""
-    # MetadataCatalog.get would make up an entry for an unknown name.
-    metadata = MetadataCatalog.get(name) if name in MetadataCatalog.list() else Metadata()
-    if metadata.get("thing_classes"):
-        return metadata.thing_classes
-    try:
-        # Names are set when the dataset is loaded, which nobody needs here.
-        categories = json.loads(Path(metadata.get("json_file", "")).read_text())["categories"]
-        return [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
-    except (OSError, ValueError, KeyError, TypeError):
-        # The toy dataset may not have been drawn yet.
-        return list(TOY_CLASSES) if name in ("toy_train", "toy_val") else []
 
 
 class PictureError(ValueError):

@@ -218,7 +218,7 @@ def test_a_model_of_detectron2_itself_is_drawn(tmp_path, capsys):
 def test_class_names_are_the_datasets_then_cocos_then_numbers():
     def names(num_classes: int, dataset: str) -> list[str] | None:
         cfg = tiny_config("MODEL.NUM_CLASSES", num_classes, "DATASETS.TEST", (dataset,), "DATASETS.TRAIN", ())
-        return class_metadata(cfg).get("thing_classes")
+        return class_metadata(cfg, {}).get("thing_classes")
 
     assert names(80, "coco_2017_val")[:2] == ["person", "bicycle"]
     assert names(80, "not_registered")[-1] == "toothbrush"

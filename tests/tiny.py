@@ -13,6 +13,19 @@ from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 CONFIG_DIR = __file__.rsplit("/", 2)[0] + "/configs/coco/instance-segmentation"
 
 
+# KEY VALUE ... that make the model and the run of any of our configs small; the classes stay.
+SMALL = [
+    str(word) for word in (
+        "MODEL.DEVICE", "cpu", "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64,
+        "INPUT.FIXED_SIZE", (64, 64), "INPUT.MULTI_SCALE", (),
+        "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.FEEDFORWARD_DIM", 32, "MODEL.ENCODER.NUM_FUSION_BLOCKS", 1,
+        "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 20, "MODEL.MASK_HEAD.DIM", 16,
+        "MODEL.DENOISING.NUM_QUERIES", 12, "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64,
+        "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0,
+    )
+]  # fmt: skip
+
+
 def tiny_config(*overrides: object) -> CfgNode:
     """Insta-RT-DETR with a ResNet-18, 32 channels and 5 classes on 64 x 64 images; overrides are KEY, value, ..."""
     cfg = get_cfg()

@@ -42,17 +42,16 @@ def register_coco_folder(name_prefix: str, folder: str | os.PathLike) -> tuple[s
 
 def register_coco_json(name: str, json_file: str | os.PathLike, image_root: str | os.PathLike) -> None:
     """Register one COCO-format annotation file under a name, anew if the name is taken.  Nothing is read yet."""
-    if name in DatasetCatalog.list():
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    DatasetCatalog.register(name, lambda: _load_coco(name, Path(json_file), Path(image_root), _mend_path(name)))
+    forget_dataset(name)
+    DatasetCatalog.register(name, lambda: _load_coco(name, Path(json_file), Path(image_root), mend_path(name)))
     MetadataCatalog.get(name).set(json_file=str(json_file), image_root=str(image_root), evaluator_type="coco")
 
 
-def register_builtin_datasets() -> None:
-    """Register toy_train and toy_val at $DETECTRON2_DATASETS/toy, unless somebody has registered these names."""
-    if "toy_train" not in DatasetCatalog.list():
-        register_coco_folder("toy", Path(os.getenv(ROOT_VARIABLE, "datasets")).expanduser() / "toy")
+def forget_dataset(name: str) -> None:
+    """Make a name free; nothing happens if it is."""
+    if name in DatasetCatalog.list():
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def load_datasets(
@@ -101,15 +100,16 @@ def check_dataset(name: str, num_classes: int, key: str = "DATASETS.TRAIN", max_
         raise DatasetError(f"{key} names {name!r}, which is not registered.  Register it, or change {key}.")
     metadata = MetadataCatalog.get(name)
     if metadata.get("evaluator_type") == "coco" and metadata.get("json_file"):
-        dicts = _load_coco(name, Path(metadata.json_file), Path(metadata.image_root), _mend_path(name, key))
+        dicts = _load_coco(name, Path(metadata.json_file), Path(metadata.image_root), mend_path(name, key))
     else:
         dicts = DatasetCatalog.get(name)
     _check_classes(name, dicts, num_classes)
-    _check_images(name, dicts, max_missing, _mend_path(name, key))
+    _check_images(name, dicts, max_missing, mend_path(name, key))
     return dicts
 
 
-def _mend_path(name: str, key: str = "DATASETS.TRAIN") -> str:
+def mend_path(name: str, key: str = "DATASETS.TRAIN") -> str:
+    """Advice for a dataset whose files are not where its name says."""
     root = os.getenv(ROOT_VARIABLE)
     state = f"now {root}" if root else "now unset, which means ./datasets"
     return f"Set the environment variable {ROOT_VARIABLE} ({state}), or {key} (now with {name})."
@@ -121,7 +121,7 @@ def _load_coco(name: str, json_file: Path, image_root: Path, advice: str) -> lis
         raise DatasetError(f"{name}: annotation file {json_file} not found.  {advice}")
     if not image_root.is_dir():
         raise DatasetError(f"{name}: image folder {image_root} not found.  {advice}")
-    content = _read_coco(json_file)
+    content = read_coco(json_file)
     try:
         class_of = _set_classes(name, content["categories"])
         records = {}
@@ -142,7 +142,12 @@ def _load_coco(name: str, json_file: Path, image_root: Path, advice: str) -> lis
     return list(records.values())
 
 
-def _read_coco(json_file: Path) -> dict[str, Any]:
+def read_coco(json_file: Path) -> dict[str, Any]:
+    """A COCO annotation file.
+
+    Raises:
+        DatasetError: it is not JSON, or not a dict with the three lists.
+    """
     try:
         content = json.loads(json_file.read_text(encoding="utf-8"))
     except ValueError as error:
