@@ -20,6 +20,9 @@ from .base import InstanceSegmenter, read_around_network
 class RFDETRSeg(InstanceSegmenter):
     """Backbone, projector, query selection, decoder with its mask head."""
 
+    # Behind the classes the published weights have the 11 numbers that are no category of COCO.
+    class_layers = {r"query_selection\.groups\.\d+\.class_head": 11, r"decoder\.class_head": 11}
+
     @configurable
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, query_selection: GroupedQuerySelection,
@@ -31,6 +34,7 @@ class RFDETRSeg(InstanceSegmenter):
         self.query_selection = query_selection
         self.decoder = decoder
         self.num_classes = num_classes
+        self.class_layers = dict.fromkeys(self.class_layers, decoder.class_head.out_features - num_classes)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
