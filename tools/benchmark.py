@@ -29,7 +29,7 @@ def parse(arguments: list[str] | None) -> Options:
     """Parse; a wrong option is a UserError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
-    option("--config-file", required=True, metavar="FILE", help="yaml config of the model")
+    option("--config-file", required=True, metavar="FILE", help="config of the model, or a config's name")
     option("--dataset", default="", metavar="DIR", help=DATASET_HELP)
     option("--weights", default="", metavar="FILE", help="checkpoint (default: random weights)")
     option("--input", default="", metavar="IMAGE", help="picture (default: a synthetic one of 480 x 640)")

@@ -7,7 +7,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms
 from detectron2.data.detection_utils import read_image
-from detectron2.modeling import build_model
 from PIL import UnidentifiedImageError
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from insta_rtdetr.data import config_class_names
 from insta_rtdetr.engine.errors import UserError, one_line
 from insta_rtdetr.engine.setup import setup_cfg
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+from insta_rtdetr.predict.model import build_module
 
 from .options import Options
 
@@ -58,10 +58,7 @@ def build_subject(options: Options) -> Subject:
     height, width = picture.shape[:2]
     image = to_tensor(fit_picture(picture, cfg, options.size))
     torch.manual_seed(SEED)
-    try:
-        model = build_model(cfg).eval()
-    except (KeyError, ValueError, AssertionError) as error:
-        raise UserError(f"{options.config_file} gives no model: {one_line(error)}.  Change the config.") from error
+    model = build_module(cfg)
     if options.weights:
         Checkpointer(model, class_names=config_class_names(cfg)).load(options.weights, checkpointables=[])
     inputs = [{"image": image, "height": height, "width": width} for _ in range(options.batch_size)]
