@@ -4,9 +4,11 @@ from .deformable_decoder import DeformableDecoder
 from .denoising import Denoising
 from .dual_path_decoder import DualPathDecoder
 from .level_projection import LevelProjection
-from .mask_head import MaskHead, QueryMaskHead
+from .mask_head import MaskHead, PrototypeMaskHead, QueryMaskHead
+from .mask_query_selection import MaskQuerySelection
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
+from .shared_head_decoder import SharedHeadDecoder
 
 __all__ = [
     "DeformableDecoder",
@@ -14,7 +16,10 @@ __all__ = [
     "DualPathDecoder",
     "LevelProjection",
     "MaskHead",
+    "MaskQuerySelection",
+    "PrototypeMaskHead",
     "QueryMaskHead",
     "QueryProposal",
     "QuerySelection",
+    "SharedHeadDecoder",
 ]
