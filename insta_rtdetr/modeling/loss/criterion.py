@@ -214,7 +214,7 @@ class SetCriterion(MaskCriterion):
         """(N,), how well the matched queries fit their objects."""
         is_by_mask = self.quality == "mask" and one.is_last and one.prediction.has_masks and batch.masks is not None
         if not is_by_mask:
-            return box_iou
+            return box_iou.detach()
         logits = matched_mask_logits([(one.prediction, one.match)])
         predicted = F.interpolate(logits[:, None], scale_factor=2, mode="bilinear")[:, 0] > 0
         return mask_iou(predicted, reduce_masks(batch.masks, predicted.shape[1:])[batch.index(one.match)])

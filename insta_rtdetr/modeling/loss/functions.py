@@ -29,7 +29,7 @@ def varifocal_loss(
     weighed = logits.detach() if detach_weight else logits
     negative_weight = alpha * weighed.sigmoid().pow(gamma)
     weight = torch.where(is_positive, target_scores, negative_weight)
-    return F.binary_cross_entropy_with_logits(logits, target_scores, weight=weight, reduction="sum")
+    return (F.binary_cross_entropy_with_logits(logits, target_scores, reduction="none") * weight).sum()
 
 
 def mask_bce_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
