@@ -10,7 +10,6 @@ from torch import Tensor
 
 from . import fastinst, insta_rtdetr, paddle
 
-
 # Detectron2's model zoo, and PaddlePaddle.
 _PICKLES = (".pkl", ".pdparams")
 # PaddlePaddle's own names of the tensors, beside the tensors.
