@@ -14,13 +14,11 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
+from ..layers.chunks import masks_at_a_time
 from ..structures import Prediction
 
 # What masks are when they are resized, see TEST.MASK_RESIZE.
 RESIZES = ("probability", "logit", "logit_twice")
-# Masks enlarged at a time, in output pixels: few enough to stay in a processor's cache.
-CHUNK_PIXELS = 2**19
-CHUNK_PIXELS_GPU = 2**27
 # Output rows (or columns) that are resized by one product of matrices.
 BAND_ROWS = 128
 
@@ -163,8 +161,7 @@ def enlarge(maps: Tensor, size: ImageSize, twice: bool) -> Iterator[tuple[slice,
         Which maps, and (n, height, width).
     """
     height, width = size.output
-    budget = CHUNK_PIXELS if maps.device.type == "cpu" else CHUNK_PIXELS_GPU
-    step = max(1, budget // (height * width))
+    step = masks_at_a_time(height, width, maps.device)
     for start in range(0, len(maps), step):
         part = slice(start, min(start + step, len(maps)))
         yield part, _enlarge_twice(maps[part], size) if twice else _enlarge(maps[part], size)
