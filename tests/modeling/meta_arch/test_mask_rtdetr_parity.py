@@ -34,9 +34,9 @@ def load(size, folder):
     return model
 
 
-def assert_queries_are_close(found, expected):
-    """Within 1e-4, but for one query in a hundred, whose last bits the layers may enlarge further."""
-    is_close = (found.float() - expected).abs().flatten(1).amax(1) <= 1e-4
+def assert_queries_are_close(found, expected, tolerance):
+    """All but one query in a hundred, whose last bits the layers may enlarge further."""
+    is_close = (found.float() - expected).abs().flatten(1).amax(1) <= tolerance
     assert is_close.float().mean() >= 0.99
 
 
@@ -56,9 +56,10 @@ def test_network_outputs_and_final_objects_equal_the_originals(size, fused, tmp_
         prediction = model.run_network(batch.images).layers[-1]
         (result,) = model.postprocessor(prediction, batch.sizes)
 
-    assert_queries_are_close(prediction.class_logits[0], expected["pred_logits"])
-    assert_queries_are_close(prediction.boxes_cxcywh[0], expected["pred_boxes"])
-    assert_queries_are_close(prediction.mask_logits[0, :100, 3::8, 5::8], expected["pred_masks_sub"])
+    assert_queries_are_close(prediction.class_logits[0], expected["pred_logits"], 1e-4)
+    assert_queries_are_close(prediction.boxes_cxcywh[0], expected["pred_boxes"], 1e-4)
+    # Mask logits are ten times as large.
+    assert_queries_are_close(prediction.mask_logits[0, :100, 3::8, 5::8], expected["pred_masks_sub"], 1e-3)
     torch.testing.assert_close(result.scores.float(), expected["scores"], atol=1e-4, rtol=0)
     assert result.pred_classes.tolist() == expected["classes"].tolist()
     torch.testing.assert_close(result.pred_boxes.tensor.float(), expected["boxes"], atol=1e-2, rtol=0)
