@@ -13,14 +13,12 @@ import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from ..layers.boxes import cxcywh_to_xyxy
+from ..layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
+from ..layers.chunks import masks_at_a_time
 from ..structures import Prediction
 
 # What masks are when they are resized, see TEST.MASK_RESIZE.
 RESIZES = ("probability", "logit", "logit_twice")
-# Masks enlarged at a time, in output pixels: few enough to stay in a processor's cache.
-CHUNK_PIXELS = 2**19
-CHUNK_PIXELS_GPU = 2**27
 # Output rows (or columns) that are resized by one product of matrices.
 BAND_ROWS = 128
 
@@ -163,28 +161,6 @@ def boxes_in_pixels(boxes_cxcywh: Tensor, size: ImageSize) -> Tensor:
     return cxcywh_to_xyxy(boxes_cxcywh) * boxes_cxcywh.new_tensor([scale_x, scale_y, scale_x, scale_y])
 
 
-def boxes_of_occupied(columns: Tensor, rows: Tensor) -> Tensor:
-    """The smallest boxes around masks.
-
-    Args:
-        columns: (N, width), bool, which columns of pixels a mask reaches into.
-        rows: (N, height), bool.
-
-    Returns:
-        (N, 4), float32, xyxy in pixels; zeros for an empty mask.
-    """
-    (x0, x1), (y0, y1) = _first_and_after_last(columns), _first_and_after_last(rows)
-    return torch.stack([x0, y0, x1, y1], dim=1).float()
-
-
-def _first_and_after_last(is_set: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, L), bool -> index of the first True and one past the last, (N,); 0 and 0 if there is none."""
-    place = torch.arange(1, is_set.shape[1] + 1, device=is_set.device)
-    after_last = (place * is_set).amax(1)
-    from_end = (place.flip(0) * is_set).amax(1)
-    return (is_set.shape[1] - from_end) * (from_end > 0), after_last
-
-
 def enlarge(maps: Tensor, size: ImageSize, twice: bool) -> Iterator[tuple[slice, Tensor]]:
     """Bilinear enlargement to the result's size, a few maps at a time.
 
@@ -197,8 +173,7 @@ def enlarge(maps: Tensor, size: ImageSize, twice: bool) -> Iterator[tuple[slice,
         Which maps, and (n, height, width).
     """
     height, width = size.output
-    budget = CHUNK_PIXELS if maps.device.type == "cpu" else CHUNK_PIXELS_GPU
-    step = max(1, budget // (height * width))
+    step = masks_at_a_time(height, width, maps.device)
     for start in range(0, len(maps), step):
         part = slice(start, min(start + step, len(maps)))
         yield part, _enlarge_twice(maps[part], size) if twice else _enlarge(maps[part], size)

@@ -58,7 +58,7 @@ class GroupedQuerySelection(nn.Module):
         )
         anchors, usable_tokens = anchors * is_usable, memory.tokens * is_usable
         running = self.groups if self.training else self.groups[:1]
-        chosen = [group.choose(usable_tokens) for group in running]
+        chosen = [group.choose(usable_tokens, group.class_head) for group in running]
         found = torch.cat(
             [
                 shift_and_scale(anchors[best], group.box_head(tokens))
