@@ -39,6 +39,28 @@ def _area(low: Tensor, high: Tensor) -> Tensor:
     return size[..., 0] * size[..., 1]
 
 
+def boxes_of_occupied(columns: Tensor, rows: Tensor) -> Tensor:
+    """The smallest boxes around masks.
+
+    Args:
+        columns: (N, width), bool, which columns of pixels a mask reaches into.
+        rows: (N, height), bool.
+
+    Returns:
+        (N, 4), float32, xyxy in pixels; zeros for an empty mask.
+    """
+    (x0, x1), (y0, y1) = first_and_after_last(columns), first_and_after_last(rows)
+    return torch.stack([x0, y0, x1, y1], dim=1).float()
+
+
+def first_and_after_last(is_set: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, L), bool -> index of the first True and one past the last, (N,); 0 and 0 if there is none."""
+    place = torch.arange(1, is_set.shape[1] + 1, device=is_set.device)
+    after_last = (place * is_set).amax(1)
+    from_end = (place.flip(0) * is_set).amax(1)
+    return (is_set.shape[1] - from_end) * (from_end > 0), after_last
+
+
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     """Logit of probabilities, which are kept `eps` away from 0 and 1."""
     x = x.clamp(min=0, max=1)

@@ -145,7 +145,7 @@ COARSEST_STRIDE = 32
 
 
 def read_around_network(cfg, criterion: nn.Module, postprocessor: type[Postprocessor]) -> dict:
-    """The arguments of `InstanceSegmenter`, from MODEL.{PIXEL_*, FUSE_ON_EVAL}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST.*."""
+    """`InstanceSegmenter`'s arguments, from MODEL.{PIXEL_*, FUSE_ON_EVAL}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST.*."""
     return {
         "preprocessor": _build_preprocessor(cfg),
         "criterion": criterion,
