@@ -28,6 +28,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.ZOOM_OUT_MAX_SCALE = 4.0
     # Probability of a crop that keeps a drawn overlap with an object (SSD's IoU crop).
     cfg.INPUT.IOU_CROP_PROB = 0.0
+    # Large-scale jitter: (smallest, largest) factor of an image's size on its canvas, e.g. (0.1, 2.0); empty for none.
+    cfg.INPUT.SCALE_JITTER = ()
+    # Probability that an image is put together from parts of itself and three other training images (mosaic).
+    cfg.INPUT.MOSAIC_PROB = 0.0
     # Probability that objects of another training image are pasted in (Simple Copy-Paste).
     cfg.INPUT.COPY_PASTE_PROB = 0.0
     # INPUT.CROP: probability, and short sides in pixels, one of which the image is resized to before; empty for none.
@@ -35,7 +39,8 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.CROP.RESIZE_SHORTEST_EDGE = ()
     # Objects whose box or mask is smaller than this after augmentation are dropped. Pixels.
     cfg.INPUT.MIN_OBJECT_SIZE = 1.0
-    # The last iterations of a training run without photometric, zoom-out, crop, copy-paste and multi-scale. Count.
+    # The last iterations of a training run without photometric, zoom-out, crop, jitter, mosaic, copy-paste and
+    # multi-scale. Count.
     cfg.INPUT.PLAIN_LAST_ITERS = 0
     # Unreadable images that training and evaluation skip (each named in the log) before they stop. Count.
     cfg.DATALOADER.MAX_UNREADABLE_IMAGES = 0

@@ -11,6 +11,28 @@ from insta_rtdetr import add_insta_rtdetr_config
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 CONFIG_DIR = __file__.rsplit("/", 2)[0] + "/configs/coco/instance-segmentation"
+# Names in Detectron2's model zoo.
+MASK_RCNN = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
+CASCADE_MASK_RCNN = "Misc/cascade_mask_rcnn_R_50_FPN_3x"
+# Makes these small enough for a test.
+SMALL_RCNN = [
+    "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "MODEL.FPN.OUT_CHANNELS", "16",
+    "MODEL.ROI_BOX_HEAD.FC_DIM", "16", "MODEL.ROI_MASK_HEAD.CONV_DIM", "16", "MODEL.RPN.POST_NMS_TOPK_TEST", "10",
+    "INPUT.MIN_SIZE_TEST", "64",
+]  # fmt: skip
+
+
+# KEY VALUE ... that make the model and the run of any of our configs small; the classes stay.
+SMALL = [
+    str(word) for word in (
+        "MODEL.DEVICE", "cpu", "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64,
+        "INPUT.FIXED_SIZE", (64, 64), "INPUT.MULTI_SCALE", (),
+        "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.FEEDFORWARD_DIM", 32, "MODEL.ENCODER.NUM_FUSION_BLOCKS", 1,
+        "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 20, "MODEL.MASK_HEAD.DIM", 16,
+        "MODEL.DENOISING.NUM_QUERIES", 12, "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64,
+        "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0,
+    )
+]  # fmt: skip
 
 
 def tiny_config(*overrides: object) -> CfgNode:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from . import fastinst, insta_rtdetr
 
+# Codes whose parameters have names of their own.
+ORIGINALS = {"Insta-RT-DETR or RT-DETR": insta_rtdetr, "FastInst": fastinst}
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read or does not fit, in one line."""
@@ -23,23 +26,46 @@ def read_checkpoint(path: str) -> dict:
     Raises:
         CheckpointError: the file is missing, is no checkpoint, or holds objects other than numbers and tensors.
     """
+    return to_detectron2(open_checkpoint(path), path)
+
+
+def open_checkpoint(path: str) -> dict:
+    """What a file holds, as it is; see read_checkpoint."""
     content = _read_pickle(path) if path.endswith(".pkl") else _read_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a checkpoint with a state dict.")
-    return _to_detectron2(content, path)
+    return content
 
 
-def _to_detectron2(content: dict, path: str) -> dict:
+def to_detectron2(content: dict, path: str) -> dict:
+    """The content of a file as a Detectron2 checkpoint, see read_checkpoint.
+
+    Args:
+        path: of the file, for the message.
+    """
     found = _find_weights(content)
     if found is None:
         keys = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise CheckpointError(f'{path} holds {keys}; expected "model", "ema" or a state dict of tensors.')
     weights = {name.removeprefix("module."): _as_tensor(value) for name, value in found.items()}
-    for original in (insta_rtdetr, fastinst):
-        if original.is_original(weights):
-            # The original's optimizer and counters have no meaning here.
-            return {"model": original.from_original(weights)}
+    if original := _find_original(weights):
+        # The original's optimizer and counters have no meaning here.
+        return {"model": ORIGINALS[original].from_original(weights)}
     return {"model": weights} if found is content else {**content, "model": weights}
+
+
+def name_format(content: dict) -> str:
+    """In words, whose format the content of a file has."""
+    weights = {name.removeprefix("module."): value for name, value in (_find_weights(content) or {}).items()}
+    if original := _find_original(weights):
+        return f"{original}'s original code"
+    if "trainer" in content:
+        return "training of Detectron2 or insta_rtdetr"
+    return "Detectron2 checkpoint" if "model" in content else "state dict alone"
+
+
+def _find_original(weights: dict) -> str | None:
+    return next((name for name, original in ORIGINALS.items() if original.is_original(weights)), None)
 
 
 def _find_weights(content: dict) -> dict[str, Tensor] | None:

@@ -73,6 +73,8 @@ def test_interrupted_training_ends_like_one_in_one_go(tmp_path, dataset):
     assert {"model", "raw_model", "ema", "trainer"} <= whole.keys()
     assert whole["ema"]["updates"] == 6 and whole["trainer"]["_trainer"]["optimizer"]["state"]
     assert not torch.equal(whole["model"]["box.weight"], whole["raw_model"]["box.weight"])
+    configs = [checkpoint.pop("config").replace(name, "") for name, checkpoint in (("whole", whole), ("parts", parts))]
+    assert configs[0] == configs[1]
     assert_same(whole, parts)
 
 
