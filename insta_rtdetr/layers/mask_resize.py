@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .boxes import boxes_of_occupied, first_and_after_last
@@ -20,6 +21,8 @@ CHUNK_PIXELS = 2**16
 CHUNK_PIXELS_GPU = 2**27
 # Columns of pixels that a processor makes by one product of matrices, because they read few columns of cells.
 BAND_COLUMNS = 256
+# Results up to this many pixels are left to PyTorch's interpolation if most of them can exceed the threshold.
+WHOLE_PIXELS = 2**20
 
 # Which maps, rows of pixels and columns of pixels; all with a start and a stop.
 Region = tuple[slice, slice, slice]
@@ -33,11 +36,13 @@ class AxisResize:
         matrix: (pixels, cells), weights.
         first_cell: of those that a pixel reads, ascending.
         after_last_cell: of those that a pixel reads, ascending.
+        is_plain: whether it is what `F.interpolate` does: once, and with nothing cut off.
     """
 
     matrix: Tensor
     first_cell: list[int]
     after_last_cell: list[int]
+    is_plain: bool
 
     def pixels_that_read(self, first: int, after_last: int) -> tuple[int, int]:
         """The first pixel that reads any of these cells, and one past the last; equal if there is none."""
@@ -70,7 +75,8 @@ def axis_resize(
         else:
             matrix = _read_linearly(matrix, cells * resized / padded, pixels)
         first, after_last = first_and_after_last(matrix > 0)
-        return AxisResize(matrix.to(device, dtype), first.tolist(), after_last.tolist())
+        is_plain = not twice and resized == padded
+        return AxisResize(matrix.to(device, dtype), first.tolist(), after_last.tolist(), is_plain)
 
 
 def _read_linearly(rows: Tensor, extent: float, count: int) -> Tensor:
@@ -102,14 +108,28 @@ def enlarge(
     """
     on_cpu = maps.device.type == "cpu"
     regions = _occupied_regions(maps, rows, columns, threshold) if on_cpu else _whole_maps(maps, rows, columns)
+    height, width = len(rows.matrix), len(columns.matrix)
+    is_simple = on_cpu and rows.is_plain and columns.is_plain and height * width <= WHOLE_PIXELS
     for which, y, x in regions:
-        width = x.stop - x.start
-        cells_y = rows.cells_of(y)
-        wide = _widen(maps[which, cells_y], columns, x, BAND_COLUMNS if on_cpu else width)
-        for band in _bands(y, max(1, CHUNK_PIXELS // width) if on_cpu else y.stop):
-            cells = rows.cells_of(band)
-            read = wide[:, cells.start - cells_y.start : cells.stop - cells_y.start]
-            yield (which, band, x), rows.matrix[band, cells] @ read
+        if is_simple and 2 * (y.stop - y.start) * (x.stop - x.start) > height * width:
+            whole = F.interpolate(maps[which][None], size=(height, width), mode="bilinear")[0]
+            yield (which, slice(0, height), slice(0, width)), whole
+        elif on_cpu:
+            yield from _enlarge_region(maps, rows, columns, (which, y, x), CHUNK_PIXELS, BAND_COLUMNS)
+        else:
+            yield from _enlarge_region(maps, rows, columns, (which, y, x), height * width, width)
+
+
+def _enlarge_region(
+    maps: Tensor, rows: AxisResize, columns: AxisResize, region: Region, chunk_pixels: int, band_columns: int
+) -> Iterator[tuple[Region, Tensor]]:
+    which, y, x = region
+    cells_y = rows.cells_of(y)
+    wide = _widen(maps[which, cells_y], columns, x, band_columns)
+    for band in _bands(y, max(1, chunk_pixels // (x.stop - x.start))):
+        cells = rows.cells_of(band)
+        read = wide[:, cells.start - cells_y.start : cells.stop - cells_y.start]
+        yield (which, band, x), rows.matrix[band, cells] @ read
 
 
 def _widen(maps: Tensor, columns: AxisResize, x: slice, step: int) -> Tensor:

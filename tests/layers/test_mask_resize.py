@@ -53,9 +53,11 @@ def masks_of(maps, rows, columns, threshold=0.0):
     return paste(pieces, torch.arange(len(maps)), (len(rows.matrix), len(columns.matrix)))
 
 
+@pytest.mark.parametrize("whole_pixels", [0, mask_resize.WHOLE_PIXELS])
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize(("cells", "padded", "resized", "output"), SIZES)
-def test_masks_and_values_equal_interpolation(cells, padded, resized, output, twice):
+def test_masks_and_values_equal_interpolation(cells, padded, resized, output, twice, whole_pixels, monkeypatch):
+    monkeypatch.setattr(mask_resize, "WHOLE_PIXELS", whole_pixels)
     maps = example_maps(*cells)
     rows, columns = axes(cells, padded, resized, output, twice)
     expected = interpolated(maps, padded, resized, output, twice)
