@@ -61,6 +61,16 @@ def first_and_after_last(is_set: Tensor) -> tuple[Tensor, Tensor]:
     return (is_set.shape[1] - from_end) * (from_end > 0), after_last
 
 
+def shift_and_scale(boxes: Tensor, deltas: Tensor) -> Tensor:
+    """Boxes (..., 4) cxcywh whose centres are moved by deltas in box sides, and whose sides are scaled by exp(delta).
+
+    Source: R-CNN, https://arxiv.org/abs/1311.2524
+    """
+    centre, size = boxes.split(2, dim=-1)
+    shift, log_scale = deltas.to(boxes.dtype).split(2, dim=-1)
+    return torch.cat([centre + shift * size, size * log_scale.exp()], dim=-1)
+
+
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     """Logit of probabilities, which are kept `eps` away from 0 and 1."""
     x = x.clamp(min=0, max=1)

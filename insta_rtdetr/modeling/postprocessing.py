@@ -64,17 +64,20 @@ class Postprocessor:
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
         scores, classes, queries = self._select(prediction.class_logits[image].sigmoid())
-        boxes = prediction.boxes_cxcywh[image, queries]
+        boxes = self._boxes(prediction.of_image(image, queries), size)
         # A query may be kept for several classes; its mask is made once.
         queries, which = queries.unique(return_inverse=True)
         enlarged = self._enlarged(prediction.of_image(image, queries), size)
         pieces = [(region, exceeds(values, self._threshold)) for region, values in enlarged]
         instances = Instances(size.output)
-        instances.pred_boxes = Boxes(boxes_in_pixels(boxes, size))
+        instances.pred_boxes = boxes
         instances.pred_masks = paste(pieces, which, size.output)
         instances.scores = scores
         instances.pred_classes = classes
         return instances
+
+    def _boxes(self, chosen: Prediction, size: ImageSize) -> Boxes:
+        return Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))
 
     def _select(self, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(Q, K) -> scores, classes and queries, all (N,)."""
@@ -103,6 +106,15 @@ class Postprocessor:
         return self.mask_threshold if self.resize == "probability" else math.log(
             self.mask_threshold / (1 - self.mask_threshold)
         )
+
+
+class ClippingPostprocessor(Postprocessor):
+    """Of a model whose boxes may reach out of the image: they are clipped."""
+
+    def _boxes(self, chosen: Prediction, size: ImageSize) -> Boxes:
+        boxes = super()._boxes(chosen, size)
+        boxes.clip(size.output)
+        return boxes
 
 
 class MaskScoringPostprocessor(Postprocessor):
