@@ -64,11 +64,3 @@ def test_shift_is_in_sides_and_scale_is_exponential():
     boxes = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
     moved = shift_and_scale(boxes, torch.tensor([[1.0, -0.5, 0.0, math.log(2)]]))
     assert moved.tolist() == [pytest.approx([0.7, 0.3, 0.2, 0.8])]
-
-
-def test_boxes_around_masks_equal_detectron2s():
-    masks = torch.zeros(4, 9, 7, dtype=torch.bool)
-    masks[1, 2, 3] = True
-    masks[2, 0, 6] = masks[2, 8, 1] = True
-    masks[3] = True
-    assert torch.equal(boxes_of_occupied(masks.any(1), masks.any(2)), BitMasks(masks).get_bounding_boxes().tensor)
