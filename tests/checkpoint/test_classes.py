@@ -8,10 +8,10 @@ import torch
 from insta_rtdetr.checkpoint import Checkpointer, CheckpointError
 from insta_rtdetr.checkpoint.classes import ClassMatch, count_classes, num_extra_rows
 from insta_rtdetr.engine.ema import ModelEMA
-from tests.tiny import tiny_fastinst, tiny_model
+from tests.tiny import tiny_fastinst, tiny_mask_rtdetr, tiny_model
 
 OLD, NEW = ["cup", "pen", "key", "coin", "nut"], ["nut", "bolt", "pen"]
-MODELS = {"InstaRTDETR": tiny_model, "FastInst": tiny_fastinst}
+MODELS = {"InstaRTDETR": tiny_model, "FastInst": tiny_fastinst, "MaskRTDETR": tiny_mask_rtdetr}
 
 
 @pytest.fixture(params=MODELS)
