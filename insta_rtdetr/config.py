@@ -124,6 +124,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.LOCATION_COST = 1000.0
     # Random points at which masks are compared, shared by an image's queries. Count.
     cfg.MODEL.MATCHER.NUM_POINTS = 12544
+    # Half of them are drawn in regions around the objects, so many times as large as their boxes; 0: none.
+    cfg.MODEL.MATCHER.POINT_REGION = 0.0
 
     cfg.MODEL.LOSS = CfgNode()
     cfg.MODEL.LOSS.CLASS_WEIGHT = 1.0
@@ -141,6 +143,9 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.NUM_POINTS = 12544
     cfg.MODEL.LOSS.OVERSAMPLE_RATIO = 3.0
     cfg.MODEL.LOSS.IMPORTANCE_RATIO = 0.75
+    # Where candidates are drawn: in a region around the object, so many times as large as its box; 0: the whole image.
+    # Few of an image's points fall on an object of ten pixels.
+    cfg.MODEL.LOSS.POINT_REGION = 0.0
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:
@@ -150,6 +155,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Mixed precision on GPU: "bfloat16" or "float16" (SOLVER.AMP.ENABLED turns it on).
     cfg.SOLVER.AMP.DTYPE = "bfloat16"
+    # Mixed precision on CPU as well, in bfloat16: faster on those that multiply it (AMX), slower on others.
+    cfg.SOLVER.AMP.ON_CPU = False
     # Exponential moving average of the weights: decay * (1 - exp(-iteration / RAMP_ITERS)).
     cfg.SOLVER.EMA = CfgNode()
     cfg.SOLVER.EMA.ENABLED = False

@@ -11,7 +11,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
-from ...layers.point_sampling import sample_masks, sample_points, uncertain_points
+from ...layers.point_sampling import regions_around, sample_masks, sample_points, uncertain_points
 from ...structures import DenoisingPredictions, Match, ModelOutput, Prediction, Target
 from .functions import mask_bce_loss, mask_dice_loss, varifocal_loss
 from .matcher import build_matcher, full_precision
@@ -77,7 +77,7 @@ class MaskCriterion(nn.Module):
 
     def __init__(
         self, *, matcher: nn.Module, num_classes: int, weights: dict[str, float], num_points: int,
-        oversample_ratio: float, importance_ratio: float,
+        oversample_ratio: float, importance_ratio: float, point_region: float = 0.0,
     ):  # fmt: skip
         """Build.
 
@@ -88,10 +88,13 @@ class MaskCriterion(nn.Module):
             num_points: points at which each mask is compared.
             oversample_ratio: candidates drawn for each point.
             importance_ratio: share of the points that are the most uncertain candidates.
+            point_region: side of the region around an object that candidates are drawn in, as a factor of its box's
+                sides; 0: the whole image.
         """
         super().__init__()
         self.matcher, self.num_classes, self.weights = matcher, num_classes, weights
         self.num_points, self.oversample_ratio, self.importance_ratio = num_points, oversample_ratio, importance_ratio
+        self.point_region = point_region
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -104,15 +107,18 @@ class MaskCriterion(nn.Module):
             "num_points": loss.NUM_POINTS,
             "oversample_ratio": loss.OVERSAMPLE_RATIO,
             "importance_ratio": loss.IMPORTANCE_RATIO,
+            "point_region": loss.POINT_REGION,
         }
 
     def mask_losses(self, supervised: list[Supervised], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
+        index = torch.cat([batch.index(one.match) for one in supervised])
+        regions = regions_around(batch.boxes_cxcywh[index], self.point_region) if self.point_region else None
         points = uncertain_points(
-            mask_logits.detach(), self.num_points, self.oversample_ratio, self.importance_ratio
+            mask_logits.detach(), self.num_points, self.oversample_ratio, self.importance_ratio, regions
         )
-        labels = sample_masks(batch.masks, torch.cat([batch.index(one.match) for one in supervised]), points)
+        labels = sample_masks(batch.masks, index, points)
         logits = sample_points(mask_logits[:, None], points).squeeze(1).clamp(-MAX_MASK_LOGIT, MAX_MASK_LOGIT)
         counts = [len(one.match) for one in supervised]
         bce, dice = mask_bce_loss(logits, labels).split(counts), mask_dice_loss(logits, labels).split(counts)

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
-from ...layers.point_sampling import sample_masks, sample_points
+from ...layers.point_sampling import place_in_regions, regions_around, sample_masks, sample_points
 from ...structures import Match, Prediction, Target
 from .functions import focal_cost, mask_bce_cost, mask_dice_cost
 
@@ -28,9 +28,10 @@ def build_matcher(cfg) -> nn.Module:
 class MaskMatcher(nn.Module):
     """One-to-one assignment of least total cost, with masks compared at points; subclasses add what else it costs."""
 
-    def __init__(self, *, mask_cost: float, dice_cost: float, num_points: int):
+    def __init__(self, *, mask_cost: float, dice_cost: float, num_points: int, point_region: float = 0.0):
         super().__init__()
         self.mask_cost, self.dice_cost, self.num_points = mask_cost, dice_cost, num_points
+        self.point_region = point_region
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
         """(Q, T), all that is not about masks."""
@@ -68,8 +69,17 @@ class MaskMatcher(nn.Module):
             return None
         options = {"device": like.device, "dtype": full_precision(like).dtype}
         points = torch.rand(self.num_points, 2, **options)
+        if self.point_region:
+            self._gather_around_objects(points, target)
         every_mask = torch.arange(len(target), device=like.device)
         return points, sample_masks(target.masks, every_mask, points[None])
+
+    def _gather_around_objects(self, points: Tensor, target: Target) -> None:
+        """Move half of the points, in place, each into the region around an object."""
+        moved = points[: len(points) // 2]
+        owner = torch.arange(len(moved), device=points.device) % len(target)
+        regions = regions_around(target.boxes_cxcywh.to(points), self.point_region)
+        moved.copy_(place_in_regions(moved, regions[owner]))
 
     def _mask_cost(self, prediction: Prediction, image: int, features: Tensor, labels: Tensor) -> Tensor:
         """Sampling is linear: the features are sampled, (C, P), and never a map for each query made."""
@@ -86,9 +96,11 @@ class HungarianMatcher(MaskMatcher):
     @configurable
     def __init__(
         self, *, class_cost: float, box_cost: float, giou_cost: float, mask_cost: float, dice_cost: float,
-        num_points: int,
+        num_points: int, point_region: float = 0.0,
     ):  # fmt: skip
-        super().__init__(mask_cost=mask_cost, dice_cost=dice_cost, num_points=num_points)
+        super().__init__(
+            mask_cost=mask_cost, dice_cost=dice_cost, num_points=num_points, point_region=point_region
+        )
         self.class_cost, self.box_cost, self.giou_cost = class_cost, box_cost, giou_cost
 
     @classmethod
@@ -102,6 +114,7 @@ class HungarianMatcher(MaskMatcher):
             "mask_cost": matcher.MASK_COST,
             "dice_cost": matcher.DICE_COST,
             "num_points": matcher.NUM_POINTS,
+            "point_region": matcher.POINT_REGION,
         }
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
