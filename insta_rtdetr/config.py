@@ -97,6 +97,9 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER.POSITION_SIDE = 10
     # Side of the anchor box of each level, finest first, as a fraction of the image side.
     cfg.MODEL.DECODER.ANCHOR_SIZES = (0.10, 0.15, 0.25)
+    # Whether positions next to a better one become queries after all others: for images with hundreds of objects, whose
+    # queries would otherwise crowd on the clearest ones.
+    cfg.MODEL.DECODER.LOCAL_MAXIMA = False
 
     cfg.MODEL.MASK_HEAD = CfgNode()
     # Stride of the mask features, 4 (reads res2) or 8 (reads res3) pixels; FastInst's is that of its finest level.

@@ -7,6 +7,7 @@ Source: uncertainty-minimal query selection of RT-DETR, https://arxiv.org/abs/23
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.mlp import MLP
@@ -15,16 +16,33 @@ from ...structures import Memory, Prediction, Queries
 # Anchors whose centre or side is nearer than this to 0 or 1 are not used; a fraction of the image.
 ANCHOR_MARGIN = 0.01
 OBJECT_PRIOR = 0.01
+# Taken from the logit of a position next to a better one, so that it comes after all local maxima.
+NEIGHBOUR_HANDICAP = 100.0
 
 
 class QuerySelection(nn.Module):
     """Scores every position, and starts a query from each of the best, with the box it predicts."""
 
-    def __init__(self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...]):
+    def __init__(
+        self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...], local_maxima: bool = False
+    ):
+        """Build.
+
+        Args:
+            dim: width of a token and of a query.
+            num_classes: number of classes.
+            num_queries: positions that become queries.
+            anchor_sizes: side of each level's anchors, a fraction of the image.
+            local_maxima: whether positions next to a better one of their level come after all others.
+
+        Raises:
+            ValueError: no query.
+        """
         super().__init__()
         if num_queries < 1:
             raise ValueError(f"MODEL.DECODER.NUM_QUERIES must be at least 1, got {num_queries}.")
         self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
+        self.local_maxima = local_maxima
         self.token_projection = nn.Linear(dim, dim)
         self.token_norm = nn.LayerNorm(dim)
         self.class_head = nn.Linear(dim, num_classes)
@@ -48,11 +66,28 @@ class QuerySelection(nn.Module):
         tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
         class_logits = self.class_head(tokens)
         num_queries = min(self.num_queries, tokens.shape[1])
-        best = class_logits.amax(-1).topk(num_queries, dim=1).indices  # (B, Q)
+        scores = class_logits.detach().amax(-1)
+        if self.local_maxima:
+            scores = handicap_neighbours(scores, memory.level_sizes)
+        best = scores.topk(num_queries, dim=1).indices  # (B, Q)
         chosen_tokens = take(tokens, best)
         reference_logits = self.box_head(chosen_tokens) + anchor_logits[best]
         prediction = Prediction(take(class_logits, best), reference_logits.sigmoid())
         return Queries(chosen_tokens.detach(), reference_logits), prediction
+
+
+def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:
+    """Scores (B, S), with `NEIGHBOUR_HANDICAP` taken from those that one of the eight positions around them exceeds.
+
+    An object of many positions then gets one query or two of each level, and leaves the others to its neighbours.
+    Source: the local maxima of FastInst, https://arxiv.org/abs/2303.08594
+    """
+    levels = scores.split([height * width for height, width in level_sizes], dim=1)
+    best_around = [
+        F.max_pool2d(level.unflatten(1, size)[:, None], 3, stride=1, padding=1).flatten(1)
+        for level, size in zip(levels, level_sizes, strict=True)
+    ]
+    return scores - NEIGHBOUR_HANDICAP * (scores < torch.cat(best_around, dim=1))
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:

@@ -78,7 +78,11 @@ def _build_query_selection(cfg) -> QuerySelection:
     decoder = cfg.MODEL.DECODER
     check_anchors(decoder.ANCHOR_SIZES, len(cfg.MODEL.ENCODER.IN_FEATURES))
     return QuerySelection(
-        cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.NUM_CLASSES, decoder.NUM_QUERIES, decoder.ANCHOR_SIZES
+        cfg.MODEL.ENCODER.HIDDEN_DIM,
+        cfg.MODEL.NUM_CLASSES,
+        decoder.NUM_QUERIES,
+        decoder.ANCHOR_SIZES,
+        decoder.LOCAL_MAXIMA,
     )
 
 
