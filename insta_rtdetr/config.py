@@ -54,6 +54,13 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.OUT_FEATURES = ("res2", "res3", "res4", "res5")
     # "FrozenBN" keeps batch norm as loaded; "BN" trains it.
     cfg.MODEL.TIMM.NORM = "FrozenBN"
+    # build_hgnetv2_backbone: S (B1), M (B2), L (B4), X (B5) or H (B6); levels and norm as above.
+    cfg.MODEL.HGNETV2 = CfgNode()
+    cfg.MODEL.HGNETV2.SIZE = "L"
+    cfg.MODEL.HGNETV2.OUT_FEATURES = ("res2", "res3", "res4", "res5")
+    cfg.MODEL.HGNETV2.NORM = "FrozenBN"
+    # Factors on the learning rate of the stages res2 to res5; empty for SOLVER.BACKBONE_MULTIPLIER.
+    cfg.MODEL.HGNETV2.LEARNING_RATE_FACTORS = ()
 
 
 def _add_encoder_keys(cfg: CfgNode) -> None:
@@ -65,7 +72,9 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODER.HIDDEN_DIM = 256
     # PPMFPNEncoder: Detectron2's name of the norm after its convolutions.
     cfg.MODEL.ENCODER.NORM = "GN"
-    # Attention within the coarsest level (AIFI): layers, heads, width of the feed-forward part.
+    # Attention within one level (AIFI): which of IN_FEATURES (empty: the coarsest), layers, heads, width of the
+    # feed-forward part.
+    cfg.MODEL.ENCODER.AIFI_FEATURE = ""
     cfg.MODEL.ENCODER.NUM_LAYERS = 1
     cfg.MODEL.ENCODER.NUM_HEADS = 8
     cfg.MODEL.ENCODER.FEEDFORWARD_DIM = 1024
@@ -84,6 +93,8 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER = CfgNode()
     # Queries `Q`.  May be changed at test without new weights.
     cfg.MODEL.DECODER.NUM_QUERIES = 300
+    # Channels of a query; 0: those of the encoder.  Not FastInst.
+    cfg.MODEL.DECODER.HIDDEN_DIM = 0
     # Decoder layers `D` that are built and trained, and how many of them run at test (0: all).
     cfg.MODEL.DECODER.NUM_LAYERS = 6
     cfg.MODEL.DECODER.EVAL_LAYERS = 0
@@ -106,6 +117,11 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MASK_HEAD.STRIDE = 4
     # Width in which queries and mask features are compared.
     cfg.MODEL.MASK_HEAD.DIM = 256
+    # Whether a mask starts as the ellipse in its query's box: for images full of objects that look alike.
+    cfg.MODEL.MASK_HEAD.BOX_PRIOR = False
+    # MaskHybridEncoder: channels of the levels of its mask pyramid, and of the mask features made from them.
+    cfg.MODEL.MASK_HEAD.PYRAMID_DIM = 64
+    cfg.MODEL.MASK_HEAD.FEATURE_DIM = 64
 
     cfg.MODEL.DENOISING = CfgNode()
     # Noised copies of the targets in training: how many queries in all (0: none).
@@ -142,6 +158,10 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     # Varifocal loss: weight of negatives and its exponent, `alpha` and `gamma`.
     cfg.MODEL.LOSS.VARIFOCAL_ALPHA = 0.75
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
+    # Whether the weight of negatives is a constant to the gradient; MaskRTDETR's original learns through it.
+    cfg.MODEL.LOSS.VARIFOCAL_DETACH = True
+    # What the class score of a matched query learns in the last layer: its "box" or its "mask" IoU with the object.
+    cfg.MODEL.LOSS.QUALITY = "box"
     # PointRend's uncertain points: count `N`, candidates for each kept point `k`, uncertain share `beta`.
     cfg.MODEL.LOSS.NUM_POINTS = 12544
     cfg.MODEL.LOSS.OVERSAMPLE_RATIO = 3.0
@@ -154,7 +174,7 @@ def _add_loss_keys(cfg: CfgNode) -> None:
 def _add_solver_keys(cfg: CfgNode) -> None:
     # Weight decay of embeddings (learned queries); None: WEIGHT_DECAY.
     cfg.SOLVER.WEIGHT_DECAY_EMBED = None
-    # Factor on the learning rate of the backbone.
+    # Factor on the learning rate of the backbone (for its parts see MODEL.HGNETV2).
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Mixed precision on GPU: "bfloat16" or "float16" (SOLVER.AMP.ENABLED turns it on).
     cfg.SOLVER.AMP.DTYPE = "bfloat16"

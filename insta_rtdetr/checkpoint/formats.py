@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import fastinst, insta_rtdetr
+from . import fastinst, insta_rtdetr, paddle
+
+# Detectron2's model zoo, and PaddlePaddle.
+_PICKLES = (".pkl", ".pdparams")
+# PaddlePaddle's own names of the tensors, beside the tensors.
+_PADDLE_NAME_TABLE = "StructuredToParameterName@@"
 
 
 class CheckpointError(ValueError):
@@ -23,19 +28,20 @@ def read_checkpoint(path: str) -> dict:
     Raises:
         CheckpointError: the file is missing, is no checkpoint, or holds objects other than numbers and tensors.
     """
-    content = _read_pickle(path) if path.endswith(".pkl") else _read_torch(path)
+    content = _read_pickle(path) if path.endswith(_PICKLES) else _read_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a checkpoint with a state dict.")
     return _to_detectron2(content, path)
 
 
 def _to_detectron2(content: dict, path: str) -> dict:
+    content = {key: value for key, value in content.items() if key != _PADDLE_NAME_TABLE}
     found = _find_weights(content)
     if found is None:
         keys = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise CheckpointError(f'{path} holds {keys}; expected "model", "ema" or a state dict of tensors.')
     weights = {name.removeprefix("module."): _as_tensor(value) for name, value in found.items()}
-    for original in (insta_rtdetr, fastinst):
+    for original in (insta_rtdetr, fastinst, paddle):
         if original.is_original(weights):
             # The original's optimizer and counters have no meaning here.
             return {"model": original.from_original(weights)}
@@ -91,7 +97,8 @@ def _read_pickle(path: str) -> object:
     try:
         with open(path, "rb") as file:
             return _ArrayUnpickler(file, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError) as error:
+    # What a damaged or hostile pickle makes the unpickler trip over is not in its documentation.
+    except Exception as error:
         raise CheckpointError(f"{path} is no pickle of numpy arrays alone: {_first_line(error)}") from error
 
 

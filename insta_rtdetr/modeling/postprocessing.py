@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from ..layers.boxes import cxcywh_to_xyxy
+from ..layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
 from ..structures import Prediction
 
 # What masks are when they are resized, see TEST.MASK_RESIZE.
@@ -149,28 +149,6 @@ def boxes_in_pixels(boxes_cxcywh: Tensor, size: ImageSize) -> Tensor:
         for padded, output, resized in zip(size.padded, size.output, size.resized, strict=True)
     )
     return cxcywh_to_xyxy(boxes_cxcywh) * boxes_cxcywh.new_tensor([scale_x, scale_y, scale_x, scale_y])
-
-
-def boxes_of_occupied(columns: Tensor, rows: Tensor) -> Tensor:
-    """The smallest boxes around masks.
-
-    Args:
-        columns: (N, width), bool, which columns of pixels a mask reaches into.
-        rows: (N, height), bool.
-
-    Returns:
-        (N, 4), float32, xyxy in pixels; zeros for an empty mask.
-    """
-    (x0, x1), (y0, y1) = _first_and_after_last(columns), _first_and_after_last(rows)
-    return torch.stack([x0, y0, x1, y1], dim=1).float()
-
-
-def _first_and_after_last(is_set: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, L), bool -> index of the first True and one past the last, (N,); 0 and 0 if there is none."""
-    place = torch.arange(1, is_set.shape[1] + 1, device=is_set.device)
-    after_last = (place * is_set).amax(1)
-    from_end = (place.flip(0) * is_set).amax(1)
-    return (is_set.shape[1] - from_end) * (from_end > 0), after_last
 
 
 def enlarge(maps: Tensor, size: ImageSize, twice: bool) -> Iterator[tuple[slice, Tensor]]:

@@ -8,7 +8,6 @@ from insta_rtdetr.modeling.postprocessing import (
     MaskScoringPostprocessor,
     Postprocessor,
     boxes_in_pixels,
-    boxes_of_occupied,
     enlarge,
 )
 from insta_rtdetr.structures import Prediction
@@ -147,14 +146,6 @@ def test_an_empty_mask_has_score_0_and_no_box():
     assert len(kept) == 3
     (none,) = mask_scoring(score_threshold=1.0)(answer, [SQUARE])
     assert none.pred_masks.shape == (0, 30, 50) and none.pred_boxes.tensor.shape == (0, 4)
-
-
-def test_boxes_around_masks_equal_detectron2s():
-    masks = torch.zeros(4, 9, 7, dtype=torch.bool)
-    masks[1, 2, 3] = True
-    masks[2, 0, 6] = masks[2, 8, 1] = True
-    masks[3] = True
-    assert torch.equal(boxes_of_occupied(masks.any(1), masks.any(2)), BitMasks(masks).get_bounding_boxes().tensor)
 
 
 def test_another_resize_is_refused():

@@ -1,6 +1,14 @@
 """Step 2: image (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ..., "res5": (B, C, H / 32, W / 32)}."""
 
+from .hgnetv2 import HGNetV2, build_hgnetv2_backbone
 from .resnet_vd import ResNetVD, build_resnet_vd_backbone
 from .timm import TimmBackbone, build_timm_backbone
 
-__all__ = ["ResNetVD", "TimmBackbone", "build_resnet_vd_backbone", "build_timm_backbone"]
+__all__ = [
+    "HGNetV2",
+    "ResNetVD",
+    "TimmBackbone",
+    "build_hgnetv2_backbone",
+    "build_resnet_vd_backbone",
+    "build_timm_backbone",
+]

@@ -1,20 +1,27 @@
 """Step 4: pyramid -> queries -> classes, boxes and masks, one `Prediction` for each layer."""
 
+from .box_prior import BoxPrior
 from .deformable_decoder import DeformableDecoder
 from .denoising import Denoising
 from .dual_path_decoder import DualPathDecoder
 from .level_projection import LevelProjection
-from .mask_head import MaskHead, QueryMaskHead
+from .mask_head import MaskHead, PrototypeMaskHead, QueryMaskHead
+from .mask_query_selection import MaskQuerySelection
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
+from .shared_head_decoder import SharedHeadDecoder
 
 __all__ = [
+    "BoxPrior",
     "DeformableDecoder",
     "Denoising",
     "DualPathDecoder",
     "LevelProjection",
     "MaskHead",
+    "MaskQuerySelection",
+    "PrototypeMaskHead",
     "QueryMaskHead",
     "QueryProposal",
     "QuerySelection",
+    "SharedHeadDecoder",
 ]

@@ -20,17 +20,14 @@ OBJECT_PRIOR = 0.01
 NEIGHBOUR_HANDICAP = 100.0
 
 
-class QuerySelection(nn.Module):
-    """Scores every position, and starts a query from each of the best, with the box it predicts."""
+class TokenSelection(nn.Module):
+    """Scores every position and takes the best ones."""
 
-    def __init__(
-        self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...], local_maxima: bool = False
-    ):
+    def __init__(self, dim: int, num_queries: int, anchor_sizes: tuple[float, ...], local_maxima: bool = False):
         """Build.
 
         Args:
             dim: width of a token and of a query.
-            num_classes: number of classes.
             num_queries: positions that become queries.
             anchor_sizes: side of each level's anchors, a fraction of the image.
             local_maxima: whether positions next to a better one of their level come after all others.
@@ -45,9 +42,38 @@ class QuerySelection(nn.Module):
         self.local_maxima = local_maxima
         self.token_projection = nn.Linear(dim, dim)
         self.token_norm = nn.LayerNorm(dim)
+        nn.init.xavier_uniform_(self.token_projection.weight)
+
+    def select(self, memory: Memory, class_head: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """Take the positions with the highest class score.
+
+        Args:
+            memory: (B, S, C) tokens.
+            class_head: (B, S, C) -> (B, S, K).
+
+        Returns:
+            Their projected tokens (B, Q, C), class logits (B, Q, K) and anchors (B, Q, 4), cxcywh before sigmoid.
+        """
+        anchor_logits, is_usable = anchors(
+            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
+        )
+        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
+        class_logits = class_head(tokens)
+        num_queries = min(self.num_queries, tokens.shape[1])
+        scores = class_logits.detach().amax(-1)
+        if self.local_maxima:
+            scores = handicap_neighbours(scores, memory.level_sizes)
+        best = scores.topk(num_queries, dim=1).indices  # (B, Q)
+        return take(tokens, best), take(class_logits, best), anchor_logits[best]
+
+
+class QuerySelection(TokenSelection):
+    """Starts a query from each of the best positions, with the box it predicts."""
+
+    def __init__(self, dim: int, num_classes: int, **selection):
+        super().__init__(dim, **selection)
         self.class_head = nn.Linear(dim, num_classes)
         self.box_head = MLP(dim, dim, 4, num_layers=3)
-        nn.init.xavier_uniform_(self.token_projection.weight)
         init_class_head(self.class_head)
         init_box_head(self.box_head)
 
@@ -60,20 +86,9 @@ class QuerySelection(nn.Module):
         Returns:
             Q queries (their content detached), and what their positions predict by themselves.
         """
-        anchor_logits, is_usable = anchors(
-            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
-        )
-        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
-        class_logits = self.class_head(tokens)
-        num_queries = min(self.num_queries, tokens.shape[1])
-        scores = class_logits.detach().amax(-1)
-        if self.local_maxima:
-            scores = handicap_neighbours(scores, memory.level_sizes)
-        best = scores.topk(num_queries, dim=1).indices  # (B, Q)
-        chosen_tokens = take(tokens, best)
-        reference_logits = self.box_head(chosen_tokens) + anchor_logits[best]
-        prediction = Prediction(take(class_logits, best), reference_logits.sigmoid())
-        return Queries(chosen_tokens.detach(), reference_logits), prediction
+        tokens, class_logits, anchor_logits = self.select(memory, self.class_head)
+        reference_logits = self.box_head(tokens) + anchor_logits
+        return Queries(tokens.detach(), reference_logits), Prediction(class_logits, reference_logits.sigmoid())
 
 
 def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
 from ...layers.point_sampling import place_in_regions, regions_around, sample_masks, sample_points
+from ...layers.precision import full_precision
 from ...structures import Match, Prediction, Target
 from .functions import focal_cost, mask_bce_cost, mask_dice_cost
 
@@ -205,8 +206,3 @@ def assign(costs: list[Tensor], device: torch.device) -> list[Match]:
         Match.from_images([linear_sum_assignment(image[layer]) for image in by_image], device)
         for layer in range(len(costs[0]))
     ]
-
-
-def full_precision(values: Tensor) -> Tensor:
-    """float32, or float64 where it is that already: costs and losses overflow or vanish in half precision."""
-    return values if values.dtype == torch.float64 else values.float()

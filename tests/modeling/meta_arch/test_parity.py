@@ -19,7 +19,9 @@ def model(tmp_path_factory):
     state = original_state_dict(NAME)
     zeros = {name: torch.zeros_like(value) for name, value in state.items()}
     checkpoint = {"model": zeros, "ema": {"module": state, "updates": 7}, "last_epoch": 3, "date": "today"}
-    return published_model("insta_rtdetr_R50vd_D6_640", checkpoint, tmp_path_factory.mktemp("original"))
+    file = tmp_path_factory.mktemp("original") / "original.pth"
+    torch.save(checkpoint, file)
+    return published_model("insta_rtdetr_R50vd_D6_640", file)
 
 
 @pytest.mark.parametrize("fused", [False, True])
