@@ -11,38 +11,38 @@ input.
 
 import argparse
 import logging
-import math
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
-# FFmpeg would add lines of its own about a broken video; read when OpenCV is loaded.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 # A checkout works without `pip install`, as it does for train_net.py.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np
-from demo_files import find_pictures, make_folder, picture_targets, video_target
-from detectron2.config import CfgNode
-from detectron2.structures import Instances
-from detectron2.utils.video_visualizer import VideoVisualizer
 from tqdm import tqdm
 
-import insta_rtdetr  # noqa: F401  (registers the models)
-from insta_rtdetr.engine import UserError, setup_cfg
-from insta_rtdetr.engine.errors import one_line, report, user_error_types
-from insta_rtdetr.visualization import PictureError, Predictor, above, draw, read_picture, write_picture
+from insta_rtdetr.engine import UserError
+from insta_rtdetr.engine.dataset_flag import DATASET_HELP
+from insta_rtdetr.engine.errors import one_line, option_errors, report, user_error_types
+from insta_rtdetr.predict import Model
+from insta_rtdetr.predict.create import model_config
+from insta_rtdetr.predict.inputs import Input, Picture, PictureError, find_inputs
+from insta_rtdetr.predict.outputs import drawing_targets, make_folder
+from insta_rtdetr.predict.video import (
+    FIRST_WEBCAM,
+    VIDEO_ENDINGS,
+    count_frames,
+    frames_per_second,
+    read_video,
+    video_writer,
+)
+from insta_rtdetr.visualization import video_drawer
 
 WINDOW_NAME = "insta_rtdetr"
 ESCAPE_KEY = 27
-VIDEO_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
-# For videos that do not say how many frames a second they have.
-DEFAULT_FPS = 25.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="the model's yaml file")
+    parser.add_argument("--dataset", default="", metavar="DIR", help=DATASET_HELP)
     parser.add_argument("--input", nargs="+", metavar="PATH", help="pictures, folders of pictures, 'quoted' patterns")
     parser.add_argument("--video-input", metavar="FILE", help="a video")
     parser.add_argument("--webcam", action="store_true", help="the first webcam, shown in a window")
@@ -101,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def build_predictor(args: argparse.Namespace) -> Predictor:
+def build_model(args: argparse.Namespace) -> Model:
     """The model of the command line, with its weights.
 
     Raises:
@@ -109,145 +110,88 @@ def build_predictor(args: argparse.Namespace) -> Predictor:
     """
     # What the checkpointer warns of (a head left untrained) belongs before the user's eyes.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    cfg = setup_cfg(args.config_file, args.opts)
-    if not cfg.MODEL.WEIGHTS:
-        raise UserError("MODEL.WEIGHTS is empty.  Add --opts MODEL.WEIGHTS path/to/model.pth at the end.")
-    set_threshold(cfg, args.confidence_threshold)
-    return Predictor(cfg)
-
-
-def set_threshold(cfg: CfgNode, threshold: float) -> None:
-    """Let models leave out what will not be drawn, which saves them the masks."""
-    cfg.TEST.SCORE_THRESHOLD = threshold
-    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
-    cfg.MODEL.RETINANET.SCORE_THRESH_TEST = threshold
-    cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = threshold
-
-
-def find_objects(predictor: Predictor, image_bgr: np.ndarray, threshold: float) -> Instances:
-    """What a model finds in a picture.
-
-    Raises:
-        UserError: the model does not find instances.
-    """
-    prediction = predictor(image_bgr)
-    if "instances" not in prediction:
-        architecture = predictor.cfg.MODEL.META_ARCHITECTURE
-        raise UserError(f"{architecture} gives {', '.join(prediction)}, wanted instances.  Change --config-file.")
-    return above(prediction["instances"], threshold)
+    with option_errors("--config-file and --opts"):
+        return Model(model_config(args.config_file, "", args.opts, args.dataset))
 
 
 def run_on_pictures(args: argparse.Namespace) -> int:
     """--input; the exit code."""
-    files = find_pictures(args.input)
-    targets = picture_targets(files, args.output) if args.output else []
-    if not args.output:
-        require_window()
-    predictor = build_predictor(args)
+    with option_errors("--input"):
+        inputs = find_inputs(args.input)
+        if videos := [one.name for one in inputs if one.is_video]:
+            raise UserError(f"{videos[0]} is a video.  Use --video-input.")
+    targets = find_targets(inputs, args.output)
+    model = build_model(args)
     num_unreadable = 0
-    for index, file in enumerate(tqdm(files, unit="picture", disable=None)):
+    for one, target in zip(tqdm(inputs, unit="picture", disable=None), targets):
         try:
-            image = read_picture(file)
+            (picture,) = one.read()
         except PictureError as error:
             num_unreadable += 1
             tqdm.write(f"error: {one_line(error)}", file=sys.stderr)
             continue
         start = time.perf_counter()
-        found = find_objects(predictor, image, args.confidence_threshold)
+        (found,) = model.predict_batch([picture], args.confidence_threshold)
         seconds = time.perf_counter() - start
-        drawn = draw(image, found, predictor.metadata)
-        where = ""
-        if args.output:
-            make_folder(targets[index].parent)
-            write_picture(drawn, targets[index])
-            where = f" -> {targets[index]}"
-        tqdm.write(f"{file}: {len(found)} objects in {seconds:.2f} s{where}")
-        if not args.output and not show(drawn, wait_ms=0):
+        if target:
+            with option_errors("--output"):
+                found.save_to_img(target)
+        where = f" -> {target}" if target else ""
+        tqdm.write(f"{one.name}: {len(found)} objects in {seconds:.2f} s{where}")
+        if not target and not show(found.draw(), wait_ms=0):
             break
-    if num_unreadable and len(files) > 1:
-        sys.stderr.write(f"error: {num_unreadable} of {len(files)} pictures could not be read, see above.\n")
+    if num_unreadable and len(inputs) > 1:
+        sys.stderr.write(f"error: {num_unreadable} of {len(inputs)} pictures could not be read, see above.\n")
     return 1 if num_unreadable else 0
+
+
+def find_targets(inputs: list[Input], output: str | None) -> list[Path | None]:
+    """Where each input is drawn; None for a window.
+
+    Raises:
+        UserError: the output is no place for them, or there is no window.
+    """
+    if not output:
+        require_window()
+        return [None] * len(inputs)
+    with option_errors("--output"):
+        return drawing_targets(inputs, output)
 
 
 def run_on_video(args: argparse.Namespace) -> int:
     """--video-input or --webcam; the exit code."""
-    target = video_target(args.video_input, args.output, VIDEO_CODECS) if args.output else None
-    if target is None:
-        require_window()
-    video = open_video(args.video_input)
-    fps = video.get(cv2.CAP_PROP_FPS)
-    fps = fps if math.isfinite(fps) and fps > 0 else DEFAULT_FPS
-    predictor = build_predictor(args)
-    visualizer = VideoVisualizer(predictor.metadata)
-    num_frames = 0
-    with video_writer(target, fps) as write:
-        total = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if args.video_input else 0
-        for frame in tqdm(frames_of(video), total=max(total, 0) or None, unit="frame", disable=None):
-            found = find_objects(predictor, frame, args.confidence_threshold)
-            drawn = visualizer.draw_instance_predictions(np.ascontiguousarray(frame[:, :, ::-1]), found).get_image()
-            num_frames += 1
-            if target is not None:
+    with option_errors("--video-input"):
+        video = find_video(args.video_input) if args.video_input else FIRST_WEBCAM
+    (target,) = find_targets([Input(str(video))], args.output)
+    fps, total = frames_per_second(video), count_frames(video) if args.video_input else 0
+    model = build_model(args)
+    draw = video_drawer(model.categories.names)
+    if target:
+        with option_errors("--output"):
+            make_folder(target.parent)
+    with video_writer(target, fps) if target else nullcontext() as write:
+        for frame in tqdm(read_video(video), total=total or None, unit="frame", disable=None):
+            (found,) = model.predict_batch([Picture(frame, str(video))], args.confidence_threshold)
+            drawn = draw(frame, found.instances)
+            if target:
                 write(drawn)
             elif not show(drawn, wait_ms=1):
                 break
-        if num_frames == 0:
-            raise UserError(f"{args.video_input or 'The webcam'} gave no frame.  Give another --video-input.")
-    video.release()
-    if target is not None:
-        sys.stdout.write(f"{args.video_input}: {num_frames} frames -> {target}\n")
+    if target:
+        sys.stdout.write(f"{video} -> {target}\n")
     return 0
 
 
-def open_video(file: str | None) -> cv2.VideoCapture:
-    """A video file, or the first webcam.
+def find_video(file: str) -> str:
+    """The file, if it is there and its name is a video's.
 
     Raises:
-        UserError: there is none, or it is no video.
+        UserError: it is not.
     """
-    if file is not None and not os.path.isfile(file):
-        raise UserError(f"--video-input {file} not found.  Give an existing video.")
-    video = cv2.VideoCapture(0 if file is None else file)
-    if not video.isOpened():
-        if file is None:
-            raise UserError("No webcam found.  Use --video-input or --input.")
-        raise UserError(f"--video-input {file} is no video that OpenCV can read.  Give another file.")
-    return video
-
-
-def frames_of(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """BGR pictures, to the end."""
-    while True:
-        is_read, frame = video.read()
-        if not is_read:
-            return
-        yield frame
-
-
-@contextmanager
-def video_writer(target: Path | None, fps: float):
-    """Gives a function that takes RGB frames; the file appears whole at the end, and not at all after an error."""
-    if target is None:
-        yield None
-        return
-    make_folder(target.parent)
-    temporary = target.with_name(f".{target.stem}.unfinished-{os.getpid()}{target.suffix}")
-    writer = cv2.VideoWriter()
-
-    def write(frame_rgb: np.ndarray) -> None:
-        if not writer.isOpened():
-            height, width = frame_rgb.shape[:2]
-            codec = cv2.VideoWriter_fourcc(*VIDEO_CODECS[target.suffix.lower()])
-            if not writer.open(str(temporary), codec, fps, (width, height)):
-                raise UserError(f"OpenCV cannot write {target}.  Try another ending: {', '.join(VIDEO_CODECS)}.")
-        writer.write(np.ascontiguousarray(frame_rgb[:, :, ::-1]))
-
-    try:
-        yield write
-        writer.release()
-        os.replace(temporary, target)
-    finally:
-        writer.release()
-        temporary.unlink(missing_ok=True)
+    (one, *others) = find_inputs(file)
+    if others or not one.is_video:
+        raise UserError(f"{file} is no video.  Wanted one of {', '.join(VIDEO_ENDINGS)}.")
+    return one.name
 
 
 def require_window() -> None:

@@ -23,7 +23,6 @@ import numpy as np
 from coins import COINS, count_coins
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.structures import Instances
 from detectron2.utils.env import seed_all_rng
 from tabulate import tabulate
 
@@ -32,7 +31,8 @@ from insta_rtdetr.data.toy import make_toy_dataset
 from insta_rtdetr.data.toy_scenes import CATEGORIES
 from insta_rtdetr.engine import Trainer, UserError, check, setup_cfg
 from insta_rtdetr.engine.errors import report, user_error_types
-from insta_rtdetr.visualization import Predictor, above, draw, read_picture, write_picture
+from insta_rtdetr.predict import Model, Result
+from insta_rtdetr.visualization import write_picture
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL_NAME = "quickstart_MNV2_D3_256"
@@ -109,7 +109,7 @@ def check_inputs(args: argparse.Namespace) -> None:
 
 
 def load_coins() -> np.ndarray:
-    """scikit-image's photograph of 24 coins, which is part of its wheel; BGR.
+    """scikit-image's photograph of 24 coins, which is part of its wheel; RGB.
 
     Raises:
         UserError: scikit-image is not installed.
@@ -135,13 +135,13 @@ def run(args: argparse.Namespace) -> None:
         with timed(seconds, "evaluation"):
             say(f"3/4  Evaluation on {args.val_images} pictures")
             cfg.MODEL.WEIGHTS = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
-            predictor = Predictor(cfg)
-            metrics = evaluate(cfg, predictor)
+            model = Model(cfg)
+            metrics = evaluate(cfg, model)
             say(ap_table(metrics))
         with timed(seconds, "pictures"):
             say(f"4/4  Pictures of what it finds (score > {SCORE_THRESHOLD})")
-            pictures = draw_toy_pictures(cfg, predictor)
-            coins_picture, coins_line = draw_coins(cfg, predictor)
+            pictures = draw_toy_pictures(cfg, model)
+            coins_picture, coins_line = draw_coins(cfg, model)
     say_summary(cfg, metrics, coins_line, seconds, [*pictures, coins_picture])
 
 
@@ -214,11 +214,11 @@ def train(cfg: CfgNode) -> None:
     trainer.train()
 
 
-def evaluate(cfg: CfgNode, predictor: Predictor) -> Metrics:
+def evaluate(cfg: CfgNode, model: Model) -> Metrics:
     """COCO's metrics on toy_val."""
     # pycocotools prints; the same numbers are in the log.
     with contextlib.redirect_stdout(None):
-        return Trainer.test(cfg, predictor.model)
+        return Trainer.test(cfg, model.module)
 
 
 def ap_table(metrics: Metrics) -> str:
@@ -232,34 +232,30 @@ def ap_table(metrics: Metrics) -> str:
     return tabulate(rows, headers=["", *columns], disable_numparse=True, stralign="right")
 
 
-def draw_toy_pictures(cfg: CfgNode, predictor: Predictor) -> list[Path]:
+def draw_toy_pictures(cfg: CfgNode, model: Model) -> list[Path]:
     """Draw what is found in a few validation pictures, spread over the dataset."""
     files = [item["file_name"] for item in DatasetCatalog.get("toy_val")]
     chosen = files[:: max(1, len(files) // NUM_PICTURES)][:NUM_PICTURES]
     pictures = []
-    for number, file in enumerate(chosen, start=1):
-        image = read_picture(file)
-        target = Path(cfg.OUTPUT_DIR) / f"toy_{number}.png"
-        write_picture(draw(image, find(predictor, image), predictor.metadata, DRAWING_SCALE), target)
-        pictures.append(target)
+    for number, found in enumerate(model.predict(chosen, SCORE_THRESHOLD), start=1):
+        pictures.append(draw_large(found, Path(cfg.OUTPUT_DIR) / f"toy_{number}.png"))
     return pictures
 
 
-def draw_coins(cfg: CfgNode, predictor: Predictor) -> tuple[Path, str]:
+def draw_coins(cfg: CfgNode, model: Model) -> tuple[Path, str]:
     """Draw what is found in the photograph of coins, and say how many of them that is."""
-    image = load_coins()
-    found = find(predictor, image)
-    target = Path(cfg.OUTPUT_DIR) / "coins.png"
-    write_picture(draw(image, found, predictor.metadata, DRAWING_SCALE), target)
-    is_coin = found.pred_classes == CATEGORIES.index("coin")
-    num_coins = count_coins(found.pred_masks[is_coin].numpy())
+    (found,) = model.predict(load_coins(), SCORE_THRESHOLD)
+    target = draw_large(found, Path(cfg.OUTPUT_DIR) / "coins.png")
+    is_coin = found.class_ids == CATEGORIES.index("coin")
+    num_coins = count_coins(found.masks[is_coin])
     others = len(found) - num_coins
     return target, f"{num_coins} of {len(COINS)}" + (f" (and {others} other detections)" if others else "")
 
 
-def find(predictor: Predictor, image_bgr: np.ndarray) -> Instances:
-    """The objects above the threshold."""
-    return above(predictor(image_bgr)["instances"], SCORE_THRESHOLD)
+def draw_large(found: Result, target: Path) -> Path:
+    """Write the drawn picture, enlarged; where it was written."""
+    write_picture(found.draw(DRAWING_SCALE), target)
+    return target
 
 
 def say_summary(

@@ -8,8 +8,9 @@ __version__ = "0.1.0"
 try:
     from . import modeling
     from .config import add_insta_rtdetr_config
+    from .predict import create_model
 
-    __all__ = ["add_insta_rtdetr_config", "modeling"]
+    __all__ = ["add_insta_rtdetr_config", "create_model", "modeling"]
 except Exception as error:
     # `python -m insta_rtdetr.doctor` must start on a machine where this fails, to say what to install.  A Detectron2
     # that does not fit today's numpy or Pillow fails with an AttributeError.

@@ -1,140 +1,51 @@
-"""Predict one picture and draw what was found: what demo.py and quickstart.py share.
+"""Read a picture, draw what was found in it, write it.  Pictures are uint8 (H, W, 3), RGB."""
 
-    predictor = Predictor(cfg)
-    image = read_picture("street.jpg")
-    found = above(predictor(image)["instances"], 0.5)
-    write_picture(draw(image, found, predictor.metadata), "found.png")
-
-Pictures are uint8 (H, W, 3); channels are in the order BGR where Detectron2's predictors want it, RGB when drawn.
-"""
-
-import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import detectron2.data.transforms as T
 import numpy as np
-import torch
-from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.data.catalog import Metadata
-from detectron2.data.detection_utils import read_image
-from detectron2.engine import DefaultPredictor
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
+from detectron2.utils.video_visualizer import VideoVisualizer
 from detectron2.utils.visualizer import Visualizer
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from insta_rtdetr.checkpoint import Checkpointer
-from insta_rtdetr.data.toy_scenes import CATEGORIES as TOY_CLASSES
-from insta_rtdetr.engine.errors import config_errors
-
-# What Pillow raises for a file that is no picture, is cut short, is broken inside, or would fill the memory.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-# Detectron2's models keep their number of classes in a section of their own.
-CLASS_SECTIONS = {"GeneralizedRCNN": "ROI_HEADS", "PanopticFPN": "ROI_HEADS", "RetinaNet": "RETINANET"}
+from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
 
-class Predictor(DefaultPredictor):
-    """Detectron2's DefaultPredictor (one BGR picture in, its result out) for every model and checkpoint we read.
-
-    Without a CUDA device it computes on CPU, whatever MODEL.DEVICE says.
-
-    Attributes:
-        metadata: the class names, see class_metadata.
-    """
-
-    # DefaultPredictor's own __init__ would read the weights with Detectron2's checkpointer, which knows fewer formats.
-    def __init__(self, cfg: CfgNode) -> None:
-        """Build the model of a config and load MODEL.WEIGHTS.
-
-        Raises:
-            UserError: the config's values give no model.
-            CheckpointError: the weights are missing or do not fit.
-        """
-        self.cfg = cfg.clone()
-        self.cfg.defrost()
-        if self.cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-            self.cfg.MODEL.DEVICE = "cpu"
-        with config_errors("model"):
-            self.model = build_model(self.cfg).eval()
-        Checkpointer(self.model).load(cfg.MODEL.WEIGHTS, checkpointables=[])
-        self.metadata = class_metadata(cfg)
-        self.aug = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
-        self.input_format = cfg.INPUT.FORMAT
-
-
-def class_metadata(cfg: CfgNode) -> Metadata:
-    """Class names for drawing.
-
-    Those of the config's datasets if they are known here and as many as the model's classes; else COCO's for 80
-    classes; else none, and the classes are drawn as numbers.
-    """
-    num_classes = _num_classes(cfg)
-    candidates = [_dataset_classes(name) for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
-    candidates.append(MetadataCatalog.get("coco_2017_val").thing_classes)
-    for names in candidates:
-        if len(names) == num_classes:
-            return Metadata(thing_classes=list(names))
-    return Metadata()
-
-
-def _num_classes(cfg: CfgNode) -> int:
-    section = CLASS_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE)
-    return cfg.MODEL[section].NUM_CLASSES if section else cfg.MODEL.NUM_CLASSES
-
-
-def _dataset_classes(name: str) -> list[str]:
-    """Class names of a dataset; empty if they are not known."""
-    # MetadataCatalog.get would make up an entry for an unknown name.
-    metadata = MetadataCatalog.get(name) if name in MetadataCatalog.list() else Metadata()
-    if metadata.get("thing_classes"):
-        return metadata.thing_classes
-    try:
-        # Names are set when the dataset is loaded, which nobody needs here.
-        categories = json.loads(Path(metadata.get("json_file", "")).read_text())["categories"]
-        return [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
-    except (OSError, ValueError, KeyError, TypeError):
-        # The toy dataset may not have been drawn yet.
-        return list(TOY_CLASSES) if name in ("toy_train", "toy_val") else []
-
-
-class PictureError(ValueError):
+class PictureError(UserError):
     """A file that is no picture, or a broken one.  The message names it."""
 
 
 def read_picture(file: str | os.PathLike) -> np.ndarray:
-    """Read a picture as Detectron2 does, upright as its EXIF data says; BGR.
+    """Read a picture as training does, upright as its EXIF data says.
 
     Raises:
         PictureError: it cannot be read.
     """
     try:
-        return read_image(os.fspath(file), format="BGR")
-    except UnidentifiedImageError as error:
-        # Its own message names no file, but Python's buffer.
-        raise PictureError(f"{file} cannot be read: it is no picture, or of an unknown format") from error
+        return read_rgb(file)
     except UNREADABLE as error:
-        raise PictureError(f"{file} cannot be read: {error}") from error
+        raise PictureError(f"{file} cannot be read: {reason_unreadable(error)}") from error
 
 
-def above(instances: Instances, threshold: float) -> Instances:
-    """The objects of at least this score, on CPU."""
-    instances = instances.to("cpu")
-    return instances[instances.scores >= threshold]
-
-
-def draw(image_bgr: np.ndarray, instances: Instances, metadata: Metadata, scale: float = 1.0) -> np.ndarray:
+def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str], scale: float = 1.0) -> np.ndarray:
     """Draw masks, boxes, class names and scores over a picture.
 
     Args:
+        class_names: of all classes of the model.
         scale: of the drawing; small pictures are easier to read enlarged.
-
-    Returns:
-        RGB.
     """
-    visualizer = Visualizer(np.ascontiguousarray(image_bgr[:, :, ::-1]), metadata, scale=scale)
+    visualizer = Visualizer(image_rgb, Metadata(thing_classes=list(class_names)), scale=scale)
     return visualizer.draw_instance_predictions(instances).get_image()
+
+
+def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances], np.ndarray]:
+    """Gives a function like `draw` for the frames of one video: an object keeps its colour from frame to frame."""
+    visualizer = VideoVisualizer(Metadata(thing_classes=list(class_names)))
+    return lambda image_rgb, instances: visualizer.draw_instance_predictions(image_rgb, instances).get_image()
 
 
 def write_picture(image_rgb: np.ndarray, file: str | os.PathLike) -> None:

@@ -2,8 +2,8 @@
 
     python -m tests.overfit {fastinst,mask_rtdetr} [output folder]
 
-The aim is a mask AP above 90.  FastInst had 80.2 (AP50 99.0) after 500 iterations with 1024 points a mask, more were not
-tried.  Mask-RT-DETR has not been run to its end.
+The aim is a mask AP above 90.  FastInst had 80.2 (AP50 99.0) after 500 iterations with 1024 points a mask, more were
+not tried.  Mask-RT-DETR has not been run to its end.
 Ten to twenty minutes on a CPU, so it is no test.  Trains a small model without augmentation and evaluates it on the
 images it was trained on; the last line says the mask AP.
 """

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2 import model_zoo
-from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from PIL import Image
 
 from insta_rtdetr.engine import setup_cfg
-from insta_rtdetr.visualization import Predictor, above, class_metadata, read_picture, write_picture
-from tests.tiny import tiny_config, tiny_model
+from insta_rtdetr.predict.video import read_video
+from insta_rtdetr.visualization import write_picture
+from tests.tiny import MASK_RCNN, SMALL_RCNN, tiny_config, tiny_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "demo"))
 import demo
@@ -108,21 +108,6 @@ def test_the_threshold_decides_what_is_drawn(model_folder, pictures, tmp_path, c
         assert (np.asarray(Image.open(target)) != noise(0)).any() == is_any
 
 
-def test_objects_below_the_threshold_are_left_out_whatever_the_model_does(model_folder):
-    predictor = Predictor(tiny_config("MODEL.WEIGHTS", str(model_folder / "tiny.pth")))
-    everything = predictor(noise(0))["instances"]
-    threshold = float(everything.scores.median())
-    kept = above(everything, threshold)
-    assert 0 < len(kept) < len(everything) and kept.scores.min() >= threshold
-
-
-def test_pictures_are_turned_upright(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
-    Image.fromarray(noise(0)).save(tmp_path / "turned.png", exif=exif)
-    assert read_picture(tmp_path / "turned.png").shape == (WIDTH, HEIGHT, 3)
-
-
 def write_video(file: Path, num_frames: int = 3) -> None:
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (WIDTH, HEIGHT))
     for index in range(num_frames):
@@ -136,7 +121,7 @@ def test_a_video_gives_a_video(model_folder, tmp_path, output, written):
     assert run(model_folder, "--video-input", tmp_path / "video.mp4", "--output", tmp_path / output) == 0
     assert names_in(tmp_path / "out") == [Path(written).name]
     video = cv2.VideoCapture(str(tmp_path / written))
-    frames = list(demo.frames_of(video))
+    frames = list(read_video(str(tmp_path / written)))
     assert len(frames) == 3 and frames[0].shape == (HEIGHT, WIDTH, 3)
     assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
 
@@ -157,7 +142,9 @@ def test_a_broken_video_is_named_and_leaves_nothing(model_folder, tmp_path, caps
         (["--input", "in", "--output", "one.png"], ["one.png", "3 pictures"]),
         (["--input", "in", "--output", "in"], ["replace the input", "a.png"]),
         (["--video-input", "absent.mp4", "--output", "out"], ["absent.mp4", "not found"]),
-        (["--video-input", "in/a.png", "--output", "out.xyz"], [".xyz", ".mp4"]),
+        (["--video-input", "in/a.png", "--output", "out"], ["in/a.png", "no video", ".mp4"]),
+        (["--video-input", "video.mp4", "--output", "out.xyz"], [".xyz", ".mp4"]),
+        (["--input", "video.mp4", "--output", "out"], ["video.mp4", "--video-input"]),
         (["--output", "out"], ["--input", "--webcam"]),
         (["--input", "in", "--webcam"], ["--input", "--webcam"]),
         (["--webcam", "--output", "out"], ["--webcam", "--output"]),
@@ -168,8 +155,9 @@ def test_wrong_input_is_named_and_nothing_is_written(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    write_video(tmp_path / "video.mp4")
     fails(capsys, run(model_folder, *arguments), *parts)
-    assert names_in(tmp_path) == ["empty", "in"] and len(names_in(pictures)) == 4
+    assert names_in(tmp_path) == ["empty", "in", "video.mp4"] and len(names_in(pictures)) == 4
 
 
 def test_a_missing_config_and_missing_weights_are_named(model_folder, pictures, tmp_path, capsys):
@@ -200,12 +188,8 @@ def test_without_a_display_the_advice_is_to_use_output(model_folder, pictures, c
 
 
 def test_a_model_of_detectron2_itself_is_drawn(tmp_path, capsys):
-    config_file = model_zoo.get_config_file("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml")
-    small = [
-        "MODEL.DEVICE", "cpu", "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64",
-        "MODEL.FPN.OUT_CHANNELS", "16", "MODEL.ROI_BOX_HEAD.FC_DIM", "16", "MODEL.ROI_MASK_HEAD.CONV_DIM", "16",
-        "MODEL.RPN.POST_NMS_TOPK_TEST", "10", "INPUT.MIN_SIZE_TEST", "64", "MODEL.WEIGHTS", str(tmp_path / "small.pth"),
-    ]  # fmt: skip
+    config_file = model_zoo.get_config_file(f"{MASK_RCNN}.yaml")
+    small = [*SMALL_RCNN, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(tmp_path / "small.pth")]
     model = build_model(setup_cfg(config_file, small))
     torch.save({"model": model.state_dict()}, tmp_path / "small.pth")
     write_picture(noise(0), tmp_path / "a.png")
@@ -213,18 +197,3 @@ def test_a_model_of_detectron2_itself_is_drawn(tmp_path, capsys):
     assert demo.main([*arguments, "--confidence-threshold", "0", "--opts", *small]) == 0
     assert ": 0 objects" not in capsys.readouterr().out
     assert names_in(tmp_path / "out") == ["a.png"]
-
-
-def test_class_names_are_the_datasets_then_cocos_then_numbers():
-    def names(num_classes: int, dataset: str) -> list[str] | None:
-        cfg = tiny_config("MODEL.NUM_CLASSES", num_classes, "DATASETS.TEST", (dataset,), "DATASETS.TRAIN", ())
-        return class_metadata(cfg).get("thing_classes")
-
-    assert names(80, "coco_2017_val")[:2] == ["person", "bicycle"]
-    assert names(80, "not_registered")[-1] == "toothbrush"
-    assert names(4, "toy_val") == ["coin", "cell", "triangle", "square"]
-    assert names(4, "coco_2017_val") is None
-    assert "not_registered" not in MetadataCatalog.list()
-    MetadataCatalog.get("demo_two_classes").thing_classes = ["cat", "dog"]
-    assert names(2, "demo_two_classes") == ["cat", "dog"]
-    MetadataCatalog.remove("demo_two_classes")

@@ -9,7 +9,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from insta_rtdetr.data.datasets import register_builtin_datasets
+from insta_rtdetr.data.benchmarks import register_builtin_datasets
 from tests.tiny import tiny_config, tiny_model
 
 pytest.importorskip("skimage")

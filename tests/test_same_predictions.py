@@ -11,10 +11,11 @@ from detectron2.structures import Instances
 from detectron2.utils.env import seed_all_rng
 from PIL import Image
 
+from insta_rtdetr import create_model
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data import InstanceMapper
 from insta_rtdetr.engine import Trainer
-from insta_rtdetr.visualization import Predictor
+from insta_rtdetr.predict import Model
 from tests.engine.tiny_training import register_dataset, write_dataset
 from tests.tiny import tiny_config
 
@@ -78,7 +79,13 @@ def test_detectron2s_predictor_gives_the_very_same_objects(trained, photograph, 
     ours = our_objects(cfg, photograph)
     image_bgr = read_image(photograph, format="BGR")
     assert_same(DefaultPredictor(cfg)(image_bgr)["instances"], ours)
-    assert_same(Predictor(cfg)(image_bgr)["instances"], ours)
+    (result,) = Model(cfg).predict(photograph, threshold=0)
+    assert_same(result.instances, ours)
+
+
+def test_a_checkpoint_of_a_training_says_which_model_it_is(trained, photograph):
+    (result,) = create_model(trained[0].MODEL.WEIGHTS).predict(photograph, threshold=0)
+    assert_same(result.instances, our_objects(trained[0], photograph))
 
 
 def test_both_use_the_averaged_weights(trained, photograph, tmp_path):

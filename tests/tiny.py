@@ -11,6 +11,28 @@ from insta_rtdetr import add_insta_rtdetr_config
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 CONFIG_DIR = __file__.rsplit("/", 2)[0] + "/configs/coco/instance-segmentation"
+# Names in Detectron2's model zoo.
+MASK_RCNN = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
+CASCADE_MASK_RCNN = "Misc/cascade_mask_rcnn_R_50_FPN_3x"
+# Makes these small enough for a test.
+SMALL_RCNN = [
+    "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "MODEL.FPN.OUT_CHANNELS", "16",
+    "MODEL.ROI_BOX_HEAD.FC_DIM", "16", "MODEL.ROI_MASK_HEAD.CONV_DIM", "16", "MODEL.RPN.POST_NMS_TOPK_TEST", "10",
+    "INPUT.MIN_SIZE_TEST", "64",
+]  # fmt: skip
+
+
+# KEY VALUE ... that make the model and the run of any of our configs small; the classes stay.
+SMALL = [
+    str(word) for word in (
+        "MODEL.DEVICE", "cpu", "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64,
+        "INPUT.FIXED_SIZE", (64, 64), "INPUT.MULTI_SCALE", (),
+        "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.FEEDFORWARD_DIM", 32, "MODEL.ENCODER.NUM_FUSION_BLOCKS", 1,
+        "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 20, "MODEL.MASK_HEAD.DIM", 16,
+        "MODEL.DENOISING.NUM_QUERIES", 12, "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64,
+        "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0,
+    )
+]  # fmt: skip
 
 
 def tiny_config(*overrides: object) -> CfgNode:
@@ -73,6 +95,31 @@ def tiny_fastinst(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_fastinst_config`, its weights drawn from a seed, in training mode."""
     torch.manual_seed(seed)
     return build_model(tiny_fastinst_config(*overrides))
+
+
+def tiny_rfdetr_seg_config(*overrides: object) -> CfgNode:
+    """RF-DETR-Seg, 6 blocks, 2 x 2 windows, 32 channels, 3 groups, 5 classes, 48 x 48; overrides are KEY, value, ..."""
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.merge_from_file(f"{CONFIG_DIR}/rfdetr_seg_small_384.yaml")
+    cfg.merge_from_list([
+        "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "MODEL.NUM_UNUSED_CLASSES", 2,
+        "INPUT.FIXED_SIZE", (48, 48), "INPUT.MULTI_SCALE", (), "TEST.DETECTIONS_PER_IMAGE", 100,
+        "MODEL.TIMM.ARGS", ("embed_dim=32", "depth=6", "num_heads=2"), "MODEL.DINOV2.POSITION_GRID", 4,
+        "MODEL.DINOV2.OUT_BLOCKS", (2, 4, 6), "MODEL.ENCODER.IN_FEATURES", ("block2", "block4", "block6"),
+        "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.NUM_FUSION_BLOCKS", 1, "MODEL.DECODER.NUM_CROSS_HEADS", 8,
+        "MODEL.DECODER.NUM_LAYERS", 2, "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 10,
+        "MODEL.DECODER.NUM_GROUPS", 3, "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64,
+        "SOLVER.AMP.ENABLED", False,
+    ])  # fmt: skip
+    cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def tiny_rfdetr_seg(*overrides: object, seed: int = 0) -> InstanceSegmenter:
+    """The model of `tiny_rfdetr_seg_config`, its weights drawn from a seed, in training mode."""
+    torch.manual_seed(seed)
+    return build_model(tiny_rfdetr_seg_config(*overrides))
 
 
 def tiny_model(*overrides: object, seed: int = 0) -> InstanceSegmenter:

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from insta_rtdetr.benchmark.options import AUTOCAST_DTYPES, Options
 from insta_rtdetr.benchmark.run import run
+from insta_rtdetr.engine.dataset_flag import DATASET_HELP
 from insta_rtdetr.engine.errors import UserError, report, user_error_types
 
 
@@ -28,7 +29,8 @@ def parse(arguments: list[str] | None) -> Options:
     """Parse; a wrong option is a UserError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
-    option("--config-file", required=True, metavar="FILE", help="yaml config of the model")
+    option("--config-file", required=True, metavar="FILE", help="config of the model, or a config's name")
+    option("--dataset", default="", metavar="DIR", help=DATASET_HELP)
     option("--weights", default="", metavar="FILE", help="checkpoint (default: random weights)")
     option("--input", default="", metavar="IMAGE", help="picture (default: a synthetic one of 480 x 640)")
     option("--device", default="", help="cpu or cuda (default: cuda where there is one)")

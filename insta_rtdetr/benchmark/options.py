@@ -17,6 +17,7 @@ class Options:
 
     Attributes:
         config_file: yaml.
+        dataset: of the user's, for its classes; empty for those of the config.
         weights: checkpoint; empty for random weights.
         input: picture; empty for a synthetic one.
         device: cpu or cuda; empty for what there is.
@@ -32,6 +33,7 @@ class Options:
     """
 
     config_file: str
+    dataset: str = ""
     weights: str = ""
     input: str = ""
     device: str = ""

@@ -7,14 +7,15 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms
 from detectron2.data.detection_utils import read_image
-from detectron2.modeling import build_model
 from PIL import UnidentifiedImageError
 from torch import Tensor, nn
 
 from insta_rtdetr.checkpoint import Checkpointer
+from insta_rtdetr.data import config_class_names
 from insta_rtdetr.engine.errors import UserError, one_line
 from insta_rtdetr.engine.setup import setup_cfg
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+from insta_rtdetr.predict.model import build_module
 
 from .options import Options
 
@@ -57,12 +58,9 @@ def build_subject(options: Options) -> Subject:
     height, width = picture.shape[:2]
     image = to_tensor(fit_picture(picture, cfg, options.size))
     torch.manual_seed(SEED)
-    try:
-        model = build_model(cfg).eval()
-    except (KeyError, ValueError, AssertionError) as error:
-        raise UserError(f"{options.config_file} gives no model: {one_line(error)}.  Change the config.") from error
+    model = build_module(cfg)
     if options.weights:
-        Checkpointer(model).load(options.weights, checkpointables=[])
+        Checkpointer(model, class_names=config_class_names(cfg)).load(options.weights, checkpointables=[])
     inputs = [{"image": image, "height": height, "width": width} for _ in range(options.batch_size)]
     weights = options.weights or f"random, seed {SEED}"
     subject = Subject(cfg, model, inputs, (height, width), weights, count_parameters(model))
@@ -87,7 +85,7 @@ def benchmark_config(options: Options) -> CfgNode:
     all_objects = ["TEST.SCORE_THRESHOLD", "0.0", "TEST.DETECTIONS_PER_IMAGE", "100"]
     if not options.weights:
         all_objects += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]  # Detectron2's own models
-    cfg = setup_cfg(options.config_file, all_objects + options.opts)
+    cfg = setup_cfg(options.config_file, all_objects + options.opts, options.dataset)
     cfg.MODEL.WEIGHTS = options.weights
     cfg.MODEL.DEVICE = options.device
     if options.size and cfg.INPUT.FIXED_SIZE:

@@ -1,28 +1,46 @@
 """Detectron2's checkpointer, for every format we read, and with saves that a kill cannot halve.
 
 A checkpoint file holds "model", the weights to use.  While an average of the weights is trained ("ema"), "model" is
-that average, so that every Detectron2 tool evaluates it, and "raw_model" is what the training goes on with.
+that average, so that every Detectron2 tool evaluates it, and "raw_model" is what the training goes on with.  It says
+what it is: "class_names" are those of the rows of its class heads, "config" is the training's as yaml.
 """
 
+import logging
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..modeling.meta_arch import InstanceSegmenter
+from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, num_extra_rows, shorten
 from .formats import CheckpointError, read_checkpoint
 
-# Parameters with a row for each class: another number of classes leaves them as initialised.
-_CLASS_DEPENDENT = re.compile(r"(class_heads?|label_embedding)\b")
 _BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.")
 
 
 class Checkpointer(DetectionCheckpointer):
     """Saves and loads a model and what is trained with it; use it like Detectron2's."""
+
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, class_names: Sequence[str] = (), config: str = "",
+        save_to_disk: bool | None = None, **checkpointables: Any,
+    ) -> None:  # fmt: skip
+        """Build.
+
+        Args:
+            class_names: of the model's classes, in order; empty if they are not known.  With them weights of other
+                classes are loaded by name.
+            config: yaml, for the saved file to describe itself.
+            checkpointables: what is saved and resumed beside the model.
+        """
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self._description = {"class_names": list(class_names), "config": config}
+        self._class_names = list(class_names)
+        self._class_layers = self.model.class_layers if isinstance(self.model, InstanceSegmenter) else {}
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write `<save_dir>/<name>.pth`, then mark it as the last; a kill at any moment leaves the old state.
@@ -34,7 +52,8 @@ class Checkpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         states = {key: checkpointable.state_dict() for key, checkpointable in self.checkpointables.items()}
-        data = {"model": self.model.state_dict(), **states, **kwargs}
+        description = {key: value for key, value in self._description.items() if value}
+        data = {"model": self.model.state_dict(), **states, **kwargs, **description}
         if "ema" in data:
             data["raw_model"], data["model"] = data["model"], data["ema"].pop("model")
         file = Path(self.save_dir) / f"{name}.pth"
@@ -57,27 +76,51 @@ class Checkpointer(DetectionCheckpointer):
         Returns:
             What the file holds beside that.
         Raises:
-            CheckpointError: no such file, no checkpoint, or weights of another architecture.  The model is unchanged.
+            CheckpointError: no such file, no checkpoint, weights of another architecture, or a training to resume that
+                was on other classes.  The model is unchanged.
         """
         if path and "://" not in path and not Path(path).is_file():
             raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
-        self._resumes = checkpointables is None and "ema" in self.checkpointables
+        self._resumes = checkpointables is None and bool(self.checkpointables)
         return super().load(path, checkpointables)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         self._file = filename
         checkpoint = read_checkpoint(filename)
         raw = checkpoint.pop("raw_model", None)
-        if self._resumes and raw is not None:
+        found = checkpoint.get("class_names")
+        if self._resumes and found and self._class_names and found != self._class_names:
+            raise CheckpointError(
+                f"{filename} was trained on the classes {shorten(found)}, the dataset has "
+                f"{shorten(self._class_names)}. Set another OUTPUT_DIR, and this file as MODEL.WEIGHTS to begin with "
+                "what it has learnt."
+            )
+        if "ema" in self.checkpointables and self._resumes and raw is not None:
             checkpoint["ema"]["model"], checkpoint["model"] = checkpoint["model"], raw
         return checkpoint
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if not checkpoint.get("matching_heuristics", False):
             weights = add_backbone_prefix(checkpoint["model"], self.model.state_dict())
-            check_architecture(weights, self.model.state_dict(), self._file)
-            checkpoint["model"] = weights
+            check_architecture(weights, self.model.state_dict(), self._file, self._class_layers)
+            checkpoint["model"] = self._fit_classes(weights, checkpoint.get("class_names", []))
         return super()._load_model(checkpoint)
+
+    def _fit_classes(self, weights: dict[str, Tensor], found: list[str]) -> dict[str, Tensor]:
+        """The weights with the rows of the model's classes, where both sides name theirs."""
+        num_found = count_classes(weights, self._class_layers)
+        if num_found is None or not self._class_names:
+            return weights
+        if len(found) != num_found:
+            found = guess_class_names(num_found)
+            taken_for = "COCO's" if found else "the model's, in order" if num_found == len(self._class_names) else ""
+            if taken_for:
+                self.logger.info(f"The checkpoint does not name its {num_found} classes: taken for {taken_for}.")
+        if not found or found == self._class_names:
+            return weights
+        match = ClassMatch(found, self._class_names)
+        self.logger.log(logging.WARNING if match.added else logging.INFO, match.summary())
+        return match.move(weights, self.model.state_dict(), self._class_layers)
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         total = len(self.model.state_dict())
@@ -90,7 +133,7 @@ class Checkpointer(DetectionCheckpointer):
             (unexpected, "in the checkpoint but not in the model, not used"),
         ):
             if names:
-                self.logger.warning(f"{len(names)} tensors are {meaning}: {_shorten(names)}")
+                self.logger.warning(f"{len(names)} tensors are {meaning}: {shorten(names)}")
 
 
 def add_backbone_prefix(weights: dict[str, Tensor], model_state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -99,8 +142,13 @@ def add_backbone_prefix(weights: dict[str, Tensor], model_state: dict[str, Tenso
     return {best + name: value for name, value in weights.items()}
 
 
-def check_architecture(weights: dict[str, Tensor], model_state: dict[str, Tensor], file: str) -> None:
+def check_architecture(
+    weights: dict[str, Tensor], model_state: dict[str, Tensor], file: str, class_layers: ClassLayers
+) -> None:
     """Refuse weights that do not belong to the model.
+
+    Args:
+        class_layers: those that may differ, see `InstanceSegmenter`.
 
     Raises:
         CheckpointError: no name is the model's, or a shape differs that does not depend on the number of classes.
@@ -114,7 +162,7 @@ def check_architecture(weights: dict[str, Tensor], model_state: dict[str, Tensor
     reshaped = [
         name
         for name in common
-        if weights[name].shape != model_state[name].shape and not _CLASS_DEPENDENT.search(name)
+        if weights[name].shape != model_state[name].shape and num_extra_rows(name, class_layers) is None
     ]
     if reshaped:
         name = reshaped[0]
@@ -132,8 +180,3 @@ def replace_file(file: Path, write: Callable[[Path], Any]) -> None:
     with open(temporary, "rb") as handle:
         os.fsync(handle.fileno())
     os.replace(temporary, file)
-
-
-def _shorten(names: list[str], limit: int = 8) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -4,6 +4,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from .checkpointer import replace_file
 from .formats import CheckpointError, read_checkpoint
 
 Weights = dict[str, Tensor]
+# What a file of ours says of itself beside its weights.
+DESCRIPTION = ("class_names", "config")
 
 
 def convert(
@@ -30,15 +33,38 @@ def convert(
     Raises:
         CheckpointError: the source cannot be read or used, or the destination exists or has another ending.
     """
+    check_destination(destination)
+    checkpoint = read_checkpoint(source)
+    weights = rename(checkpoint["model"])
+    if half_precision:
+        weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    return write_weights(destination, weights, {key: checkpoint[key] for key in DESCRIPTION if key in checkpoint})
+
+
+def check_destination(destination: str) -> None:
+    """Check a file to write, before anything is read.
+
+    Raises:
+        CheckpointError: it exists, or has another ending than .pth and .pkl.
+    """
     file = Path(destination)
     if file.suffix not in (".pth", ".pkl"):
         raise CheckpointError(f"the destination must end in .pth or .pkl, got {destination}.")
     if file.exists():
         raise CheckpointError(f"{destination} exists; choose another destination or remove it first.")
-    weights = rename(read_checkpoint(source)["model"])
-    if half_precision:
-        weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-    content = {"model": weights, "__author__": "insta_rtdetr"}
+
+
+def write_weights(destination: str, weights: Weights, description: dict[str, Any]) -> str:
+    """Write a Detectron2 checkpoint of these weights, whole or not at all.
+
+    Args:
+        description: what the file says of itself, see DESCRIPTION.
+
+    Returns:
+        One line on what was written.
+    """
+    file = Path(destination)
+    content = {"model": weights, "__author__": "insta_rtdetr", **description}
     if file.suffix == ".pth":
         replace_file(file, lambda temporary: torch.save(content, temporary))
     else:

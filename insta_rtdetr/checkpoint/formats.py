@@ -1,19 +1,29 @@
 """What kind of file a checkpoint is, and its weights under our names."""
 
+import argparse
 import pickle
 import re
+import types
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import fastinst, insta_rtdetr, paddle
+from . import fastinst, insta_rtdetr, paddle, rfdetr
 
 # Detectron2's model zoo, and PaddlePaddle.
 _PICKLES = (".pkl", ".pdparams")
 # PaddlePaddle's own names of the tensors, beside the tensors.
 _PADDLE_NAME_TABLE = "StructuredToParameterName@@"
+
+# Codes whose parameters have names of their own.
+ORIGINALS = {
+    "Insta-RT-DETR or RT-DETR": insta_rtdetr,
+    "FastInst": fastinst,
+    "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
+    "RF-DETR": rfdetr,
+}
 
 
 class CheckpointError(ValueError):
@@ -28,24 +38,47 @@ def read_checkpoint(path: str) -> dict:
     Raises:
         CheckpointError: the file is missing, is no checkpoint, or holds objects other than numbers and tensors.
     """
+    return to_detectron2(open_checkpoint(path), path)
+
+
+def open_checkpoint(path: str) -> dict:
+    """What a file holds, as it is; see read_checkpoint."""
     content = _read_pickle(path) if path.endswith(_PICKLES) else _read_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a checkpoint with a state dict.")
-    return _to_detectron2(content, path)
+    return content
 
 
-def _to_detectron2(content: dict, path: str) -> dict:
+def to_detectron2(content: dict, path: str) -> dict:
+    """The content of a file as a Detectron2 checkpoint, see read_checkpoint.
+
+    Args:
+        path: of the file, for the message.
+    """
     content = {key: value for key, value in content.items() if key != _PADDLE_NAME_TABLE}
     found = _find_weights(content)
     if found is None:
         keys = ", ".join(map(str, list(content)[:5])) or "nothing"
         raise CheckpointError(f'{path} holds {keys}; expected "model", "ema" or a state dict of tensors.')
     weights = {name.removeprefix("module."): _as_tensor(value) for name, value in found.items()}
-    for original in (insta_rtdetr, fastinst, paddle):
-        if original.is_original(weights):
-            # The original's optimizer and counters have no meaning here.
-            return {"model": original.from_original(weights)}
+    if original := _find_original(weights):
+        # The original's optimizer and counters have no meaning here.
+        return {"model": ORIGINALS[original].from_original(weights)}
     return {"model": weights} if found is content else {**content, "model": weights}
+
+
+def name_format(content: dict) -> str:
+    """In words, whose format the content of a file has."""
+    weights = {name.removeprefix("module."): value for name, value in (_find_weights(content) or {}).items()}
+    if original := _find_original(weights):
+        return f"{original}'s original code"
+    if "trainer" in content:
+        return "training of Detectron2 or insta_rtdetr"
+    return "Detectron2 checkpoint" if "model" in content else "state dict alone"
+
+
+def _find_original(weights: dict) -> str | None:
+    return next((name for name, original in ORIGINALS.items() if original.is_original(weights)), None)
 
 
 def _find_weights(content: dict) -> dict[str, Tensor] | None:
@@ -62,7 +95,9 @@ def _read_torch(path: str) -> object:
     if not Path(path).is_file():
         raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # RF-DETR's files hold the arguments of its training, which we do not use: a class with nothing but attributes.
+        with torch.serialization.safe_globals([argparse.Namespace, types.SimpleNamespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} {_explain(error, path)}. Change MODEL.WEIGHTS.") from error
 

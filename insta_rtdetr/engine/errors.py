@@ -52,7 +52,16 @@ def _explain_config(part: str, message: str) -> str:
     return f"The config gives no {part}: {message.rstrip('.')}.{advice}"
 
 
-def one_line(error: BaseException) -> str:
+@contextmanager
+def option_errors(option: str) -> Iterator[None]:
+    """Within the context what is wrong is wrong with an option of the command line, which the message names first."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from error
+
+
+def one_line(error: BaseException | str) -> str:
     """The message of an error in one line.
 
     A data loader's worker hands its error over as many lines, its traceback included; the message is the last.

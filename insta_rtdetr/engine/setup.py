@@ -14,24 +14,24 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
 from insta_rtdetr.config import add_insta_rtdetr_config
 from insta_rtdetr.data import load_datasets
+from insta_rtdetr.zoo import find_config
 
+from .dataset_flag import use_dataset
 from .errors import UserError, user_error_types
 
 logger = logging.getLogger(__name__)
-
 # The lowest value that makes sense, of keys that nobody else checks.
 LOWEST = {
     "DATALOADER.NUM_WORKERS": 0,
     "DATALOADER.MAX_UNREADABLE_IMAGES": 0,
     "INPUT.PLAIN_LAST_ITERS": 0,
     "MODEL.DENOISING.NUM_QUERIES": 0,
-    "MODEL.MATCHER.NUM_POINTS": 1,
-    "MODEL.LOSS.NUM_POINTS": 1,
+    "MODEL.MATCHER.NUM_POINTS": 0,
+    "MODEL.LOSS.NUM_POINTS": 0,
     "MODEL.LOSS.OVERSAMPLE_RATIO": 1,
     "SOLVER.MAX_ITER": 1,
     "SOLVER.BASE_LR": 0,
@@ -43,18 +43,25 @@ LOWEST = {
 }
 
 
-def setup_cfg(config_file: str, overrides: list[str]) -> CfgNode:
-    """Defaults, then a yaml file, then KEY VALUE pairs.
+def setup_cfg(config_file: str, overrides: list[str], dataset: str = "") -> CfgNode:
+    """Defaults, then a yaml file, then a dataset of the user's, then KEY VALUE pairs.
+
+    Args:
+        config_file: path or name, see `insta_rtdetr.zoo.find_config`; empty for the defaults.
+        overrides: KEY, VALUE, ...
+        dataset: what `use_dataset` takes; empty for that of the config.
 
     Raises:
         UserError: the file is missing or not yaml, a key does not exist, a value has another type, no such device.
+        DatasetError: see `insta_rtdetr.data.find_dataset`.
     """
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
     if config_file:
-        if not PathManager.isfile(config_file):
-            raise UserError(f"Config file {config_file} not found.  Give an existing yaml file to --config-file.")
+        config_file = find_config(config_file)
         _merge(cfg, lambda: cfg.merge_from_file(config_file), f"config file {config_file}")
+    if dataset:
+        use_dataset(cfg, dataset)
     if len(overrides) % 2:
         raise UserError(f"Overrides must be KEY VALUE pairs, found {len(overrides)} words: {' '.join(overrides)}")
     _merge(cfg, lambda: cfg.merge_from_list(overrides), "command line")

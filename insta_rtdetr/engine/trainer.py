@@ -17,7 +17,7 @@ from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
 from insta_rtdetr.checkpoint import Checkpointer
-from insta_rtdetr.data import InstanceMapper, load_datasets
+from insta_rtdetr.data import InstanceMapper, config_class_names, load_datasets
 from insta_rtdetr.evaluation import build_evaluator
 
 from .ema import ModelEMA
@@ -60,7 +60,8 @@ class Trainer(DefaultTrainer):
         self._trainer = _build_step(cfg, model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         parts = {"trainer": weakref.proxy(self)} | ({"ema": self.ema} if self.ema else {})
-        self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, **parts)
+        names = config_class_names(cfg)
+        self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, class_names=names, config=cfg.dump(), **parts)
         self.register_hooks(self.build_hooks())
 
     @property
@@ -143,7 +144,8 @@ class Trainer(DefaultTrainer):
     def evaluate_weights(cls, cfg: CfgNode) -> dict:
         """Evaluate MODEL.WEIGHTS (the moving average, where the file has one) on DATASETS.TEST; the metrics."""
         model = cls.build_model(cfg)
-        Checkpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
+        checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, class_names=config_class_names(cfg))
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
         return cls.test(cfg, model)
 
     @classmethod

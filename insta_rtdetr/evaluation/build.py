@@ -6,6 +6,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 
+from .cityscapes import CityscapesEvaluator
+
 
 class EvaluationError(ValueError):
     """A dataset that cannot be evaluated; the message says which and what to change."""
@@ -20,10 +22,12 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = No
         EvaluationError: there is no evaluator for this type.
     """
     evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
+    if evaluator_type == "cityscapes_instance":
+        return CityscapesEvaluator(dataset_name)
     if evaluator_type != "coco":
         raise EvaluationError(
-            f"Dataset {dataset_name} has evaluator_type {evaluator_type!r}, wanted 'coco'.  Register it in COCO format "
-            "or choose another dataset in DATASETS.TEST."
+            f"Dataset {dataset_name} has evaluator_type {evaluator_type!r}, wanted 'coco' or 'cityscapes_instance'.  "
+            "Register it in COCO format or choose another dataset in DATASETS.TEST."
         )
     return COCOEvaluator(
         dataset_name,

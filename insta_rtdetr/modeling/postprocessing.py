@@ -14,13 +14,11 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
+from ..layers.chunks import masks_at_a_time
 from ..structures import Prediction
 
 # What masks are when they are resized, see TEST.MASK_RESIZE.
 RESIZES = ("probability", "logit", "logit_twice")
-# Masks enlarged at a time, in output pixels: few enough to stay in a processor's cache.
-CHUNK_PIXELS = 2**19
-CHUNK_PIXELS_GPU = 2**27
 # Output rows (or columns) that are resized by one product of matrices.
 BAND_ROWS = 128
 
@@ -71,11 +69,14 @@ class Postprocessor:
         scores, classes, queries = self._select(prediction.class_logits[image].sigmoid())
         chosen = prediction.of_image(image, queries)
         instances = Instances(size.output)
-        instances.pred_boxes = Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))
+        instances.pred_boxes = self._boxes(chosen, size)
         instances.pred_masks = self._masks(chosen, size)
         instances.scores = scores
         instances.pred_classes = classes
         return instances
+
+    def _boxes(self, chosen: Prediction, size: ImageSize) -> Boxes:
+        return Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))
 
     def _select(self, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(Q, K) -> scores, classes and queries, all (N,)."""
@@ -103,6 +104,15 @@ class Postprocessor:
         return self.mask_threshold if self.resize == "probability" else math.log(
             self.mask_threshold / (1 - self.mask_threshold)
         )
+
+
+class ClippingPostprocessor(Postprocessor):
+    """Of a model whose boxes may reach out of the image: they are clipped."""
+
+    def _boxes(self, chosen: Prediction, size: ImageSize) -> Boxes:
+        boxes = super()._boxes(chosen, size)
+        boxes.clip(size.output)
+        return boxes
 
 
 class MaskScoringPostprocessor(Postprocessor):
@@ -163,8 +173,7 @@ def enlarge(maps: Tensor, size: ImageSize, twice: bool) -> Iterator[tuple[slice,
         Which maps, and (n, height, width).
     """
     height, width = size.output
-    budget = CHUNK_PIXELS if maps.device.type == "cpu" else CHUNK_PIXELS_GPU
-    step = max(1, budget // (height * width))
+    step = masks_at_a_time(height, width, maps.device)
     for start in range(0, len(maps), step):
         part = slice(start, min(start + step, len(maps)))
         yield part, _enlarge_twice(maps[part], size) if twice else _enlarge(maps[part], size)

@@ -16,7 +16,7 @@ from torch import nn
 from insta_rtdetr.benchmark import report as report_module
 from insta_rtdetr.benchmark.options import Options
 from insta_rtdetr.benchmark.run import benchmark
-from tests.tiny import tiny_config, tiny_model
+from tests.tiny import CASCADE_MASK_RCNN, MASK_RCNN, SMALL_RCNN, tiny_config, tiny_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PICTURE_SIZE = (40, 56)
@@ -152,6 +152,13 @@ def test_any_other_model_has_two_stages(files):
     assert report["gflops"] == {"model": pytest.approx(2 * 3 * 20 * 28 / 1e9)}
 
 
+@pytest.mark.parametrize("name", [MASK_RCNN, CASCADE_MASK_RCNN])
+def test_models_of_detectron2s_zoo_go_by_their_names(files, name):
+    report = quick({**files, "config_file": name}, opts=SMALL_RCNN, runs=1, warmup=0)
+    assert report["model"] == "GeneralizedRCNN" and list(report["stages_ms"]) == ["model", "rle"]
+    assert report["objects"] > 0 and report["gflops"]["model"] > 0
+
+
 def test_the_synthetic_picture_has_the_size_of_most_coco_images(files):
     overrides = ["MODEL.META_ARCHITECTURE", "OneSquare", "MODEL.MASK_ON", "True"]
     assert quick(files | {"input": ""}, opts=overrides)["picture_size"] == [480, 640]
@@ -176,7 +183,7 @@ def test_the_synthetic_picture_has_the_size_of_most_coco_images(files):
         (["--opts", "TEST.SCORE_THRESHOLD"], "KEY VALUE pairs, found 1 words"),
         (["--opts", "MODEL.NAME", "x"], "there is no config key MODEL.NAME"),
         (["--opts", "MODEL.DEVICE", "cpu"], "Use --device"),
-        (["--opts", "MODEL.META_ARCHITECTURE", "Nothing"], "gives no model"),
+        (["--opts", "MODEL.META_ARCHITECTURE", "Nothing"], "MODEL.META_ARCHITECTURE is 'Nothing', which is not"),
         (["--opts", "MODEL.META_ARCHITECTURE", "OneSquare"], "OneSquare gives no instance masks"),
         (["--compile", "--opts", "MODEL.META_ARCHITECTURE", "OneSquare"], "--compile needs a model of insta_rtdetr"),
     ],

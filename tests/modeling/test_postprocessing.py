@@ -80,7 +80,7 @@ def enlarge_and_threshold(maps, size, threshold):
 def test_chunks_do_not_show(count, monkeypatch):
     maps = torch.rand(count, 8, 8)
     whole = enlarge_and_threshold(maps, SQUARE, 0.5)
-    monkeypatch.setattr("insta_rtdetr.modeling.postprocessing.CHUNK_PIXELS", 1)
+    monkeypatch.setattr("insta_rtdetr.layers.chunks.CHUNK_PIXELS", 1)
     assert torch.equal(enlarge_and_threshold(maps, SQUARE, 0.5), whole)
 
 

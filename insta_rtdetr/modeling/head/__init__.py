@@ -3,7 +3,10 @@
 from .box_prior import BoxPrior
 from .deformable_decoder import DeformableDecoder
 from .denoising import Denoising
+from .depthwise_mask_head import DepthwiseMaskHead
 from .dual_path_decoder import DualPathDecoder
+from .grouped_decoder import GroupedDecoder
+from .grouped_query_selection import GroupedQuerySelection
 from .level_projection import LevelProjection
 from .mask_head import MaskHead, PrototypeMaskHead, QueryMaskHead
 from .mask_query_selection import MaskQuerySelection
@@ -15,7 +18,10 @@ __all__ = [
     "BoxPrior",
     "DeformableDecoder",
     "Denoising",
+    "DepthwiseMaskHead",
     "DualPathDecoder",
+    "GroupedDecoder",
+    "GroupedQuerySelection",
     "LevelProjection",
     "MaskHead",
     "MaskQuerySelection",

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from ...layers.boxes import boxes_of_occupied, inverse_sigmoid, xyxy_to_cxcywh
+from ...layers.chunks import masks_at_a_time
 from ...structures import Memory, Prediction, Queries
 from .query_selection import TokenSelection
 from .shared_head_decoder import SharedHeadDecoder
-
-# Mask pixels that are looked at together.
-CHUNK_PIXELS = 2**19
 
 
 class MaskQuerySelection(TokenSelection):
@@ -44,9 +42,8 @@ class MaskQuerySelection(TokenSelection):
 def boxes_of_masks(prediction: Prediction) -> Tensor:
     """(B, Q, 4), cxcywh of the smallest boxes around the predicted masks; zeros for an empty mask."""
     height, width = prediction.mask_features.shape[2:]
-    step = max(1, CHUNK_PIXELS // (height * width))
+    step = masks_at_a_time(height, width, prediction.mask_features.device)
     boxes = []
-    # A few masks at a time stay in the processor's cache.
     for start in range(0, prediction.mask_embeddings.shape[1], step):
         logits = prediction.of_queries(slice(start, start + step)).mask_logits
         boxes.append(boxes_of_occupied(logits.amax(2) > 0, logits.amax(3) > 0))

@@ -57,14 +57,23 @@ class TokenSelection(nn.Module):
         anchor_logits, is_usable = anchors(
             tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
         )
-        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
+        tokens, class_logits, best = self.choose(
+            memory.tokens * is_usable, class_head, memory.level_sizes
+        )
+        return tokens, class_logits, anchor_logits[best]
+
+    def choose(
+        self, tokens: Tensor, class_head: nn.Module, level_sizes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, S, C) -> embeddings (B, Q, C) and class logits (B, Q, K) of the best positions, and which (B, Q)."""
+        tokens = self.token_norm(self.token_projection(tokens))
         class_logits = class_head(tokens)
         num_queries = min(self.num_queries, tokens.shape[1])
         scores = class_logits.detach().amax(-1)
         if self.local_maxima:
-            scores = handicap_neighbours(scores, memory.level_sizes)
-        best = scores.topk(num_queries, dim=1).indices  # (B, Q)
-        return take(tokens, best), take(class_logits, best), anchor_logits[best]
+            scores = handicap_neighbours(scores, level_sizes)
+        best = scores.topk(num_queries, dim=1).indices
+        return take(tokens, best), take(class_logits, best), best
 
 
 class QuerySelection(TokenSelection):
@@ -138,6 +147,17 @@ def check_anchors(sides: tuple[float, ...], num_levels: int) -> None:
 def anchors(
     level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
+    """`anchor_boxes` before sigmoid: (S, 4), infinite where not usable, and (S, 1), 1 where usable, else 0.  Cached."""
+    with torch.inference_mode(False), torch.no_grad():
+        boxes, usable = anchor_boxes(level_sizes, sides, torch.device("cpu"), torch.float32)
+        logits = torch.where(usable, torch.log(boxes / (1 - boxes)), torch.inf)
+        return logits.to(device, dtype), usable.to(device, dtype)
+
+
+@lru_cache(maxsize=32)
+def anchor_boxes(
+    level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """One square (in relative units) anchor box at the centre of every position.
 
     Args:
@@ -145,7 +165,7 @@ def anchors(
         sides: side of each level's anchors, a fraction of the image.
 
     Returns:
-        (S, 4) cxcywh boxes before sigmoid, infinite where not usable, and (S, 1), 1 where usable, else 0.  Cached.
+        (S, 4), cxcywh, and (S, 1), bool, whether it is far enough from the border of the image.  Cached.
     Raises:
         ValueError: not one side for each level.
     """
@@ -154,8 +174,7 @@ def anchors(
     with torch.inference_mode(False), torch.no_grad():
         boxes = torch.cat([_level_anchors(*size, side) for size, side in zip(level_sizes, sides, strict=True)])
         usable = ((boxes > ANCHOR_MARGIN) & (boxes < 1 - ANCHOR_MARGIN)).all(-1, keepdim=True)
-        logits = torch.where(usable, torch.log(boxes / (1 - boxes)), torch.inf)
-        return logits.to(device, dtype), usable.to(device, dtype)
+        return boxes.to(device, dtype), usable.to(device)
 
 
 def _level_anchors(height: int, width: int, side: float) -> Tensor:

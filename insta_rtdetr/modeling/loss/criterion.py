@@ -16,12 +16,10 @@ from ...layers.point_sampling import regions_around, sample_masks, sample_points
 from ...structures import DenoisingPredictions, Match, ModelOutput, Prediction, Target
 from .functions import mask_bce_loss, mask_dice_loss, mask_iou, reduce_masks, varifocal_loss
 from .matched_masks import matched_mask_logits
-from .matcher import build_matcher, full_precision
+from .matcher import build_matcher, full_precision, num_points_of
 
 # What the class score of a matched query learns in the last layer, see MODEL.LOSS.QUALITY.
 QUALITIES = ("box", "mask")
-# Larger logits say nothing more to the loss and overflow in half precision.
-MAX_MASK_LOGIT = 15.0
 
 
 @dataclass
@@ -76,14 +74,16 @@ class MaskCriterion(nn.Module):
 
     Attributes:
         bce_name, dice_name: what the two mask losses are called.
+        max_mask_logit: larger logits say nothing more to the loss.
     """
 
     bce_name = "loss_mask_bce"
     dice_name = "loss_mask_dice"
+    max_mask_logit = 15.0
 
     def __init__(
         self, *, matcher: nn.Module, num_classes: int, weights: dict[str, float], num_points: int,
-        oversample_ratio: float, importance_ratio: float, point_region: float = 0.0,
+        oversample_ratio: float, importance_ratio: float, sample_inside: bool = False, point_region: float = 0.0,
     ):  # fmt: skip
         """Build.
 
@@ -91,13 +91,15 @@ class MaskCriterion(nn.Module):
             matcher: called with (predictions, targets), gives one `Match` for each prediction.
             num_classes: `K`.
             weights: factor of each loss, by its name without suffix.
-            num_points: points at which each mask is compared.
+            num_points: points at which each mask is compared; 0: see `num_points_of`.
             oversample_ratio: candidates drawn for each point.
             importance_ratio: share of the points that are the most uncertain candidates.
+            sample_inside: see MODEL.LOSS.SAMPLE_INSIDE.
             point_region: side of the region around an object that candidates are drawn in, as a factor of its box's
                 sides; 0: the whole image.
         """
         super().__init__()
+        self.sample_inside = sample_inside
         self.matcher, self.num_classes, self.weights = matcher, num_classes, weights
         self.num_points, self.oversample_ratio, self.importance_ratio = num_points, oversample_ratio, importance_ratio
         self.point_region = point_region
@@ -113,19 +115,22 @@ class MaskCriterion(nn.Module):
             "num_points": loss.NUM_POINTS,
             "oversample_ratio": loss.OVERSAMPLE_RATIO,
             "importance_ratio": loss.IMPORTANCE_RATIO,
+            "sample_inside": loss.SAMPLE_INSIDE,
             "point_region": loss.POINT_REGION,
         }
 
     def mask_losses(self, supervised: list[Supervised], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
-        index = torch.cat([batch.index(one.match) for one in supervised])
-        regions = regions_around(batch.boxes_cxcywh[index], self.point_region) if self.point_region else None
+        num_points = num_points_of(mask_logits.shape[1:], self.num_points)
+        mask_index = torch.cat([batch.index(one.match) for one in supervised])
+        regions = regions_around(batch.boxes_cxcywh[mask_index], self.point_region) if self.point_region else None
         points = uncertain_points(
-            mask_logits.detach(), self.num_points, self.oversample_ratio, self.importance_ratio, regions
+            mask_logits.detach(), num_points, self.oversample_ratio, self.importance_ratio, self.sample_inside, regions
         )
-        labels = sample_masks(batch.masks, index, points)
-        logits = sample_points(mask_logits[:, None], points).squeeze(1).clamp(-MAX_MASK_LOGIT, MAX_MASK_LOGIT)
+        labels = sample_masks(batch.masks, mask_index, points, self.sample_inside)
+        logits = sample_points(mask_logits[:, None], points, self.sample_inside).squeeze(1)
+        logits = logits.clamp(-self.max_mask_logit, self.max_mask_logit)
         counts = [len(one.match) for one in supervised]
         bce, dice = mask_bce_loss(logits, labels).split(counts), mask_dice_loss(logits, labels).split(counts)
         losses = {}
@@ -140,7 +145,13 @@ class MaskCriterion(nn.Module):
 
 
 class SetCriterion(MaskCriterion):
-    """Varifocal, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries."""
+    """Varifocal, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries.
+
+    Attributes:
+        class_name: what the loss of the classes is called.
+    """
+
+    class_name = "loss_vfl"
 
     @configurable
     def __init__(self, *, alpha: float, gamma: float, detach_weight: bool, quality: str, **shared):
@@ -151,7 +162,7 @@ class SetCriterion(MaskCriterion):
             gamma: its exponent.
             detach_weight: whether that weight is a constant to the gradient.
             quality: what the class score learns in last layers, one of `QUALITIES`; in the others it is the box IoU.
-            shared: see `MaskCriterion`; weights of loss_vfl, loss_bbox and loss_giou beside those of the masks.
+            shared: see `MaskCriterion`; weights of the class loss, loss_bbox and loss_giou beside those of the masks.
 
         Raises:
             ValueError: the quality is none of them.
@@ -165,7 +176,7 @@ class SetCriterion(MaskCriterion):
     def from_config(cls, cfg) -> dict:
         """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
         loss, shared = cfg.MODEL.LOSS, super().from_config(cfg)
-        weights = {"loss_vfl": loss.CLASS_WEIGHT, "loss_bbox": loss.BOX_WEIGHT, "loss_giou": loss.GIOU_WEIGHT}
+        weights = {cls.class_name: loss.CLASS_WEIGHT, "loss_bbox": loss.BOX_WEIGHT, "loss_giou": loss.GIOU_WEIGHT}
         return shared | {
             "weights": weights | shared["weights"],
             "alpha": loss.VARIFOCAL_ALPHA,
@@ -181,10 +192,10 @@ class SetCriterion(MaskCriterion):
             loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer; the same with the
             suffix _aux_<layer> for the layers before it, _enc for the encoder, _dn for the last layer's
             denoising queries and _dn_<layer> for the layers before it.  Sums over the matched pairs divided by the
-            mean number of objects a process has.
+            mean number of objects a process has, times the groups of queries.
         """
         batch = BatchTargets.join(targets)
-        num_objects = mean_over_processes(len(batch.classes), batch.boxes_cxcywh.device)
+        num_objects = mean_over_processes(len(batch.classes) * output.groups, batch.boxes_cxcywh.device)
         supervised = self._match(output, targets, num_objects)
         if output.denoising is not None:
             supervised += _supervise_denoising(output.denoising, targets, num_objects)
@@ -199,7 +210,7 @@ class SetCriterion(MaskCriterion):
         predictions = {_layer_suffix("aux", i, len(output.layers)): p for i, p in enumerate(output.layers)}
         if output.encoder is not None:
             predictions["_enc"] = output.encoder
-        matches = self.matcher(list(predictions.values()), targets)
+        matches = self.matcher(list(predictions.values()), targets, output.groups)
         return [
             Supervised(suffix, prediction, match, num_objects, is_last=prediction is output.layers[-1])
             for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
@@ -210,7 +221,7 @@ class SetCriterion(MaskCriterion):
         target_boxes = batch.boxes_cxcywh[batch.index(one.match)].to(boxes)
         iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
         losses = {
-            "loss_vfl": self._class_loss(one, batch, self._quality(one, batch, iou)),
+            self.class_name: self._class_loss(one, batch, self._quality(one, batch, iou)),
             "loss_bbox": (boxes - target_boxes).abs().sum(),
             "loss_giou": (1 - giou).sum(),
         }
@@ -231,9 +242,11 @@ class SetCriterion(MaskCriterion):
         position = (one.match.image, one.match.query, batch.classes[batch.index(one.match)])
         target_scores = torch.zeros_like(logits).index_put(position, quality.to(logits))
         is_positive = torch.zeros_like(logits, dtype=torch.bool).index_put(position, torch.ones_like(quality).bool())
-        return varifocal_loss(
-            logits, target_scores, is_positive, self.alpha, self.gamma, self.detach_weight
-        )
+        return self.class_loss(logits, target_scores, is_positive)
+
+    def class_loss(self, logits: Tensor, quality: Tensor, is_positive: Tensor) -> Tensor:
+        """The sum over a prediction's class logits (B, Q, K); the quality is the overlap of each match."""
+        return varifocal_loss(logits, quality, is_positive, self.alpha, self.gamma, self.detach_weight)
 
 
 def _supervise_denoising(

@@ -14,8 +14,15 @@ from ..preprocessing import Preprocessor
 class InstanceSegmenter(nn.Module):
     """A Detectron2 meta-architecture: images in; losses in training, `Instances` otherwise.
 
-    A model is a subclass with `run_network`; the rest is here.
+    A model is a subclass with `run_network` and `class_layers`; the rest is here.
+
+    Attributes:
+        class_layers: every layer whose weight and bias have a row for each class, in the order of the classes: its name
+            (a regular expression) -> how many more rows follow those, for "no object" or padding.  What another set of
+            classes changes is these rows, and nothing else.
     """
+
+    class_layers: dict[str, int] = {}
 
     def __init__(
         self, *, preprocessor: Preprocessor, criterion: nn.Module, postprocessor: Postprocessor, fuse_on_eval: bool
@@ -144,19 +151,21 @@ class InstanceSegmenter(nn.Module):
 COARSEST_STRIDE = 32
 
 
-def read_around_network(cfg, criterion: nn.Module, postprocessor: type[Postprocessor]) -> dict:
-    """The arguments of `InstanceSegmenter`, from MODEL.{PIXEL_*, FUSE_ON_EVAL}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST.*."""
+def read_around_network(
+    cfg, criterion: nn.Module, postprocessor: type[Postprocessor], divisibility: int = COARSEST_STRIDE
+) -> dict:
+    """The arguments of `InstanceSegmenter`: MODEL.{PIXEL_*, FUSE_ON_EVAL}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST.*."""
     return {
-        "preprocessor": _build_preprocessor(cfg),
+        "preprocessor": _build_preprocessor(cfg, divisibility),
         "criterion": criterion,
         "postprocessor": _build_postprocessor(cfg, postprocessor),
         "fuse_on_eval": cfg.MODEL.FUSE_ON_EVAL,
     }
 
 
-def _build_preprocessor(cfg) -> Preprocessor:
+def _build_preprocessor(cfg, divisibility: int) -> Preprocessor:
     return Preprocessor(
-        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FIXED_SIZE, cfg.INPUT.MULTI_SCALE, COARSEST_STRIDE
+        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FIXED_SIZE, cfg.INPUT.MULTI_SCALE, divisibility
     )
 
 

@@ -23,6 +23,9 @@ PROPOSAL_LEVEL = 1
 class FastInst(InstanceSegmenter):
     """Backbone, PPM-FPN, query proposal, dual-path decoder."""
 
+    # Each with a last row for "no object".
+    class_layers = {r"query_proposal\.class_head\.2": 1, r"decoder\.prediction_heads\.\d+\.class_head\.layers\.2": 1}
+
     @configurable
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, query_proposal: QueryProposal, decoder: DualPathDecoder,

@@ -21,6 +21,11 @@ from .base import InstanceSegmenter, read_around_network
 class InstaRTDETR(InstanceSegmenter):
     """Backbone, hybrid encoder, query selection, deformable decoder, mask head."""
 
+    class_layers = {
+        r"query_selection\.class_head": 0, r"decoder\.class_heads\.\d+": 0,
+        r"denoising\.label_embedding": 1,  # the row of padding
+    }  # fmt: skip
+
     @configurable
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, level_projection: LevelProjection,

@@ -15,6 +15,8 @@ from .insta_rtdetr import InstaRTDETR, query_dim, read_decoder, read_selection
 class MaskRTDETR(InstaRTDETR):
     """Insta-RT-DETR with other heads; the encoder, the losses and the recipe are the config's."""
 
+    class_layers = {r"decoder\.class_head": 0, r"denoising\.label_embedding": 1}
+
     @classmethod
     def build_query_selection(cls, cfg) -> nn.Module:
         """What `select_queries` uses."""

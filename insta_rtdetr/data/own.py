@@ -1,0 +1,100 @@
+"""Register a user's dataset, with files that Detectron2's loader and evaluator both take.
+
+COCO's evaluation needs more than training does: one list of categories for all splits, annotation ids from 1 (an
+object with the id 0 counts as missed), "iscrowd" and "area", and no object without a mask.  Files that have all that
+are used as they are; of the others, and of other formats, a complete copy is made in the folder for temporary files.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+
+from .datasets import DatasetError, register_coco_json
+from .layouts import FoundDataset, Split
+
+logger = logging.getLogger(__name__)
+
+
+def register_found(found: FoundDataset) -> dict[str, str]:
+    """Register every split; names that are taken are registered anew.
+
+    Returns:
+        split -> registered name.
+    Raises:
+        DatasetError: an annotation is not in COCO's format.
+    """
+    names = {}
+    for split, part in found.splits.items():
+        names[split] = found.registered_name(split)
+        json_file = part.json_file
+        if json_file is None or not is_complete(part.content, found.classes):
+            json_file = write_copy(names[split], complete(part, found.classes))
+        register_coco_json(names[split], json_file, part.image_root)
+        ids = sorted(category["id"] for category in part.content["categories"])
+        if json_file != part.json_file:
+            ids = range(1, len(found.classes) + 1)
+        MetadataCatalog.get(names[split]).set(
+            thing_classes=found.classes,
+            thing_dataset_id_to_contiguous_id={category_id: index for index, category_id in enumerate(ids)},
+        )
+    return names
+
+
+def is_complete(content: dict[str, Any], classes: list[str]) -> bool:
+    """Whether Detectron2's evaluator takes the content as it is."""
+    categories = sorted(content["categories"], key=lambda category: category["id"])
+    if [category["name"] for category in categories] != classes:
+        return False
+    annotations = content["annotations"]
+    ids = {item.get("id") for item in annotations}
+    has_all = all("iscrowd" in item and "area" in item and item.get("segmentation") for item in annotations)
+    return has_all and len(ids) == len(annotations) and not ids & {0, None}
+
+
+def complete(part: Split, classes: list[str]) -> dict[str, Any]:
+    """COCO's dict with the categories 1, 2, ... for the classes, and annotations with all that the evaluator reads.
+
+    An "area" that is missing becomes that of the box.  Objects without a mask are left out, with a line in the log.
+
+    Raises:
+        DatasetError: an annotation is of no category, or has no bbox.
+    """
+    number_of = {name: number for number, name in enumerate(classes, start=1)}
+    category_ids = {item["id"]: number_of.get(item["name"]) for item in part.content["categories"]}
+    with_masks = [item for item in part.content["annotations"] if item.get("segmentation")]
+    origin = part.json_file or part.image_root
+    if num_dropped := len(part.content["annotations"]) - len(with_masks):
+        logger.warning(f"{origin}: dropped {num_dropped} objects without a mask")
+    annotations = []
+    for number, annotation in enumerate(with_masks, start=1):
+        category_id = category_ids.get(annotation.get("category_id"))
+        if category_id is None:
+            wrong = annotation.get("category_id")
+            raise DatasetError(
+                f"{origin}: annotation {annotation.get('id')} is of category {wrong}, which the file does not list.  "
+                "Correct it."
+            )
+        box = annotation.get("bbox") or [0, 0, 0, 0]
+        defaults = {"iscrowd": 0, "area": box[2] * box[3]} if len(box) == 4 else {"iscrowd": 0}
+        annotations.append(defaults | annotation | {"id": number, "category_id": category_id, "bbox": box})
+    categories = [{"id": number, "name": name} for name, number in number_of.items()]
+    return {"images": part.content["images"], "annotations": annotations, "categories": categories}
+
+
+def write_copy(name: str, content: dict[str, Any]) -> Path:
+    """Write a COCO file named after its content, so that every process makes and finds the same one."""
+    text = json.dumps(content).encode()
+    folder = Path(tempfile.gettempdir()) / f"insta_rtdetr-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = folder / f"{name}-{hashlib.sha256(text).hexdigest()[:16]}.json"
+    if not file.is_file():
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        temporary.write_bytes(text)
+        os.replace(temporary, file)
+    return file

@@ -1,0 +1,29 @@
+"""--dataset, the option of every command line that builds a model."""
+
+import sys
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from insta_rtdetr.data import find_dataset, register_found
+from insta_rtdetr.data.class_names import set_num_classes
+from insta_rtdetr.data.layouts import WHOLE
+
+DATASET_HELP = "your own data, of any layout in datasets/README.md: sets the datasets and the classes"
+
+
+def use_dataset(cfg: CfgNode, path: str) -> None:
+    """Register a dataset, set DATASETS.* and the number of classes to it, and print one line on what it is.
+
+    Args:
+        path: folder or file of any layout in `insta_rtdetr.data.layouts`.
+
+    Raises:
+        DatasetError: it is of none, or wrong.
+    """
+    found = find_dataset(Path(path))
+    names = register_found(found)
+    cfg.DATASETS.TRAIN = tuple(names[split] for split in ("train", WHOLE) if split in names)
+    cfg.DATASETS.TEST = tuple(names[split] for split in ("val", "test", WHOLE) if split in names)[:1]
+    set_num_classes(cfg, len(found.classes))
+    sys.stdout.write(found.summary() + "\n")

@@ -1,0 +1,11 @@
+"""Use a trained model: STEP 9 of the data flow, pictures -> results.
+
+    for result in create_model("quickstart_MNV2_D3_256").predict("photo.jpg"):
+        result.print()
+"""
+
+from .create import create_model
+from .model import Model
+from .result import Result
+
+__all__ = ["Model", "Result", "create_model"]

@@ -1,0 +1,86 @@
+"""From a model's name to a model with its weights."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from insta_rtdetr.checkpoint import read_checkpoint
+from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.engine.setup import setup_cfg
+from insta_rtdetr.zoo import config_files, find_config, published_weights
+
+from .model import Model
+
+CHECKPOINT_ENDINGS = (".pth", ".pkl")
+# Where Detectron2's configs take the backbone's first weights from; they find nothing.
+_BACKBONES_ONLY = "ImageNetPretrained"
+
+
+def create_model(
+    model: str | os.PathLike | CfgNode, weights: str | os.PathLike = "", device: str = "", opts: list[str] | None = None
+) -> Model:
+    """Build a model and load its weights, for every instance-segmentation model of this package and of Detectron2.
+
+    Args:
+        model: a config's name ("insta_rtdetr_R50vd_D6_640"; "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x" of
+            Detectron2's model zoo), a yaml file, a config; or a checkpoint that says which config it was trained with,
+            or that is named after one.
+        weights: a checkpoint of any format we read, or its address.  Default: the published ones if they are known
+            here, else MODEL.WEIGHTS of the config.
+        device: "cpu" or "cuda".  Default: MODEL.DEVICE of the config; CPU where there is no GPU.
+        opts: KEY, value, ... of config keys to change.
+
+    Raises:
+        UserError, CheckpointError: the model, the weights, the device or a key is missing or wrong.
+    """
+    return Model(model_config(model, weights, [*(opts or []), *(["MODEL.DEVICE", device] if device else [])]))
+
+
+def model_config(
+    model: str | os.PathLike | CfgNode, weights: str | os.PathLike, opts: list[str], dataset: str = ""
+) -> CfgNode:
+    """The config of a model, with MODEL.WEIGHTS set; arguments and errors are those of `create_model`.
+
+    Args:
+        dataset: of the user's, whose classes the model of a named config gets; see `setup_cfg`.
+    """
+    if isinstance(model, CfgNode):
+        cfg = model.clone()
+        cfg.merge_from_list(opts)
+        published = ""
+    elif not isinstance(model, (str, os.PathLike)):
+        raise UserError(f"model is a {type(model).__name__}, wanted a name, a path or a config.")
+    elif os.fspath(model).endswith(CHECKPOINT_ENDINGS):
+        if weights:
+            raise UserError(f"model {model} and weights {weights} are both checkpoints.  Leave one out.")
+        cfg, published = _config_of_checkpoint(os.fspath(model), opts), os.fspath(model)
+    else:
+        config_file = find_config(os.fspath(model))
+        cfg, published = setup_cfg(config_file, opts, dataset), published_weights(config_file)
+    if "MODEL.WEIGHTS" not in opts[::2]:
+        cfg.MODEL.WEIGHTS = os.fspath(weights) or published or cfg.MODEL.WEIGHTS
+    if not cfg.MODEL.WEIGHTS or _BACKBONES_ONLY in cfg.MODEL.WEIGHTS:
+        name = "this config" if isinstance(model, CfgNode) else model
+        raise UserError(f"There are no trained weights for {name} here.  Name a checkpoint as weights (MODEL.WEIGHTS).")
+    return cfg
+
+
+def _config_of_checkpoint(file: str, opts: list[str]) -> CfgNode:
+    """The config within a checkpoint; else the one it is named after.
+
+    Raises:
+        UserError: there is neither.
+    """
+    config = read_checkpoint(file).get("config")
+    if isinstance(config, str):
+        with tempfile.TemporaryDirectory() as folder:
+            config_file = Path(folder) / f"{Path(file).stem}.yaml"
+            config_file.write_text(config)
+            return setup_cfg(str(config_file), opts)
+    if Path(file).stem in config_files():
+        return setup_cfg(find_config(Path(file).stem), opts)
+    raise UserError(
+        f"{file} does not say which model it is of.  Name the config too: create_model(config, weights={file!r})."
+    )

@@ -1,0 +1,84 @@
+"""Offline prediction on a cluster with Ray Data, an optional dependency.
+
+Each worker holds a model; it gets batches of inputs and gives their records.  When a worker dies, Ray starts another
+one, which gets what had not come back.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from insta_rtdetr.engine.errors import UserError, one_line
+
+from .create import model_config
+from .journal import Record
+from .recorder import Recorder, Settings, Task
+
+if TYPE_CHECKING:
+    import ray
+
+# What is done again when a worker dies.
+BATCHES_IN_BLOCK = 8
+
+
+class Worker:
+    """What runs in a process of Ray's."""
+
+    def __init__(self, settings: Settings, folder: str) -> None:
+        """Load the model; paths are relative to `folder`."""
+        os.chdir(folder)
+        self.recorder = Recorder(settings)
+
+    def __call__(self, rows: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
+        """Rows of tasks as JSON -> rows of records as JSON."""
+        yield _row(self.recorder.header())
+        for batch in rows["batch"]:
+            for record in self.recorder.records([Task(**task) for task in json.loads(batch)]):
+                yield _row(record)
+
+
+def records_on_ray(settings: Settings, batches: list[list[Task]], num_workers: int) -> Iterator[Record]:
+    """The records of `Recorder`, in the order in which they come.
+
+    Uses the cluster that this process is connected to (`ray.init(address=...)`, or the variable RAY_ADDRESS), else
+    this machine.  A worker takes a GPU if this machine has one.
+
+    Raises:
+        UserError: the package ray is not installed, the settings give no model, or a worker failed.
+    """
+    model_config(settings.model, settings.weights, list(settings.opts))  # told before Ray is started
+    ray = _import_ray()
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, logging_level=logging.WARNING)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # the caller has one
+    rows = [{"batch": json.dumps([vars(task) for task in batch])} for batch in batches]
+    num_blocks = max(num_workers, -(-len(rows) // BATCHES_IN_BLOCK))
+    records = ray.data.from_items(rows, override_num_blocks=min(num_blocks, len(rows))).map_batches(
+        Worker,
+        fn_constructor_args=(settings, os.getcwd()),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(rows))),
+        num_gpus=1 if torch.cuda.is_available() else 0,
+    )
+    try:
+        for row in records.iter_rows():
+            yield json.loads(row["record"])
+    except ray.exceptions.RayError as error:
+        raise UserError(f"A worker of Ray failed: {one_line(error)}") from error
+
+
+def _row(record: Record) -> dict[str, list[str]]:
+    return {"record": [json.dumps(record)]}
+
+
+def _import_ray() -> "ray":
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UserError("Several workers need the package ray.  Run: pip install 'ray[data]'") from error
+    return ray

@@ -1,0 +1,161 @@
+"""A model that is ready to predict."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import detectron2.data.transforms as T
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.structures import Instances
+from torch import nn
+
+from insta_rtdetr.checkpoint import Checkpointer
+from insta_rtdetr.data import config_class_names
+from insta_rtdetr.engine.errors import UserError, config_errors
+from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+
+from .categories import categories_of
+from .inputs import Input, Picture, PictureError, find_inputs
+from .result import Result
+
+logger = logging.getLogger(__name__)
+
+
+class Model:
+    """A network with its weights and its class names; `create_model` makes one.
+
+    Attributes:
+        cfg: the config.
+        module: the Detectron2 meta-architecture, in eval mode.
+        categories: names and COCO ids of its classes.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build the model of a config and load MODEL.WEIGHTS.
+
+        Without a CUDA device it computes on CPU, whatever MODEL.DEVICE says.
+
+        Raises:
+            UserError: the config's values give no model.
+            CheckpointError: the weights are missing or do not fit.
+        """
+        self.cfg = cfg.clone()
+        self.cfg.defrost()
+        if self.cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+            self.cfg.MODEL.DEVICE = "cpu"
+        self.module = build_module(self.cfg)
+        checkpointer = Checkpointer(self.module, class_names=config_class_names(self.cfg))
+        rest_of_checkpoint = checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
+        self.categories = categories_of(self.cfg, rest_of_checkpoint.get("class_names", []))
+        self._resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+
+    def predict(self, source: Any, threshold: float = 0.5, batch_size: int = 1) -> Iterator[Result]:
+        """Find the objects in pictures; results come one by one, and only one batch is in memory.
+
+        Args:
+            source: path of a picture, a video or a folder of pictures; a pattern such as "photos/*.jpg"; an address
+                (http, https); a PIL image; an array (H, W, 3), uint8, channels in the order RGB; or a list of these.
+            threshold: lowest score of an object, a probability.
+            batch_size: pictures that the network is given at a time.
+
+        Returns:
+            One result for each picture, in order, and for each frame of a video.  Of several pictures, those that
+            cannot be read are left out; each is named in a warning, and the last one counts them.
+        Raises:
+            UserError: an argument is wrong, or the only picture cannot be read.
+        """
+        if not 0 <= threshold <= 1:
+            raise UserError(f"threshold is {threshold}, wanted 0 to 1.")
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}, wanted at least 1.")
+        # Not a generator itself, so that a wrong argument is told now and not at the first result.
+        return self._predict(_readable(find_inputs(source)), threshold, batch_size)
+
+    def _predict(self, pictures: Iterator[Picture], threshold: float, batch_size: int) -> Iterator[Result]:
+        while batch := list(itertools.islice(pictures, batch_size)):
+            yield from self.predict_batch(batch, threshold)
+
+    def predict_batch(self, pictures: list[Picture], threshold: float) -> list[Result]:
+        """Find the objects in pictures that have been read; a picture's result does not depend on the others."""
+        found = self._find([picture.image for picture in pictures], threshold)
+        return [
+            Result(picture.image, instances, self.categories, picture.name, picture.frame)
+            for picture, instances in zip(pictures, found)
+        ]
+
+    @torch.no_grad()
+    def _find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
+        set_score_threshold(self.module, threshold)
+        inputs = [self._as_input(image) for image in images]
+        found: dict[int, Instances] = {}
+        for indices in self._groups(inputs):
+            for i, output in zip(indices, self.module([inputs[i] for i in indices])):
+                found[i] = above(self._instances(output), threshold)
+        return [found[i] for i in range(len(images))]
+
+    def _as_input(self, image_rgb: np.ndarray) -> dict:
+        """As the mapper of a test dataset gives it."""
+        height, width = image_rgb.shape[:2]
+        image = image_rgb if self.cfg.INPUT.FORMAT == "RGB" else image_rgb[:, :, ::-1]
+        image = self._resize.get_transform(image).apply_image(image)
+        return {"image": torch.tensor(image.transpose(2, 0, 1).copy()), "height": height, "width": width}
+
+    def _groups(self, inputs: list[dict]) -> list[list[int]]:
+        """Indices of the images that go through the model together."""
+        if isinstance(self.module, InstanceSegmenter):
+            return [list(range(len(inputs)))]
+        # Detectron2's models pad the images of a batch, and what is padded changes the result a little.
+        groups: dict[torch.Size, list[int]] = {}
+        for i, one in enumerate(inputs):
+            groups.setdefault(one["image"].shape, []).append(i)
+        return list(groups.values())
+
+    def _instances(self, output: dict) -> Instances:
+        if "instances" not in output:
+            architecture = self.cfg.MODEL.META_ARCHITECTURE
+            raise UserError(f"{architecture} gives {', '.join(output)}, wanted instances.  Choose another config.")
+        return output["instances"]
+
+
+def build_module(cfg: CfgNode) -> nn.Module:
+    """The meta-architecture of a config, in eval mode, without weights.
+
+    Raises:
+        UserError: the config's values give no model.
+    """
+    with config_errors("model"):
+        return build_model(cfg).eval()
+
+
+def set_score_threshold(module: nn.Module, threshold: float) -> None:
+    """Let a model leave out objects of a lower score, which saves it their masks."""
+    if isinstance(module, InstanceSegmenter):
+        module.postprocessor.score_threshold = threshold
+    for part in module.modules():
+        if isinstance(part, FastRCNNOutputLayers):
+            part.test_score_thresh = threshold
+
+
+def above(instances: Instances, threshold: float) -> Instances:
+    """The objects of at least this score, on CPU."""
+    instances = instances.to("cpu")
+    return instances[instances.scores >= threshold]
+
+
+def _readable(inputs: list[Input]) -> Iterator[Picture]:
+    num_unreadable = 0
+    for one in inputs:
+        try:
+            yield from one.read()
+        except PictureError as error:
+            if len(inputs) == 1:
+                raise
+            num_unreadable += 1
+            logger.warning("%s; it is left out", error)
+    if num_unreadable:
+        logger.warning("%d of %d inputs could not be read and were left out", num_unreadable, len(inputs))

@@ -1,0 +1,150 @@
+"""Predict many pictures and videos into a folder: what `tools/predict.py` runs.
+
+The folder gets the drawn pictures and videos, and predictions.json (a list that pycocotools' loadRes takes) with
+images.json (the images and categories that it refers to).  While the run is unfinished predictions.unfinished.jsonl
+holds what is done; the same command goes on from there.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from insta_rtdetr.checkpoint.checkpointer import replace_file
+from insta_rtdetr.engine.errors import UserError, one_line
+
+from .distributed import records_on_ray
+from .inputs import Input, find_inputs
+from .journal import Journal, Record
+from .outputs import make_folder, refuse_replacing, targets_in
+from .recorder import Recorder, Settings, Task, make_batches
+
+SAVE_CHOICES = ("img", "json", "both")
+JOURNAL_NAME = "predictions.unfinished.jsonl"
+PREDICTIONS_NAME = "predictions.json"
+IMAGES_NAME = "images.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done.
+
+    Attributes:
+        settings: of the model.
+        source: paths, folders, patterns, addresses.
+        output: folder.
+        save: one of SAVE_CHOICES: drawn pictures, COCO's json, or both.
+        num_workers: of Ray; 0 for this process alone.
+    """
+
+    settings: Settings
+    source: list[str]
+    output: Path
+    save: str = "both"
+    num_workers: int = 0
+
+
+def predict_offline(job: Job) -> int:
+    """Do it; returns how many inputs could not be read (each has been named in a warning).
+
+    Raises:
+        UserError, CheckpointError: a setting, an input or the output is wrong.
+    """
+    _check(job)
+    inputs = find_inputs(job.source)
+    targets = targets_in(str(job.output), inputs) if job.save != "json" else []
+    names = [one.name for one in inputs]
+    refuse_replacing(names, [*targets, job.output / PREDICTIONS_NAME, job.output / IMAGES_NAME])
+    make_folder(job.output)
+    with closing(Journal(job.output / JOURNAL_NAME, run_identity(job))) as journal:
+        num_unreadable = _predict_missing(job, inputs, targets, journal)
+        if job.save != "img":
+            write_coco(journal, [name for name in names if name in journal.done], job.output)
+        journal.file.unlink()
+    return num_unreadable
+
+
+def _check(job: Job) -> None:
+    if not 0 <= job.settings.threshold <= 1:
+        raise UserError(f"threshold is {job.settings.threshold}, wanted 0 to 1.")
+    for name, value, least in (("batch size", job.settings.batch_size, 1), ("workers", job.num_workers, 0)):
+        if value < least:
+            raise UserError(f"{name} is {value}, wanted at least {least}.")
+
+
+def run_identity(job: Job) -> dict[str, object]:
+    """What must be the same for a run to go on; how fast it goes may change."""
+    settings = dataclasses.asdict(job.settings)
+    return {"save": job.save} | {name: settings[name] for name in ("model", "weights", "opts", "threshold")}
+
+
+def _predict_missing(job: Job, inputs: list[Input], targets: list[Path], journal: Journal) -> int:
+    """Predict what the journal has not; how many inputs could not be read."""
+    # A drawn video cannot be gone on with: it begins anew.
+    tasks = [Task(one.name, str(target)) for one, target in zip(inputs, targets)] or [
+        Task(one.name, first_frame=journal.count_frames(one.name)) for one in inputs
+    ]
+    tasks = [task for task in tasks if task.name not in journal.done]
+    done = sum(one.count_pictures() for one in inputs if one.name in journal.done)
+    done += sum(task.first_frame for task in tasks)
+    num_unreadable = 0
+    with tqdm(total=sum(one.count_pictures() for one in inputs), initial=done, unit="picture", disable=None) as bar:
+        for record in _records(job, make_batches(tasks, job.settings.batch_size)):
+            if error := record.get("error"):
+                num_unreadable += 1
+                tqdm.write(f"error: {one_line(error)}", file=sys.stderr)
+            else:
+                journal.add(record)
+            bar.update("height" in record or "error" in record)
+    return num_unreadable
+
+
+def _records(job: Job, batches: list[list[Task]]) -> Iterator[Record]:
+    if not batches:
+        return
+    if job.num_workers:
+        yield from records_on_ray(job.settings, batches, job.num_workers)
+        return
+    recorder = Recorder(job.settings)
+    yield recorder.header()
+    for batch in batches:
+        yield from recorder.records(batch)
+
+
+def write_coco(journal: Journal, names: list[str], folder: Path) -> None:
+    """Write PREDICTIONS_NAME and IMAGES_NAME from the records of some inputs, in their order."""
+    images = []
+    numbers = _image_ids(names)
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w") as file:
+            separator = "["
+            for name in names:
+                for record in journal.records_of(name):
+                    if "height" not in record:
+                        continue
+                    image_id = numbers[name] if numbers else len(images) + 1
+                    frame = {} if record["frame"] is None else {"frame": record["frame"]}
+                    size = {"height": record["height"], "width": record["width"]}
+                    images.append({"id": image_id, "file_name": name, **size, **frame})
+                    for found in record["objects"]:
+                        file.write(separator + json.dumps({"image_id": image_id, **found}))
+                        separator = ",\n"
+            file.write("]\n" if separator != "[" else "[]\n")
+
+    replace_file(folder / PREDICTIONS_NAME, write)
+    content = {"images": images, "categories": journal.header.get("categories", []), "annotations": []}
+    replace_file(folder / IMAGES_NAME, lambda temporary: temporary.write_text(json.dumps(content)))
+
+
+def _image_ids(names: list[str]) -> dict[str, int]:
+    """COCO's ids are the numbers that its files are named by; empty if these files are named otherwise."""
+    stems = [Path(Input(name).path).stem for name in names]
+    is_numbered = all(stem.isdecimal() for stem in stems) and not any(Input(name).is_video for name in names)
+    ids = {name: int(stem) for name, stem in zip(names, stems)} if is_numbered else {}
+    return ids if len(set(ids.values())) == len(ids) else {}

@@ -1,0 +1,130 @@
+"""Inputs -> records, in this process or in a worker of a cluster."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from insta_rtdetr.visualization import video_drawer
+
+from .create import create_model
+from .inputs import Input, Picture, PictureError
+from .journal import Record
+from .outputs import make_folder
+from .result import Result, coco_categories
+from .video import video_writer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is predicted with.
+
+    Attributes:
+        model, weights, device, opts: see `create_model`.
+        threshold, batch_size: see `Model.predict`.
+        is_recorded: whether the objects are kept as COCO results.
+    """
+
+    model: str
+    weights: str = ""
+    device: str = ""
+    opts: tuple[str, ...] = ()
+    threshold: float = 0.5
+    batch_size: int = 1
+    is_recorded: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """An input by its name, the file that is drawn ("" for none), and the frame that a video is taken up from."""
+
+    name: str
+    target: str = ""
+    first_frame: int = 0
+
+
+def make_batches(tasks: list[Task], batch_size: int) -> list[list[Task]]:
+    """Pictures by `batch_size`, then each video alone."""
+    pictures = [task for task in tasks if not Input(task.name).is_video]
+    videos = [task for task in tasks if Input(task.name).is_video]
+    starts = range(0, len(pictures), batch_size)
+    return [pictures[start : start + batch_size] for start in starts] + [[video] for video in videos]
+
+
+class Recorder:
+    """Predicts, draws, and tells of it in records that can be written as JSON.
+
+    A record of a picture or a frame has name, frame, is_last, height, width and objects (COCO results without their
+    image_id; none if they are not wanted).  A video's last record says only that it was the last.  An input that
+    cannot be read gives {"name", "error"}.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the model; raises what `create_model` raises."""
+        self.settings = settings
+        self.model = create_model(settings.model, settings.weights, settings.device, list(settings.opts))
+
+    def header(self) -> Record:
+        """What is told once: the model's categories, as COCO has them."""
+        return {"categories": coco_categories(self.model.categories)}
+
+    def records(self, batch: list[Task]) -> Iterator[Record]:
+        """Of one batch of `make_batches`."""
+        if Input(batch[0].name).is_video:
+            try:
+                yield from self._video(batch[0])
+            except PictureError as error:
+                yield {"name": batch[0].name, "error": str(error)}
+        else:
+            yield from self._pictures(batch)
+
+    def _pictures(self, batch: list[Task]) -> Iterator[Record]:
+        tasks, pictures = [], []
+        for task in batch:
+            try:
+                pictures += Input(task.name).read()
+                tasks.append(task)
+            except PictureError as error:
+                yield {"name": task.name, "error": str(error)}
+        if not pictures:
+            return
+        for task, result in zip(tasks, self.model.predict_batch(pictures, self.settings.threshold)):
+            if task.target:
+                result.save_to_img(task.target)
+            yield self._record(result, is_last=True)
+
+    def _video(self, task: Task) -> Iterator[Record]:
+        frames = Input(task.name).read(task.first_frame)
+        # A video that is none is refused before a file is begun.
+        batch = list(itertools.islice(frames, self.settings.batch_size))
+        with self._drawing(task, batch) as draw:
+            while batch:
+                for result in self.model.predict_batch(batch, self.settings.threshold):
+                    draw(result)
+                    yield self._record(result, is_last=False)
+                batch = list(itertools.islice(frames, self.settings.batch_size))
+        # Told when the drawn video has its name, and not before.
+        yield {"name": task.name, "frame": None, "is_last": True}
+
+    @contextmanager
+    def _drawing(self, task: Task, first_batch: list[Picture]) -> Iterator[Callable[[Result], None]]:
+        """Gives what draws the next frame into the task's video, if it has one."""
+        if not task.target or not first_batch:
+            yield lambda result: None
+            return
+        make_folder(Path(task.target).parent)
+        drawer = video_drawer(self.model.categories.names)
+        with video_writer(Path(task.target), first_batch[0].fps) as write:
+            yield lambda result: write(drawer(result.image, result.instances))
+
+    def _record(self, result: Result, is_last: bool) -> Record:
+        image, objects = result.to_coco_image(), result.to_coco() if self.settings.is_recorded else []
+        return {
+            "name": result.source,
+            "frame": result.frame,
+            "is_last": is_last,
+            "height": image["height"],
+            "width": image["width"],
+            "objects": [{key: value for key, value in one.items() if key != "image_id"} for one in objects],
+        }

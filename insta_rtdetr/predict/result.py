@@ -1,0 +1,212 @@
+"""What a model found in one picture.
+
+Letters: N objects, (H, W) the picture's size in pixels.
+"""
+
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from detectron2.structures import Instances
+from PIL import Image, ImageShow
+from tabulate import tabulate
+
+from insta_rtdetr.benchmark import encode_masks
+from insta_rtdetr.checkpoint.checkpointer import replace_file
+from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.visualization import draw, write_picture
+
+from .categories import Categories
+from .inputs import Input
+from .outputs import PICTURE_ENDINGS, is_file_name, make_folder, refuse_replacing
+
+if TYPE_CHECKING:
+    import supervision
+
+
+@dataclass
+class Result:
+    """The objects of one picture, highest score first.
+
+    Attributes:
+        image: uint8 (H, W, 3), RGB: the picture, upright.
+        instances: Detectron2's, on CPU.
+        categories: of the model.
+        source: path or address of the picture; "picture_3" for the third of a list in memory.
+        frame: number in a video, from 0; None for a picture.
+    """
+
+    image: np.ndarray
+    instances: Instances
+    categories: Categories
+    source: str
+    frame: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(N, 4) float32: left, top, right, bottom in pixels."""
+        return self.instances.pred_boxes.tensor.numpy()
+
+    @property
+    def masks(self) -> np.ndarray | None:
+        """(N, H, W) bool; None of a model that finds boxes only."""
+        return self.instances.pred_masks.numpy() if self.instances.has("pred_masks") else None
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(N,) float32, probabilities."""
+        return self.instances.scores.numpy()
+
+    @property
+    def class_ids(self) -> np.ndarray:
+        """(N,) int64, from 0."""
+        return self.instances.pred_classes.numpy()
+
+    @property
+    def class_names(self) -> list[str]:
+        """N names."""
+        return [self.categories.names[class_id] for class_id in self.class_ids]
+
+    @property
+    def file_stem(self) -> str:
+        """The name of files written for it, without ending."""
+        stem = Path(Input(self.source).path).stem or "picture"
+        return stem if self.frame is None else f"{stem}_{self.frame:06d}"
+
+    def __str__(self) -> str:
+        where = self.source if self.frame is None else f"{self.source}, frame {self.frame}"
+        counts = ", ".join(f"{count} {name}" for name, count in Counter(self.class_names).most_common())
+        return f"{where}: {counts or 'nothing found'}"
+
+    def print(self) -> None:
+        """Write a line on the picture and one on each object to stdout."""
+        rows = [
+            [name, f"{score:.3f}", *box.round(1)] for name, score, box in zip(self.class_names, self.scores, self.boxes)
+        ]
+        table = tabulate(rows, headers=["class", "score", "left", "top", "right", "bottom"]) if rows else ""
+        sys.stdout.write(f"{self}\n{table}\n" if table else f"{self}\n")
+
+    def draw(self, scale: float = 1.0) -> np.ndarray:
+        """The picture with masks, boxes, class names and scores: uint8 (H * scale, W * scale, 3), RGB."""
+        return draw(self.image, self.instances, self.categories.names, scale)
+
+    def show(self) -> None:
+        """Show the drawn picture: in a notebook below the cell, else with the system's picture viewer.
+
+        Raises:
+            UserError: there is no viewer.
+        """
+        drawn = Image.fromarray(self.draw())
+        if _in_notebook():
+            from IPython.display import display
+
+            display(drawn)
+        elif not ImageShow.show(drawn, title=self.file_stem):
+            raise UserError("There is no program to show pictures here.  Use save_to_img.")
+
+    def save_to_img(self, path: str | os.PathLike) -> Path:
+        """Write the drawn picture.
+
+        Args:
+            path: file, or folder for a file named like the source.
+
+        Returns:
+            the file.
+        Raises:
+            UserError: the file cannot be written, or is the source.
+        """
+        suffix = Path(Input(self.source).path).suffix.lower()
+        file = self._file(path, PICTURE_ENDINGS, suffix if suffix in PICTURE_ENDINGS else ".png")
+        write_picture(self.draw(), file)
+        return file
+
+    def save_to_json(self, path: str | os.PathLike) -> Path:
+        """Write a COCO file with this image, the model's categories and its objects as annotations with scores.
+
+        Args:
+            path: file, or folder for a file named like the source.
+
+        Returns:
+            the file.
+        Raises:
+            UserError: the file cannot be written, or is the source.
+        """
+        file = self._file(path, (".json",), ".json")
+        annotations = [{"id": i, "iscrowd": 0, **found} for i, found in enumerate(self.to_coco(), start=1)]
+        content = {
+            "images": [self.to_coco_image()],
+            "categories": coco_categories(self.categories),
+            "annotations": annotations,
+        }
+        replace_file(file, lambda temporary: temporary.write_text(json.dumps(content)))
+        return file
+
+    def _file(self, path: str | os.PathLike, endings: tuple[str, ...], default: str) -> Path:
+        path = os.fspath(path)
+        file = Path(path) if is_file_name(path, endings) else Path(path) / f"{self.file_stem}{default}"
+        refuse_replacing([self.source], [file])
+        make_folder(file.parent)
+        return file
+
+    def to_coco_image(self, image_id: int = 1) -> dict[str, Any]:
+        """The picture as an entry of a COCO file's images."""
+        height, width = self.image.shape[:2]
+        frame = {} if self.frame is None else {"frame": self.frame}
+        return {"id": image_id, "file_name": self.source, "height": height, "width": width, **frame}
+
+    def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:
+        """The objects as pycocotools' loadRes takes them: category_id, bbox, score, segmentation (RLE), area.
+
+        Category ids are those of the dataset that the model is trained on if it is known here, else from 1.
+        """
+        boxes_xywh = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
+        found = [
+            {"image_id": image_id, "category_id": self.categories.ids[class_id], "bbox": box, "score": score}
+            for class_id, box, score in zip(self.class_ids, boxes_xywh.tolist(), self.scores.tolist())
+        ]
+        if self.masks is None:
+            return found
+        rles = encode_masks(self.instances.pred_masks)
+        areas = self.masks.sum(axis=(1, 2)).tolist()
+        return [
+            {**one, "area": area, "segmentation": {**rle, "counts": rle["counts"].decode("ascii")}}
+            for one, rle, area in zip(found, rles, areas)
+        ]
+
+    def to_supervision(self) -> "supervision.Detections":
+        """The objects as `supervision.Detections`, class names under data["class_name"].
+
+        Raises:
+            UserError: the package supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise UserError("to_supervision needs the package supervision.  Run: pip install supervision") from error
+        return supervision.Detections(
+            xyxy=self.boxes,
+            mask=self.masks,
+            confidence=self.scores,
+            class_id=self.class_ids,
+            data={"class_name": np.array(self.class_names, dtype=str)},
+        )
+
+
+def coco_categories(categories: Categories) -> list[dict[str, Any]]:
+    """As a COCO file has them."""
+    return [{"id": category_id, "name": name} for category_id, name in zip(categories.ids, categories.names)]
+
+
+def _in_notebook() -> bool:
+    """Whether the code runs in a Jupyter kernel, which shows pictures itself."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and shell.__class__.__name__ == "ZMQInteractiveShell"

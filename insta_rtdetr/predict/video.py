@@ -1,0 +1,105 @@
+"""Videos, frame by frame, with OpenCV.  Frames are uint8 (H, W, 3), RGB."""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# FFmpeg would add lines of its own about a broken video; read when the first one is opened.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+import cv2
+import numpy as np
+
+from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.visualization import PictureError
+
+VIDEO_ENDINGS = (
+    ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
+)  # fmt: skip
+# Endings that are written, and their codecs.
+VIDEO_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+# For videos that do not say how many frames a second they have.
+DEFAULT_FPS = 25.0
+FIRST_WEBCAM = 0
+
+
+def read_video(file: str | int, first_frame: int = 0) -> Iterator[np.ndarray]:
+    """The frames of a video file, or of a webcam (a number), from one on.
+
+    Raises:
+        PictureError: it is no video, or has no frame.
+    """
+    with _opened(file) as video:
+        for _ in range(first_frame):
+            video.grab()
+        num_frames = 0
+        while True:
+            is_read, frame_bgr = video.read()
+            if not is_read:
+                break
+            num_frames += 1
+            yield np.ascontiguousarray(frame_bgr[:, :, ::-1])
+    if num_frames == 0 and first_frame == 0:
+        raise PictureError(f"{_said(file)} gave no frame")
+
+
+def count_frames(file: str | int) -> int:
+    """How many frames a video says it has; 0 if it does not say or cannot be read."""
+    try:
+        with _opened(file) as video:
+            return max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    except PictureError:
+        return 0
+
+
+def frames_per_second(file: str | int) -> float:
+    """Of a video.
+
+    Raises:
+        PictureError: it is no video.
+    """
+    with _opened(file) as video:
+        fps = video.get(cv2.CAP_PROP_FPS)
+    return fps if math.isfinite(fps) and fps > 0 else DEFAULT_FPS
+
+
+@contextmanager
+def video_writer(target: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives a function that takes frames; the file appears whole at the end, and not at all after an error."""
+    temporary = target.with_name(f".{target.stem}.unfinished-{os.getpid()}{target.suffix}")
+    writer = cv2.VideoWriter()
+
+    def write(frame_rgb: np.ndarray) -> None:
+        if not writer.isOpened():
+            height, width = frame_rgb.shape[:2]
+            codec = cv2.VideoWriter_fourcc(*VIDEO_CODECS[target.suffix.lower()])
+            if not writer.open(str(temporary), codec, fps, (width, height)):
+                raise UserError(f"OpenCV cannot write {target}.  Try another ending: {', '.join(VIDEO_CODECS)}.")
+        writer.write(np.ascontiguousarray(frame_rgb[:, :, ::-1]))
+
+    try:
+        yield write
+        writer.release()
+        os.replace(temporary, target)
+    finally:
+        writer.release()
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(file: str | int) -> Iterator[cv2.VideoCapture]:
+    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    video = cv2.VideoCapture(file)
+    cv2.utils.logging.setLogLevel(log_level)
+    try:
+        if not video.isOpened():
+            raise PictureError(f"{_said(file)} cannot be read: it is no video that OpenCV can read")
+        yield video
+    finally:
+        video.release()
+
+
+def _said(file: str | int) -> str:
+    return f"webcam {file}" if isinstance(file, int) else file

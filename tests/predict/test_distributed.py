@@ -1,0 +1,70 @@
+"""Prediction on a local Ray of two workers: the results of one process, also when a worker is killed."""
+
+import os
+import signal
+import sys
+
+import pytest
+from PIL import Image
+
+from insta_rtdetr.engine import UserError
+from insta_rtdetr.predict import distributed
+from insta_rtdetr.predict.journal import Record
+from insta_rtdetr.predict.recorder import Recorder, Settings, Task, make_batches
+from tests.predict.conftest import noise
+
+NUM_PICTURES = 24
+
+
+@pytest.fixture
+def ray():
+    """Ray, stopped at the end."""
+    ray = pytest.importorskip("ray")
+    yield ray
+    ray.shutdown()
+
+
+def by_name(records: list[Record]) -> dict[str, Record]:
+    return {record["name"]: record for record in records if "name" in record}
+
+
+def test_two_workers_one_of_them_killed_give_the_results_of_one_process(ray, model_folder, tmp_path, monkeypatch):
+    for index in range(NUM_PICTURES):
+        Image.fromarray(noise(index)).save(tmp_path / f"{index:02d}.png")
+    (tmp_path / "05.png").write_bytes(b"no picture")
+    settings = Settings(str(model_folder / "tiny.yaml"), str(model_folder / "tiny.pth"), threshold=0.0, batch_size=2)
+    tasks = [Task(str(file), str(tmp_path / "out" / file.name)) for file in sorted(tmp_path.glob("*.png"))]
+    batches = make_batches(tasks, settings.batch_size)
+    recorder = Recorder(settings)
+    expected = by_name([record for batch in batches for record in recorder.records(batch)])
+    assert len(expected) == NUM_PICTURES and "error" in expected[str(tmp_path / "05.png")]
+
+    killed = tmp_path / "killed"
+
+    # Defined here, so that Ray sends its code to the workers.
+    class DyingWorker(distributed.Worker):
+        def __call__(self, rows):
+            for row in super().__call__(rows):
+                yield row
+                if "10.png" in row["record"][0] and not killed.exists():
+                    killed.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(distributed, "Worker", DyingWorker)
+    found = list(distributed.records_on_ray(settings, batches, num_workers=2))
+    assert killed.exists()
+    assert recorder.header() in found
+    assert by_name(found) == expected
+    assert len(list((tmp_path / "out").glob("*.png"))) == NUM_PICTURES - 1
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_without_ray_its_name_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match="pip install"):
+        next(distributed.records_on_ray(Settings("quickstart_MNV2_D3_256"), [[Task("a.png")]], num_workers=1))
+
+
+def test_a_wrong_model_is_told_before_ray_is_started():
+    with pytest.raises(UserError, match=r"absent.yaml not found"):
+        next(distributed.records_on_ray(Settings("absent.yaml"), [[Task("a.png")]], num_workers=1))
