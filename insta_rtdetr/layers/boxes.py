@@ -65,11 +65,11 @@ def boxes_of_occupied(columns: Tensor, rows: Tensor) -> Tensor:
     Returns:
         (..., 4), float32, xyxy in pixels; zeros for an empty mask.
     """
-    (x0, x1), (y0, y1) = _first_and_after_last(columns), _first_and_after_last(rows)
+    (x0, x1), (y0, y1) = first_and_after_last(columns), first_and_after_last(rows)
     return torch.stack([x0, y0, x1, y1], dim=-1).float()
 
 
-def _first_and_after_last(is_set: Tensor) -> tuple[Tensor, Tensor]:
+def first_and_after_last(is_set: Tensor) -> tuple[Tensor, Tensor]:
     """(..., L), bool -> index of the first True and one past the last, (...); 0 and 0 if there is none."""
     length = is_set.shape[-1]
     place = torch.arange(1, length + 1, device=is_set.device)
