@@ -21,7 +21,7 @@ def logarithms_of_the_reference(tmp_path_factory):
     The random weights enlarge that difference of 1e-7 to 0.1.  The reference has the roundings of MKL's portable code.
     """
     file = tmp_path_factory.mktemp("logarithms") / "numbers.npy"
-    script = "import sys, numpy as np, torch; f = sys.argv[1]; np.save(f, torch.log(torch.from_numpy(np.load(f))).numpy())"
+    script = "import sys, numpy as n, torch; f = sys.argv[1]; n.save(f, torch.from_numpy(n.load(f)).log().numpy())"
     log = torch.log
 
     def portable_log(x):
