@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.data.catalog import Metadata
-from detectron2.data.detection_utils import read_image
+from detectron2.data.detection_utils import _apply_exif_orientation, convert_PIL_to_numpy
 from detectron2.structures import Instances
+from detectron2.utils.file_io import PathManager
 from detectron2.utils.video_visualizer import VideoVisualizer
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image, UnidentifiedImageError
@@ -23,18 +24,33 @@ class PictureError(UserError):
 
 
 def read_picture(file: str | os.PathLike) -> np.ndarray:
-    """Read a picture as Detectron2 does, upright as its EXIF data says.
+    """Read a picture, see `upright_rgb`.
 
     Raises:
         PictureError: it cannot be read.
     """
     try:
-        return read_image(os.fspath(file), format="RGB")
+        with PathManager.open(os.fspath(file), "rb") as content:
+            return upright_rgb(Image.open(content))
     except UnidentifiedImageError as error:
         # Its own message names no file, but Python's buffer.
         raise PictureError(f"{file} cannot be read: it is no picture, or of an unknown format") from error
     except UNREADABLE as error:
         raise PictureError(f"{file} cannot be read: {error}") from error
+
+
+def upright_rgb(image: Image.Image) -> np.ndarray:
+    """A picture as Detectron2 reads it: uint8 (H, W, 3), turned as its EXIF data says, without transparency.
+
+    But for grey pictures of 16 bits: their high bytes are taken, where Pillow cuts off what is above 255.
+
+    Raises:
+        one of UNREADABLE: it is cut short or broken.
+    """
+    image = _apply_exif_orientation(image)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+    return convert_PIL_to_numpy(image, "RGB")
 
 
 def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str], scale: float = 1.0) -> np.ndarray:
