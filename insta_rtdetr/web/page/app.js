@@ -97,8 +97,11 @@ function showAnswer(answer, picture, name, milliseconds) {
 function showTiming(timing, milliseconds) {
   const rows = [["waiting", timing.wait], ["reading", timing.read], ["prediction", timing.predict],
     ["encoding", timing.encode], ["in all, with transfer", milliseconds / 1000]];
-  byId("timing").replaceChildren(...rows.flatMap(([name, seconds]) => [
-    element("dt", {textContent: name}), element("dd", {textContent: `${Math.round(seconds * 1000)} ms`})]));
+  byId("timing").replaceChildren(...rows.map(([name, seconds]) => {
+    const pair = element("div");
+    pair.append(element("dt", {textContent: name}), element("dd", {textContent: `${Math.round(seconds * 1000)} ms`}));
+    return pair;
+  }));
   byId("timing").hidden = false;
 }
 
