@@ -6,10 +6,10 @@
 import base64
 import io
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pycocotools.mask as coco_mask
@@ -67,7 +67,7 @@ def page(browser, address, request):
         viewport=viewport, color_scheme="dark" if is_phone else "light", device_scale_factor=2 if is_phone else 1
     )
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(20_000)
     errors, foreign = [], []
     page.on("console", lambda message: message.type == "error" and errors.append(message.text))
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -85,7 +85,7 @@ def open_example(page, name: str) -> None:
 
 
 def wait_for(page, name: str) -> None:
-    playwright.expect(page.locator("#status")).to_contain_text(f"{name}, ", timeout=60_000)
+    playwright.expect(page.locator("#status")).to_contain_text(re.compile(f"^{name}.* shown$"), timeout=20_000)
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
@@ -111,8 +111,8 @@ def set_threshold(page, percent: int) -> None:
 def overlapping_parts(page) -> list[str]:
     """Pairs of visible parts that lie over one another, and parts that stick out of the page."""
     return page.evaluate("""() => {
-        const parts = [...document.querySelectorAll("h1, #model, header a, #stage, #status, #timing, #choose, #examples,"
-            + ".slider, #show-masks, #show-labels, #filter, #found, #save-picture, #save-json")]
+        const parts = [...document.querySelectorAll("h1, #model, header a, #stage, #status, #timing, #choose,"
+            + "#examples, .slider, #show-masks, #show-labels, #filter, #found, #save-picture, #save-json")]
             .filter((part) => part.offsetParent).map((part) => [part.id || part.className || part.tagName,
                 part.getBoundingClientRect()]);
         const wrong = parts.filter(([, box]) => box.left < 0 || box.right > innerWidth + 1).map(([name]) => name);
@@ -203,7 +203,7 @@ def test_files_are_dropped_pasted_and_chosen_and_wrong_ones_refused(page, demo, 
     page.screenshot(path=tmp_path / "turned.png")
     (tmp_path / "wrong.jpg").write_text("no picture")
     page.set_input_files("#file", tmp_path / "wrong.jpg")
-    playwright.expect(page.locator("#error")).to_contain_text("wrong.jpg: The file is no picture", timeout=60_000)
+    playwright.expect(page.locator("#error")).to_contain_text("wrong.jpg: The file is no picture", timeout=20_000)
     assert "turned.jpg" in page.text_content("#status")
     assert overlapping_parts(page) == []
     page.screenshot(path=tmp_path / "wrong_file.png")
