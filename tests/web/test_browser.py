@@ -86,6 +86,11 @@ def open_example(page, name: str) -> None:
 
 def wait_for(page, name: str) -> None:
     playwright.expect(page.locator("#status")).to_contain_text(re.compile(f"^{name}.* shown$"), timeout=20_000)
+    settle(page)
+
+
+def settle(page) -> None:
+    """Wait until what was asked for is drawn."""
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
@@ -95,6 +100,7 @@ def num_shown(page) -> int:
 
 def canvas_pixels(page) -> np.ndarray:
     """(H, W, 3), uint8."""
+    settle(page)
     address = page.evaluate("() => document.getElementById('canvas').toDataURL()")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).convert("RGB"))
 
@@ -105,7 +111,7 @@ def set_threshold(page, percent: int) -> None:
         " slider.dispatchEvent(new Event('input')); }",
         percent,
     )
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    settle(page)
 
 
 def overlapping_parts(page) -> list[str]:
@@ -134,8 +140,7 @@ def test_masks_lie_on_their_objects(page, demo, tmp_path):
         page.uncheck(f"#show-{part}")
     with_masks = canvas_pixels(page).astype(int)
     page.uncheck("#show-masks")
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    difference = np.abs(with_masks - canvas_pixels(page)).max(axis=2) > 0
+    difference = np.abs(with_masks - canvas_pixels(page)).max(axis=2) > 25  # half of a mask's, at its smoothed edge
     picture = Image.open(io.BytesIO(demo.examples["coins.jpg"].content))
     expected = next(demo.model.predict(picture)).masks.any(axis=0)
     height, width = difference.shape

@@ -4,6 +4,8 @@ import {css, textColor} from "./colors.js";
 import {OwnerMap} from "./masks.js";
 
 const FONT_SIZE = 12;  // CSS pixels
+const CROWD = 12;  // objects
+const MAX_LABEL_TO_BOX = 1.2;  // width to width
 
 export class View {
   // picture: decoded <img>; objects: {name, score, box [left, top, right, bottom], color, runs}, sorted by score.
@@ -54,16 +56,20 @@ function drawBox(context, object, scale, lineWidth) {
   context.strokeRect(left, top, right - left, bottom - top);
 }
 
-// The active one's label first, then by score; those for which there is no room are left out.
+// The active one's label first, then by score; those for which there is no room are left out.  Among many objects a
+// label that is far wider than its box is the score alone, so that it does not hide the neighbours.
 function drawLabels(context, shown, active, scale, unit) {
   context.font = `600 ${FONT_SIZE * unit}px system-ui, sans-serif`;
   context.textBaseline = "middle";
+  const isCrowded = shown.length > CROWD;
   const placed = [];
   const widths = new Map();
   for (const object of active ? [active, ...shown.filter((other) => other !== active)] : shown) {
     const percent = `${Math.floor(object.score * 100)}%`;
+    const room = object === active || !isCrowded ? Infinity : MAX_LABEL_TO_BOX * (object.box[2] - object.box[0]) * scale;
     for (const text of [`${object.name} ${percent}`, percent]) {
       if (!widths.has(text)) widths.set(text, context.measureText(text).width + 8 * unit);
+      if (text !== percent && widths.get(text) > room) continue;
       const label = place(object.box.map((value) => value * scale), widths.get(text), 18 * unit, context.canvas, placed);
       if (!label) continue;
       placed.push(label);
