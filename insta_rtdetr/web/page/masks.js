@@ -32,6 +32,7 @@ export class OwnerMap {
     this.firstColumn = firstViewIndices(width, this.width);
     this.firstRow = firstViewIndices(height, this.height);
     this.owners = new Uint16Array(this.width * this.height);  // column by column, as the runs are
+    this.codes = new Uint16Array(this.width * this.height);  // row by row: twice the owner, plus 1 on its border
   }
 
   // objects: sorted by score, `runs` of each (null if it has no mask); isWanted(object): whether its class is shown.
@@ -40,6 +41,7 @@ export class OwnerMap {
     for (let i = objects.length - 1; i >= 0; i--) {
       if (objects[i].runs && isWanted(objects[i])) this.#fill(objects[i].runs, i + 1);
     }
+    this.#findBorders();
   }
 
   #fill(runs, owner) {
@@ -71,28 +73,28 @@ export class OwnerMap {
     return this.owners[column * this.height + row] - 1;
   }
 
-  // Colour the first `count` objects.  colors: [red, green, blue] of each; image: ImageData of the view's size.
-  paint(image, count, colors) {
-    const {width, height, owners} = this;
-    const inside = new Uint32Array(count + 1), border = new Uint32Array(count + 1);
-    for (let i = 0; i < count; i++) {
-      const color = colors[i][0] | colors[i][1] << 8 | colors[i][2] << 16;
-      inside[i + 1] = (color | 115 << 24) >>> 0;
-      border[i + 1] = (color | 255 << 24) >>> 0;
-    }
-    const pixels = new Uint32Array(image.data.buffer);
-    for (let y = 0; y < height; y++) {
-      for (let x = 0, at = y; x < width; x++, at += height) {
+  #findBorders() {
+    const {width, height, owners, codes} = this;
+    for (let x = 0, at = 0; x < width; x++) {
+      for (let y = 0; y < height; y++, at++) {
         const owner = owners[at];
-        if (owner === NOBODY || owner > count) {
-          pixels[y * width + x] = 0;
-          continue;
-        }
         const isBorder = (x > 0 && owners[at - height] !== owner) || (x + 1 < width && owners[at + height] !== owner)
           || (y > 0 && owners[at - 1] !== owner) || (y + 1 < height && owners[at + 1] !== owner);
-        pixels[y * width + x] = isBorder ? border[owner] : inside[owner];
+        codes[y * width + x] = 2 * owner + isBorder;
       }
     }
+  }
+
+  // Colour the first `count` objects.  colors: [red, green, blue] of each; image: ImageData of the view's size.
+  paint(image, count, colors) {
+    const table = new Uint32Array(2 * (colors.length + 1));  // 0, nothing, for all others
+    for (let i = 0; i < count; i++) {
+      const color = colors[i][0] | colors[i][1] << 8 | colors[i][2] << 16;
+      table[2 * (i + 1)] = color | 115 << 24;
+      table[2 * (i + 1) + 1] = color | 255 << 24;
+    }
+    const pixels = new Uint32Array(image.data.buffer), codes = this.codes;
+    for (let at = 0; at < pixels.length; at++) pixels[at] = table[codes[at]];
   }
 }
 

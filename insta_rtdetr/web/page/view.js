@@ -18,6 +18,7 @@ export class View {
     this.masks = document.createElement("canvas");
     this.masks.width = this.owners.width;
     this.masks.height = this.owners.height;
+    this.scaled = Object.assign(document.createElement("canvas"), {width: 0, height: 0});
     this.maskImage = new ImageData(this.owners.width, this.owners.height);
   }
 
@@ -39,13 +40,23 @@ export class View {
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
     const context = canvas.getContext("2d");
-    context.imageSmoothingQuality = "high";
-    context.drawImage(this.picture, 0, 0, width, height);
+    context.drawImage(this.#scaledPicture(width, height), 0, 0);
     if (show.masks) context.drawImage(this.masks, 0, 0, width, height);
     // The best one is drawn last, over the others.
     if (show.boxes) for (const object of shown.toReversed()) drawBox(context, object, scale, 1.5 * unit);
     if (active) drawBox(context, active, scale, 4 * unit);
     if (show.labels || active) drawLabels(context, show.labels ? shown : [], active, scale, unit);
+  }
+
+  // Resized well once for each size, because that takes long.
+  #scaledPicture(width, height) {
+    if (this.scaled.width !== width || this.scaled.height !== height) {
+      Object.assign(this.scaled, {width, height});
+      const context = this.scaled.getContext("2d");
+      context.imageSmoothingQuality = "high";
+      context.drawImage(this.picture, 0, 0, width, height);
+    }
+    return this.scaled;
   }
 }
 
