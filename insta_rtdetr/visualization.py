@@ -6,17 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.data.catalog import Metadata
-from detectron2.data.detection_utils import _apply_exif_orientation, convert_PIL_to_numpy
 from detectron2.structures import Instances
-from detectron2.utils.file_io import PathManager
 from detectron2.utils.video_visualizer import VideoVisualizer
 from detectron2.utils.visualizer import Visualizer
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from insta_rtdetr.engine.errors import UserError
-
-# What Pillow raises for a file that is no picture, is cut short, is broken inside, or would fill the memory.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
 
 class PictureError(UserError):
@@ -24,33 +20,15 @@ class PictureError(UserError):
 
 
 def read_picture(file: str | os.PathLike) -> np.ndarray:
-    """Read a picture, see `upright_rgb`.
+    """Read a picture as training does, upright as its EXIF data says.
 
     Raises:
         PictureError: it cannot be read.
     """
     try:
-        with PathManager.open(os.fspath(file), "rb") as content:
-            return upright_rgb(Image.open(content))
-    except UnidentifiedImageError as error:
-        # Its own message names no file, but Python's buffer.
-        raise PictureError(f"{file} cannot be read: it is no picture, or of an unknown format") from error
+        return read_rgb(file)
     except UNREADABLE as error:
-        raise PictureError(f"{file} cannot be read: {error}") from error
-
-
-def upright_rgb(image: Image.Image) -> np.ndarray:
-    """A picture as Detectron2 reads it: uint8 (H, W, 3), turned as its EXIF data says, without transparency.
-
-    But for grey pictures of 16 bits: their high bytes are taken, where Pillow cuts off what is above 255.
-
-    Raises:
-        one of UNREADABLE: it is cut short or broken.
-    """
-    image = _apply_exif_orientation(image)
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
-    return convert_PIL_to_numpy(image, "RGB")
+        raise PictureError(f"{file} cannot be read: {reason_unreadable(error)}") from error
 
 
 def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str], scale: float = 1.0) -> np.ndarray:

@@ -1,17 +1,29 @@
 """What kind of file a checkpoint is, and its weights under our names."""
 
+import argparse
 import pickle
 import re
+import types
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import fastinst, insta_rtdetr
+from . import fastinst, insta_rtdetr, paddle, rfdetr
+
+# Detectron2's model zoo, and PaddlePaddle.
+_PICKLES = (".pkl", ".pdparams")
+# PaddlePaddle's own names of the tensors, beside the tensors.
+_PADDLE_NAME_TABLE = "StructuredToParameterName@@"
 
 # Codes whose parameters have names of their own.
-ORIGINALS = {"Insta-RT-DETR or RT-DETR": insta_rtdetr, "FastInst": fastinst}
+ORIGINALS = {
+    "Insta-RT-DETR or RT-DETR": insta_rtdetr,
+    "FastInst": fastinst,
+    "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
+    "RF-DETR": rfdetr,
+}
 
 
 class CheckpointError(ValueError):
@@ -31,7 +43,7 @@ def read_checkpoint(path: str) -> dict:
 
 def open_checkpoint(path: str) -> dict:
     """What a file holds, as it is; see read_checkpoint."""
-    content = _read_pickle(path) if path.endswith(".pkl") else _read_torch(path)
+    content = _read_pickle(path) if path.endswith(_PICKLES) else _read_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a checkpoint with a state dict.")
     return content
@@ -43,6 +55,7 @@ def to_detectron2(content: dict, path: str) -> dict:
     Args:
         path: of the file, for the message.
     """
+    content = {key: value for key, value in content.items() if key != _PADDLE_NAME_TABLE}
     found = _find_weights(content)
     if found is None:
         keys = ", ".join(map(str, list(content)[:5])) or "nothing"
@@ -82,7 +95,9 @@ def _read_torch(path: str) -> object:
     if not Path(path).is_file():
         raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # RF-DETR's files hold the arguments of its training, which we do not use: a class with nothing but attributes.
+        with torch.serialization.safe_globals([argparse.Namespace, types.SimpleNamespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} {_explain(error, path)}. Change MODEL.WEIGHTS.") from error
 
@@ -117,7 +132,8 @@ def _read_pickle(path: str) -> object:
     try:
         with open(path, "rb") as file:
             return _ArrayUnpickler(file, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError) as error:
+    # What a damaged or hostile pickle makes the unpickler trip over is not in its documentation.
+    except Exception as error:
         raise CheckpointError(f"{path} is no pickle of numpy arrays alone: {_first_line(error)}") from error
 
 

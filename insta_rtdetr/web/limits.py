@@ -8,8 +8,7 @@ import numpy as np
 from fastapi import HTTPException, Request
 from PIL import Image
 
-from insta_rtdetr.engine.errors import one_line
-from insta_rtdetr.visualization import UNREADABLE, upright_rgb
+from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_rgb
 
 MEGA = 10**6
 UPLOAD_SECONDS = 60
@@ -83,11 +82,11 @@ def decode_upload(content: bytes, limits: Limits) -> np.ndarray:
                 )
             return upright_rgb(image)
     except Image.DecompressionBombError as error:
-        raise HTTPException(413, f"The picture is too large: {one_line(error)}") from error
+        raise HTTPException(413, f"The picture is too large: {reason_unreadable(error)}") from error
     except Image.UnidentifiedImageError as error:
         raise HTTPException(415, f"The file is no picture.  Choose one of {', '.join(_formats())}.") from error
     except UNREADABLE as error:
-        raise HTTPException(400, f"The picture is broken: {one_line(error)}") from error
+        raise HTTPException(400, f"The picture is broken: {reason_unreadable(error)}") from error
 
 
 def _formats() -> list[str]:

@@ -1,7 +1,17 @@
+import math
+
 import pytest
 import torch
+from detectron2.structures import BitMasks
 
-from insta_rtdetr.layers.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, xyxy_to_cxcywh
+from insta_rtdetr.layers.boxes import (
+    boxes_of_occupied,
+    cxcywh_to_xyxy,
+    inverse_sigmoid,
+    iou_and_giou,
+    shift_and_scale,
+    xyxy_to_cxcywh,
+)
 
 
 def test_formats_are_inverse():
@@ -37,6 +47,20 @@ def test_all_pairs_by_broadcasting():
     assert iou[1, 4] == iou_and_giou(a[1], b[4])[0]
 
 
+def test_boxes_around_masks_equal_detectron2s():
+    masks = torch.zeros(4, 9, 7, dtype=torch.bool)
+    masks[1, 2, 3] = True
+    masks[2, 0, 6] = masks[2, 8, 1] = True
+    masks[3] = True
+    assert torch.equal(boxes_of_occupied(masks.any(1), masks.any(2)), BitMasks(masks).get_bounding_boxes().tensor)
+
+
 def test_inverse_sigmoid_stays_finite():
     assert inverse_sigmoid(torch.tensor([0.0, 1.0])).isfinite().all()
     assert inverse_sigmoid(torch.tensor([0.25])).sigmoid().item() == pytest.approx(0.25)
+
+
+def test_shift_is_in_sides_and_scale_is_exponential():
+    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
+    moved = shift_and_scale(boxes, torch.tensor([[1.0, -0.5, 0.0, math.log(2)]]))
+    assert moved.tolist() == [pytest.approx([0.7, 0.3, 0.2, 0.8])]

@@ -166,6 +166,12 @@ def test_wrong_files_are_refused(client, kind):
     refused(client.post("/api/predict", content=content), status, *words)
 
 
+def test_garbage_for_exif_data_is_ignored_or_told(client):
+    exif = b"Exif\0\0II*\0" + bytes(range(200, 250))
+    response = client.post("/api/predict", content=as_file(noise(0), "JPEG", exif=exif))
+    assert response.status_code in {200, 400}, response.text
+
+
 def test_the_limits_themselves_are_taken(client):
     content = as_file(np.zeros((100, MAX_PIXELS // 100), np.uint8), "BMP")
     assert ask(client, content + bytes(MAX_BYTES - len(content)))["images"]

@@ -2,19 +2,30 @@
 
 from .deformable_decoder import DeformableDecoder
 from .denoising import Denoising
+from .depthwise_mask_head import DepthwiseMaskHead
 from .dual_path_decoder import DualPathDecoder
+from .grouped_decoder import GroupedDecoder
+from .grouped_query_selection import GroupedQuerySelection
 from .level_projection import LevelProjection
-from .mask_head import MaskHead, QueryMaskHead
+from .mask_head import MaskHead, PrototypeMaskHead, QueryMaskHead
+from .mask_query_selection import MaskQuerySelection
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
+from .shared_head_decoder import SharedHeadDecoder
 
 __all__ = [
     "DeformableDecoder",
     "Denoising",
+    "DepthwiseMaskHead",
     "DualPathDecoder",
+    "GroupedDecoder",
+    "GroupedQuerySelection",
     "LevelProjection",
     "MaskHead",
+    "MaskQuerySelection",
+    "PrototypeMaskHead",
     "QueryMaskHead",
     "QueryProposal",
     "QuerySelection",
+    "SharedHeadDecoder",
 ]

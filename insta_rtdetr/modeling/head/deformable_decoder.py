@@ -20,12 +20,13 @@ class DecoderLayer(nn.Module):
     """Self-attention, deformable cross-attention and a feed-forward part, each followed by a sum and layer norm."""
 
     def __init__(
-        self, dim: int, num_heads: int, feedforward_dim: int, num_levels: int, num_points: int, dropout: float
-    ):
+        self, dim: int, num_heads: int, feedforward_dim: int, num_levels: int, num_points: int, dropout: float,
+        num_cross_heads: int | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
         self.norm1 = nn.LayerNorm(dim)
-        self.cross_attn = DeformableAttention(dim, num_heads, num_levels, num_points)
+        self.cross_attn = DeformableAttention(dim, num_cross_heads or num_heads, num_levels, num_points)
         self.norm2 = nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, feedforward_dim)
         self.linear2 = nn.Linear(feedforward_dim, dim)
@@ -33,8 +34,9 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory, attention_mask: Tensor | None
-    ) -> Tensor:
+        self, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory, attention_mask: Tensor | None = None,
+        groups: int = 1,
+    ) -> Tensor:  # fmt: skip
         """One round.
 
         Args:
@@ -42,32 +44,32 @@ class DecoderLayer(nn.Module):
             positions: (B, Q, C), code of the boxes.
             boxes: (B, Q, 4), cxcywh.
             memory: the pyramid's tokens.
-            attention_mask: (Q, Q), True where a query (row) must not look.
+            attention_mask: (Q / groups, Q / groups), True where a query (row) must not look.
+            groups: that many parts of the queries, one after the other, do not look at each other.
 
         Returns:
             (B, Q, C).
         """
-        query = content + positions
-        attended, _ = self.self_attn(query, query, content, attn_mask=attention_mask, need_weights=False)
-        content = self.norm1(content + self.dropout(attended))
+        query, value = (x.unflatten(1, (groups, -1)).flatten(0, 1) for x in (content + positions, content))
+        attended, _ = self.self_attn(query, query, value, attn_mask=attention_mask, need_weights=False)
+        content = self.norm1(content + self.dropout(attended.reshape(content.shape)))
         read = self.cross_attn(content + positions, boxes, memory.tokens, memory.level_sizes)
         content = self.norm2(content + self.dropout(read))
         hidden = self.dropout(F.relu(self.linear1(content)))
         return self.norm3(content + self.dropout(self.linear2(hidden)))
 
 
-class DeformableDecoder(nn.Module):
-    """The layers with a class head and a box head each, and one mask head for all."""
+class RefiningDecoder(nn.Module):
+    """The layers, without the heads that read their answers."""
 
     def __init__(
-        self, *, dim: int, num_classes: int, num_layers: int, eval_layers: int, num_heads: int, num_levels: int,
-        num_points: int, feedforward_dim: int, dropout: float, mask_head: MaskHead,
+        self, *, dim: int, num_layers: int, eval_layers: int, num_heads: int, num_levels: int, num_points: int,
+        feedforward_dim: int, dropout: float, mask_head: MaskHead,
     ):  # fmt: skip
         """Build.
 
         Args:
             dim: width `C` of a query.
-            num_classes: number of classes.
             num_layers: layers that are built and trained.
             eval_layers: layers that run in eval mode (0: all).
             num_heads: heads of both attentions.
@@ -87,14 +89,17 @@ class DeformableDecoder(nn.Module):
             DecoderLayer(dim, num_heads, feedforward_dim, num_levels, num_points, dropout) for _ in range(num_layers)
         )
         self.position_head = MLP(4, 2 * dim, dim, num_layers=2)
-        self.class_heads = nn.ModuleList(nn.Linear(dim, num_classes) for _ in range(num_layers))
-        self.box_heads = nn.ModuleList(MLP(dim, dim, 4, num_layers=3) for _ in range(num_layers))
         self.mask_head = mask_head
         for layer in self.position_head.layers:
             nn.init.xavier_uniform_(layer.weight)
-        for class_head, box_head in zip(self.class_heads, self.box_heads, strict=True):
-            init_class_head(class_head)
-            init_box_head(box_head)
+
+    def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """The boxes (B, Q, 4) that a layer answers, and those that the next one starts from."""
+        raise NotImplementedError
+
+    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+        """What a layer answers for queries (B, Q, C) with these boxes."""
+        raise NotImplementedError
 
     def forward(
         self, queries: Queries, memory: Memory, mask_features: Tensor, attention_mask: Tensor | None = None
@@ -104,13 +109,12 @@ class DeformableDecoder(nn.Module):
         Args:
             queries: (B, Q, ...).
             memory: the pyramid's tokens.
-            mask_features: (B, C_mask, h, w).
+            mask_features: (B, C_mask, h, w), projected by the mask head.
             attention_mask: (Q, Q), True where a query (row) must not look.
 
         Returns:
             The predictions of every layer in training, of the last layer that runs otherwise.
         """
-        mask_features = self.mask_head.project(mask_features)
         content, boxes = queries.content, queries.reference_logits.sigmoid()
         num_layers = len(self.layers) if self.training else self.eval_layers
         predictions = []
@@ -119,17 +123,43 @@ class DeformableDecoder(nn.Module):
             reference_boxes = boxes.detach()
             positions = self.position_head(reference_boxes)
             content = self.layers[i](content, positions, reference_boxes, memory, attention_mask)
-            boxes = (self.box_heads[i](content) + inverse_sigmoid(boxes)).sigmoid()
+            answered, boxes = self.refine(i, content, boxes)
             if self.training or i == num_layers - 1:
-                predictions.append(self._predict(i, content, boxes, mask_features))
+                predictions.append(self.predict(i, content, answered, mask_features))
         return predictions
 
-    def _predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+
+class DeformableDecoder(RefiningDecoder):
+    """A class head and a box head for each layer, and one mask head for all."""
+
+    def __init__(self, *, dim: int, num_classes: int, num_layers: int, **layers):
+        """Build.
+
+        Args:
+            dim: width `C` of a query.
+            num_classes: number of classes.
+            num_layers: layers that are built and trained.
+            layers: see `RefiningDecoder`.
+        """
+        super().__init__(dim=dim, num_layers=num_layers, **layers)
+        self.class_heads = nn.ModuleList(nn.Linear(dim, num_classes) for _ in range(num_layers))
+        self.box_heads = nn.ModuleList(MLP(dim, dim, 4, num_layers=3) for _ in range(num_layers))
+        for class_head, box_head in zip(self.class_heads, self.box_heads, strict=True):
+            init_class_head(class_head)
+            init_box_head(box_head)
+
+    def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """See `RefiningDecoder`; a box learns from all boxes after it."""
+        refined = (self.box_heads[layer](content) + inverse_sigmoid(boxes)).sigmoid()
+        return refined, refined
+
+    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+        """See `RefiningDecoder`."""
         embeddings, biases = self.mask_head.embed(content)
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
 
 
-def check_heads(dim: int, num_heads: int) -> None:
+def check_heads(dim: int, num_heads: int, key: str = "NUM_HEADS") -> None:
     """Refuse heads that do not divide a width.
 
     Raises:
@@ -137,7 +167,7 @@ def check_heads(dim: int, num_heads: int) -> None:
     """
     if num_heads < 1 or dim < 1 or dim % num_heads:
         raise ValueError(
-            f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.NUM_HEADS, which is {num_heads}."
+            f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.{key}, which is {num_heads}."
         )
 
 

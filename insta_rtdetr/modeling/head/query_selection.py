@@ -17,19 +17,50 @@ ANCHOR_MARGIN = 0.01
 OBJECT_PRIOR = 0.01
 
 
-class QuerySelection(nn.Module):
-    """Scores every position, and starts a query from each of the best, with the box it predicts."""
+class TokenSelection(nn.Module):
+    """Scores every position and takes the best ones."""
 
-    def __init__(self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...]):
+    def __init__(self, dim: int, num_queries: int, anchor_sizes: tuple[float, ...]):
         super().__init__()
         if num_queries < 1:
             raise ValueError(f"MODEL.DECODER.NUM_QUERIES must be at least 1, got {num_queries}.")
         self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
         self.token_projection = nn.Linear(dim, dim)
         self.token_norm = nn.LayerNorm(dim)
+        nn.init.xavier_uniform_(self.token_projection.weight)
+
+    def select(self, memory: Memory, class_head: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """Take the positions with the highest class score.
+
+        Args:
+            memory: (B, S, C) tokens.
+            class_head: (B, S, C) -> (B, S, K).
+
+        Returns:
+            Their projected tokens (B, Q, C), class logits (B, Q, K) and anchors (B, Q, 4), cxcywh before sigmoid.
+        """
+        anchor_logits, is_usable = anchors(
+            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
+        )
+        tokens, class_logits, best = self.choose(memory.tokens * is_usable, class_head)
+        return tokens, class_logits, anchor_logits[best]
+
+    def choose(self, tokens: Tensor, class_head: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, S, C) -> embeddings (B, Q, C) and class logits (B, Q, K) of the best positions, and which (B, Q)."""
+        tokens = self.token_norm(self.token_projection(tokens))
+        class_logits = class_head(tokens)
+        num_queries = min(self.num_queries, tokens.shape[1])
+        best = class_logits.amax(-1).topk(num_queries, dim=1).indices
+        return take(tokens, best), take(class_logits, best), best
+
+
+class QuerySelection(TokenSelection):
+    """Starts a query from each of the best positions, with the box it predicts."""
+
+    def __init__(self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...]):
+        super().__init__(dim, num_queries, anchor_sizes)
         self.class_head = nn.Linear(dim, num_classes)
         self.box_head = MLP(dim, dim, 4, num_layers=3)
-        nn.init.xavier_uniform_(self.token_projection.weight)
         init_class_head(self.class_head)
         init_box_head(self.box_head)
 
@@ -42,17 +73,9 @@ class QuerySelection(nn.Module):
         Returns:
             Q queries (their content detached), and what their positions predict by themselves.
         """
-        anchor_logits, is_usable = anchors(
-            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
-        )
-        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
-        class_logits = self.class_head(tokens)
-        num_queries = min(self.num_queries, tokens.shape[1])
-        best = class_logits.amax(-1).topk(num_queries, dim=1).indices  # (B, Q)
-        chosen_tokens = take(tokens, best)
-        reference_logits = self.box_head(chosen_tokens) + anchor_logits[best]
-        prediction = Prediction(take(class_logits, best), reference_logits.sigmoid())
-        return Queries(chosen_tokens.detach(), reference_logits), prediction
+        tokens, class_logits, anchor_logits = self.select(memory, self.class_head)
+        reference_logits = self.box_head(tokens) + anchor_logits
+        return Queries(tokens.detach(), reference_logits), Prediction(class_logits, reference_logits.sigmoid())
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
@@ -88,6 +111,17 @@ def check_anchors(sides: tuple[float, ...], num_levels: int) -> None:
 def anchors(
     level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
+    """`anchor_boxes` before sigmoid: (S, 4), infinite where not usable, and (S, 1), 1 where usable, else 0.  Cached."""
+    with torch.inference_mode(False), torch.no_grad():
+        boxes, usable = anchor_boxes(level_sizes, sides, torch.device("cpu"), torch.float32)
+        logits = torch.where(usable, torch.log(boxes / (1 - boxes)), torch.inf)
+        return logits.to(device, dtype), usable.to(device, dtype)
+
+
+@lru_cache(maxsize=32)
+def anchor_boxes(
+    level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """One square (in relative units) anchor box at the centre of every position.
 
     Args:
@@ -95,7 +129,7 @@ def anchors(
         sides: side of each level's anchors, a fraction of the image.
 
     Returns:
-        (S, 4) cxcywh boxes before sigmoid, infinite where not usable, and (S, 1), 1 where usable, else 0.  Cached.
+        (S, 4), cxcywh, and (S, 1), bool, whether it is far enough from the border of the image.  Cached.
     Raises:
         ValueError: not one side for each level.
     """
@@ -104,8 +138,7 @@ def anchors(
     with torch.inference_mode(False), torch.no_grad():
         boxes = torch.cat([_level_anchors(*size, side) for size, side in zip(level_sizes, sides, strict=True)])
         usable = ((boxes > ANCHOR_MARGIN) & (boxes < 1 - ANCHOR_MARGIN)).all(-1, keepdim=True)
-        logits = torch.where(usable, torch.log(boxes / (1 - boxes)), torch.inf)
-        return logits.to(device, dtype), usable.to(device, dtype)
+        return boxes.to(device, dtype), usable.to(device)
 
 
 def _level_anchors(height: int, width: int, side: float) -> Tensor:
