@@ -260,7 +260,10 @@ def test_the_description_is_readable_offline(page, address, tmp_path):
 
 
 def test_400_objects_are_fluid(page, tmp_path):
-    """A step of the slider over 400 objects of a large picture, masks included, takes less than 0.2 s."""
+    """A step of the slider over 400 objects of a large picture, masks included, takes less than 0.15 s.
+
+    The quickest of 20 steps, because this machine may have other work.
+    """
     height, width, count = 1500, 2000, 400
     rng = np.random.default_rng(0)
     annotations = []
@@ -292,11 +295,11 @@ def test_400_objects_are_fluid(page, tmp_path):
             await new Promise((done) => requestAnimationFrame(done));
             times.push(performance.now() - start);
         }
-        return times.sort((one, other) => one - other)[times.length / 2];
+        return Math.min(...times);
     }""")
     assert num_shown(page) > 300
     page.screenshot(path=tmp_path / "many.png")
-    assert milliseconds < 200, milliseconds
+    assert milliseconds < 150, milliseconds
 
 
 def rectangle_rle(x: int, y: int, size: int, height: int, width: int) -> str:
