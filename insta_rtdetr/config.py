@@ -128,12 +128,17 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER.POSITION_SIDE = 10
     # Side of the anchor box of each level, finest first, as a fraction of the image side.
     cfg.MODEL.DECODER.ANCHOR_SIZES = (0.10, 0.15, 0.25)
+    # Whether positions next to a better one become queries after all others: for images with hundreds of objects, whose
+    # queries would otherwise crowd on the clearest ones.
+    cfg.MODEL.DECODER.LOCAL_MAXIMA = False
 
     cfg.MODEL.MASK_HEAD = CfgNode()
     # Stride of the mask features, 4 (reads res2) or 8 (reads res3) pixels; FastInst's is that of its finest level.
     cfg.MODEL.MASK_HEAD.STRIDE = 4
     # Width in which queries and mask features are compared.
     cfg.MODEL.MASK_HEAD.DIM = 256
+    # Whether a mask starts as the ellipse in its query's box: for images full of objects that look alike.
+    cfg.MODEL.MASK_HEAD.BOX_PRIOR = False
     # MaskHybridEncoder: channels of the levels of its mask pyramid, and of the mask features made from them.
     cfg.MODEL.MASK_HEAD.PYRAMID_DIM = 64
     cfg.MODEL.MASK_HEAD.FEATURE_DIM = 64
@@ -158,6 +163,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.LOCATION_COST = 1000.0
     # Random points at which masks are compared, shared by an image's queries. Count; 0: a 16th of the map's cells.
     cfg.MODEL.MATCHER.NUM_POINTS = 12544
+    # Half of them are drawn in regions around the objects, so many times as large as their boxes; 0: none.
+    cfg.MODEL.MATCHER.POINT_REGION = 0.0
 
     cfg.MODEL.LOSS = CfgNode()
     cfg.MODEL.LOSS.CLASS_WEIGHT = 1.0
@@ -184,6 +191,9 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.NUM_POINTS = 12544
     cfg.MODEL.LOSS.OVERSAMPLE_RATIO = 3.0
     cfg.MODEL.LOSS.IMPORTANCE_RATIO = 0.75
+    # Where candidates are drawn: in a region around the object, so many times as large as its box; 0: the whole image.
+    # Few of an image's points fall on an object of ten pixels.
+    cfg.MODEL.LOSS.POINT_REGION = 0.0
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:
@@ -193,6 +203,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Mixed precision on GPU: "bfloat16" or "float16" (SOLVER.AMP.ENABLED turns it on).
     cfg.SOLVER.AMP.DTYPE = "bfloat16"
+    # Mixed precision on CPU as well, in bfloat16: faster on those that multiply it (AMX), slower on others.
+    cfg.SOLVER.AMP.ON_CPU = False
     # Exponential moving average of the weights: decay * (1 - exp(-iteration / RAMP_ITERS)).
     cfg.SOLVER.EMA = CfgNode()
     cfg.SOLVER.EMA.ENABLED = False

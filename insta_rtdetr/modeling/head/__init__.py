@@ -1,5 +1,6 @@
 """Step 4: pyramid -> queries -> classes, boxes and masks, one `Prediction` for each layer."""
 
+from .box_prior import BoxPrior
 from .deformable_decoder import DeformableDecoder
 from .denoising import Denoising
 from .depthwise_mask_head import DepthwiseMaskHead
@@ -14,6 +15,7 @@ from .query_selection import QuerySelection
 from .shared_head_decoder import SharedHeadDecoder
 
 __all__ = [
+    "BoxPrior",
     "DeformableDecoder",
     "Denoising",
     "DepthwiseMaskHead",

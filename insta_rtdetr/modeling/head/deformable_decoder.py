@@ -12,6 +12,7 @@ from ...layers.boxes import inverse_sigmoid
 from ...layers.deformable_attention import DeformableAttention
 from ...layers.mlp import MLP
 from ...structures import Memory, Prediction, Queries
+from .box_prior import BoxPrior
 from .mask_head import MaskHead
 from .query_selection import init_box_head, init_class_head
 
@@ -132,21 +133,33 @@ class RefiningDecoder(nn.Module):
 class DeformableDecoder(RefiningDecoder):
     """A class head and a box head for each layer, and one mask head for all."""
 
-    def __init__(self, *, dim: int, num_classes: int, num_layers: int, **layers):
+    def __init__(
+        self, *, dim: int, num_classes: int, num_layers: int, box_prior: BoxPrior | None = None, **layers
+    ):
         """Build.
 
         Args:
             dim: width `C` of a query.
             num_classes: number of classes.
             num_layers: layers that are built and trained.
+            box_prior: what masks start from, or None.
             layers: see `RefiningDecoder`.
         """
         super().__init__(dim=dim, num_layers=num_layers, **layers)
+        self.box_prior = box_prior
         self.class_heads = nn.ModuleList(nn.Linear(dim, num_classes) for _ in range(num_layers))
         self.box_heads = nn.ModuleList(MLP(dim, dim, 4, num_layers=3) for _ in range(num_layers))
         for class_head, box_head in zip(self.class_heads, self.box_heads, strict=True):
             init_class_head(class_head)
             init_box_head(box_head)
+
+    def forward(
+        self, queries: Queries, memory: Memory, mask_features: Tensor, attention_mask: Tensor | None = None
+    ) -> list[Prediction]:
+        """See `RefiningDecoder`."""
+        if self.box_prior is not None:
+            mask_features = self.box_prior.extend_features(mask_features)
+        return super().forward(queries, memory, mask_features, attention_mask)
 
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """See `RefiningDecoder`; a box learns from all boxes after it."""
@@ -156,6 +169,8 @@ class DeformableDecoder(RefiningDecoder):
     def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
         """See `RefiningDecoder`."""
         embeddings, biases = self.mask_head.embed(content)
+        if self.box_prior is not None:
+            embeddings, biases = self.box_prior(embeddings, biases, boxes)
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
 
 

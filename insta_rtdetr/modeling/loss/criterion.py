@@ -12,7 +12,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
-from ...layers.point_sampling import sample_masks, sample_points, uncertain_points
+from ...layers.point_sampling import regions_around, sample_masks, sample_points, uncertain_points
 from ...structures import DenoisingPredictions, Match, ModelOutput, Prediction, Target
 from .functions import mask_bce_loss, mask_dice_loss, mask_iou, reduce_masks, varifocal_loss
 from .matched_masks import matched_mask_logits
@@ -83,7 +83,7 @@ class MaskCriterion(nn.Module):
 
     def __init__(
         self, *, matcher: nn.Module, num_classes: int, weights: dict[str, float], num_points: int,
-        oversample_ratio: float, importance_ratio: float, sample_inside: bool = False,
+        oversample_ratio: float, importance_ratio: float, sample_inside: bool = False, point_region: float = 0.0,
     ):  # fmt: skip
         """Build.
 
@@ -95,11 +95,14 @@ class MaskCriterion(nn.Module):
             oversample_ratio: candidates drawn for each point.
             importance_ratio: share of the points that are the most uncertain candidates.
             sample_inside: see MODEL.LOSS.SAMPLE_INSIDE.
+            point_region: side of the region around an object that candidates are drawn in, as a factor of its box's
+                sides; 0: the whole image.
         """
         super().__init__()
         self.sample_inside = sample_inside
         self.matcher, self.num_classes, self.weights = matcher, num_classes, weights
         self.num_points, self.oversample_ratio, self.importance_ratio = num_points, oversample_ratio, importance_ratio
+        self.point_region = point_region
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -113,16 +116,18 @@ class MaskCriterion(nn.Module):
             "oversample_ratio": loss.OVERSAMPLE_RATIO,
             "importance_ratio": loss.IMPORTANCE_RATIO,
             "sample_inside": loss.SAMPLE_INSIDE,
+            "point_region": loss.POINT_REGION,
         }
 
     def mask_losses(self, supervised: list[Supervised], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
         num_points = num_points_of(mask_logits.shape[1:], self.num_points)
-        points = uncertain_points(
-            mask_logits.detach(), num_points, self.oversample_ratio, self.importance_ratio, self.sample_inside
-        )
         mask_index = torch.cat([batch.index(one.match) for one in supervised])
+        regions = regions_around(batch.boxes_cxcywh[mask_index], self.point_region) if self.point_region else None
+        points = uncertain_points(
+            mask_logits.detach(), num_points, self.oversample_ratio, self.importance_ratio, self.sample_inside, regions
+        )
         labels = sample_masks(batch.masks, mask_index, points, self.sample_inside)
         logits = sample_points(mask_logits[:, None], points, self.sample_inside).squeeze(1)
         logits = logits.clamp(-self.max_mask_logit, self.max_mask_logit)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...structures import DenoisingPredictions, Memory, ModelOutput, Prediction, Queries, Target
 from ..encoder import build_encoder
-from ..head import DeformableDecoder, Denoising, LevelProjection, MaskHead, QuerySelection
+from ..head import BoxPrior, DeformableDecoder, Denoising, LevelProjection, MaskHead, QuerySelection
 from ..head.deformable_decoder import RefiningDecoder, join_queries
 from ..head.query_selection import check_anchors
 from ..loss import SetCriterion
@@ -56,15 +56,14 @@ class InstaRTDETR(InstanceSegmenter):
     @classmethod
     def build_query_selection(cls, cfg) -> nn.Module:
         """What `select_queries` uses."""
-        decoder = cfg.MODEL.DECODER
-        check_anchors(decoder.ANCHOR_SIZES, len(cfg.MODEL.ENCODER.IN_FEATURES))
-        return QuerySelection(query_dim(cfg), cfg.MODEL.NUM_CLASSES, decoder.NUM_QUERIES, decoder.ANCHOR_SIZES)
+        return QuerySelection(num_classes=cfg.MODEL.NUM_CLASSES, **read_selection(cfg))
 
     @classmethod
     def build_decoder(cls, cfg) -> RefiningDecoder:
         """The decoder with its heads."""
         mask_head = MaskHead(query_dim(cfg), cfg.MODEL.MASK_HEAD.DIM)
-        return DeformableDecoder(mask_head=mask_head, **read_decoder(cfg))
+        box_prior = BoxPrior() if cfg.MODEL.MASK_HEAD.BOX_PRIOR else None
+        return DeformableDecoder(mask_head=mask_head, box_prior=box_prior, **read_decoder(cfg))
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
@@ -92,6 +91,18 @@ class InstaRTDETR(InstanceSegmenter):
 def query_dim(cfg) -> int:
     """Channels of a query."""
     return cfg.MODEL.DECODER.HIDDEN_DIM or cfg.MODEL.ENCODER.HIDDEN_DIM
+
+
+def read_selection(cfg) -> dict:
+    """The arguments that all query selections of the family share, from MODEL.DECODER.*."""
+    decoder = cfg.MODEL.DECODER
+    check_anchors(decoder.ANCHOR_SIZES, len(cfg.MODEL.ENCODER.IN_FEATURES))
+    return {
+        "dim": query_dim(cfg),
+        "num_queries": decoder.NUM_QUERIES,
+        "anchor_sizes": decoder.ANCHOR_SIZES,
+        "local_maxima": decoder.LOCAL_MAXIMA,
+    }
 
 
 def read_decoder(cfg) -> dict:

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from ...structures import Memory, Prediction, Queries
 from ..head import MaskQuerySelection, PrototypeMaskHead, SharedHeadDecoder
-from ..head.query_selection import check_anchors
-from .insta_rtdetr import InstaRTDETR, query_dim, read_decoder
+from .insta_rtdetr import InstaRTDETR, query_dim, read_decoder, read_selection
 
 
 @META_ARCH_REGISTRY.register()
@@ -21,9 +20,7 @@ class MaskRTDETR(InstaRTDETR):
     @classmethod
     def build_query_selection(cls, cfg) -> nn.Module:
         """What `select_queries` uses."""
-        decoder = cfg.MODEL.DECODER
-        check_anchors(decoder.ANCHOR_SIZES, len(cfg.MODEL.ENCODER.IN_FEATURES))
-        return MaskQuerySelection(query_dim(cfg), decoder.NUM_QUERIES, decoder.ANCHOR_SIZES)
+        return MaskQuerySelection(**read_selection(cfg))
 
     @classmethod
     def build_decoder(cls, cfg) -> SharedHeadDecoder:
