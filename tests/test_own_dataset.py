@@ -9,10 +9,10 @@ import torch
 
 import train_net
 from tests.data import trees
-from tests.tiny import CONFIG_DIR, SMALL
+from tests.tiny import SMALL
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CONFIG = ["--config-file", f"{CONFIG_DIR}/insta_rtdetr_R18vd_D3_640.yaml"]
+CONFIG = ["--config-file", "insta_rtdetr_R18vd_D3_640"]
 sys.path.insert(0, str(REPOSITORY / "demo"))
 import demo  # noqa: E402
 

@@ -141,8 +141,10 @@ def start_logging(cfg: CfgNode, args: argparse.Namespace) -> None:
     cfg = cfg.clone()
     if args.eval_only:
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
+    # Detectron2 copies the file to the log, and knows no names of configs.
+    config_file = find_config(args.config_file) if args.config_file else ""
     try:
-        default_setup(cfg, args)
+        default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": config_file}))
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="insta_rtdetr")
     except OSError as error:
         raise UserError(f"OUTPUT_DIR cannot be written to: {error}.  Set another OUTPUT_DIR.") from error
