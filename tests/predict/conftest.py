@@ -55,3 +55,12 @@ def pictures(tmp_path) -> Path:
     Image.fromarray(noise(2)).save(folder / "c.png")
     (folder / "notes.txt").write_text("no picture")
     return folder
+
+
+@pytest.fixture
+def one_thread():
+    """Sums of several threads differ in their last bits from those of one, which other processes of a test have."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

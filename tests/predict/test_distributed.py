@@ -28,6 +28,7 @@ def by_name(records: list[Record]) -> dict[str, Record]:
     return {record["name"]: record for record in records if "name" in record}
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_two_workers_one_of_them_killed_give_the_results_of_one_process(ray, model_folder, tmp_path, monkeypatch):
     for index in range(NUM_PICTURES):
         Image.fromarray(noise(index)).save(tmp_path / f"{index:02d}.png")

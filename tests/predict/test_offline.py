@@ -100,6 +100,7 @@ def test_a_list_of_files_is_read_and_what_cannot_be_read_is_named(tool, model_fo
     assert [(image["id"], Path(image["file_name"]).name) for image in images] == [(1, "c.png"), (2, "a.png")]
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_killed_run_goes_on_and_nothing_is_lost_or_half_written(tool, model_folder, tmp_path):
     folder, out, whole = tmp_path / "in", tmp_path / "out", tmp_path / "whole"
     folder.mkdir()
