@@ -28,6 +28,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.ZOOM_OUT_MAX_SCALE = 4.0
     # Probability of a crop that keeps a drawn overlap with an object (SSD's IoU crop).
     cfg.INPUT.IOU_CROP_PROB = 0.0
+    # Large-scale jitter: (smallest, largest) factor of an image's size on its canvas, e.g. (0.1, 2.0); empty for none.
+    cfg.INPUT.SCALE_JITTER = ()
+    # Probability that an image is put together from parts of itself and three other training images (mosaic).
+    cfg.INPUT.MOSAIC_PROB = 0.0
     # Probability that objects of another training image are pasted in (Simple Copy-Paste).
     cfg.INPUT.COPY_PASTE_PROB = 0.0
     # INPUT.CROP: probability, and short sides in pixels, one of which the image is resized to before; empty for none.
@@ -35,7 +39,8 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.CROP.RESIZE_SHORTEST_EDGE = ()
     # Objects whose box or mask is smaller than this after augmentation are dropped. Pixels.
     cfg.INPUT.MIN_OBJECT_SIZE = 1.0
-    # The last iterations of a training run without photometric, zoom-out, crop, copy-paste and multi-scale. Count.
+    # The last iterations of a training run without photometric, zoom-out, crop, jitter, mosaic, copy-paste and
+    # multi-scale. Count.
     cfg.INPUT.PLAIN_LAST_ITERS = 0
     # Unreadable images that training and evaluation skip (each named in the log) before they stop. Count.
     cfg.DATALOADER.MAX_UNREADABLE_IMAGES = 0
@@ -44,6 +49,9 @@ def _add_input_keys(cfg: CfgNode) -> None:
 def _add_backbone_keys(cfg: CfgNode) -> None:
     # Number of object classes `K`.
     cfg.MODEL.NUM_CLASSES = 80
+    # RFDETRSeg: outputs of the class heads that belong to no class.  The published weights have 11, for the numbers
+    # from 0 to 90 that are no category of COCO.  They are never an answer, but take part in choosing queries.
+    cfg.MODEL.NUM_UNUSED_CLASSES = 0
     # build_timm_backbone: the timm model, and whether timm downloads its weights when MODEL.WEIGHTS is empty.
     cfg.MODEL.TIMM = CfgNode()
     cfg.MODEL.TIMM.NAME = "resnet50d"
@@ -54,6 +62,14 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.OUT_FEATURES = ("res2", "res3", "res4", "res5")
     # "FrozenBN" keeps batch norm as loaded; "BN" trains it.
     cfg.MODEL.TIMM.NORM = "FrozenBN"
+    # build_dinov2_windowed_backbone: side of a patch in pixels, side of the learned grid of position codes in patches
+    # (other inputs get interpolated codes), windows along each side of an image, and the numbers of blocks that have
+    # run where outputs (block3, block6, ...) are taken.
+    cfg.MODEL.DINOV2 = CfgNode()
+    cfg.MODEL.DINOV2.PATCH_SIZE = 12
+    cfg.MODEL.DINOV2.POSITION_GRID = 26
+    cfg.MODEL.DINOV2.NUM_WINDOWS = 1
+    cfg.MODEL.DINOV2.OUT_BLOCKS = (3, 6, 9, 12)
 
 
 def _add_encoder_keys(cfg: CfgNode) -> None:
@@ -71,6 +87,7 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODER.FEEDFORWARD_DIM = 1024
     cfg.MODEL.ENCODER.DROPOUT = 0.0
     # Cross-scale fusion (CCFF): RepVGG blocks in each fusion block, and their width as a fraction of HIDDEN_DIM.
+    # C2fProjector: pairs of convolutions.
     cfg.MODEL.ENCODER.NUM_FUSION_BLOCKS = 3
     cfg.MODEL.ENCODER.EXPANSION = 1.0
     # Temperature of the sine position code of AIFI.
@@ -82,12 +99,15 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
 
 def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER = CfgNode()
-    # Queries `Q`.  May be changed at test without new weights.
+    # Queries `Q`.  May be changed at test without new weights, but for RFDETRSeg, whose queries are learned.
     cfg.MODEL.DECODER.NUM_QUERIES = 300
     # Decoder layers `D` that are built and trained, and how many of them run at test (0: all).
     cfg.MODEL.DECODER.NUM_LAYERS = 6
     cfg.MODEL.DECODER.EVAL_LAYERS = 0
     cfg.MODEL.DECODER.NUM_HEADS = 8
+    # RFDETRSeg: heads of deformable attention, and groups of queries in training that each answer for all objects.
+    cfg.MODEL.DECODER.NUM_CROSS_HEADS = 16
+    cfg.MODEL.DECODER.NUM_GROUPS = 13
     # Sampling points of deformable attention for each head and level.
     cfg.MODEL.DECODER.NUM_POINTS = 4
     cfg.MODEL.DECODER.FEEDFORWARD_DIM = 1024
@@ -122,7 +142,7 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.DICE_COST = 5.0
     # LocationMatcher: what it earns that a query was taken from within an object.
     cfg.MODEL.MATCHER.LOCATION_COST = 1000.0
-    # Random points at which masks are compared, shared by an image's queries. Count.
+    # Random points at which masks are compared, shared by an image's queries. Count; 0: a 16th of the map's cells.
     cfg.MODEL.MATCHER.NUM_POINTS = 12544
 
     cfg.MODEL.LOSS = CfgNode()
@@ -134,10 +154,15 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     # FastInst: weight of the class map that queries are taken from, and of the class "no object" among the others.
     cfg.MODEL.LOSS.PROPOSAL_WEIGHT = 20.0
     cfg.MODEL.LOSS.NO_OBJECT_WEIGHT = 0.1
-    # Varifocal loss: weight of negatives and its exponent, `alpha` and `gamma`.
+    # Varifocal loss: weight of negatives and its exponent, `alpha` and `gamma`.  RFDETRSeg's IoU-aware cross-entropy:
+    # share of the probability in the target of a match, and exponent of the weight of negatives.
     cfg.MODEL.LOSS.VARIFOCAL_ALPHA = 0.75
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
-    # PointRend's uncertain points: count `N`, candidates for each kept point `k`, uncertain share `beta`.
+    # How masks are read at points: as RF-DETR does (targets at the nearest pixel, predictions as if the outermost cells
+    # of the map went on), not as PointRend does (both between pixels, and 0 outside the map).
+    cfg.MODEL.LOSS.SAMPLE_INSIDE = False
+    # PointRend's uncertain points: count `N` (0: a 16th of the map's cells), candidates for each kept point `k`,
+    # uncertain share `beta`.
     cfg.MODEL.LOSS.NUM_POINTS = 12544
     cfg.MODEL.LOSS.OVERSAMPLE_RATIO = 3.0
     cfg.MODEL.LOSS.IMPORTANCE_RATIO = 0.75

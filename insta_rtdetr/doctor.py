@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from insta_rtdetr.dataset_check import Finding, check_annotation_file, check_dataset_folder, fail, note, ok, one_line
+from insta_rtdetr.dataset_tools.findings import Finding, fail, note, ok, one_line
 
 MINIMUM_PYTHON = (3, 11)
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,6 +37,7 @@ MODULES = {
     "pillow": "PIL",
     "pyyaml": "yaml",
 }
+IMAGES_OPENED = 20  # of each split; tools/dataset.py check opens all
 SMALL_DISK_GB = 5.0  # a training run keeps a few checkpoints of up to 1 GB
 
 
@@ -246,9 +247,31 @@ def check_dataset(dataset: str) -> Iterator[Finding]:
     metadata = MetadataCatalog.get(dataset)
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
     if json_file and image_root:
-        yield from check_annotation_file(Path(json_file), Path(image_root))
+        yield from check_annotation_file(dataset, Path(json_file), Path(image_root))
     else:
         yield from check_records(dataset, DatasetCatalog.get)
+
+
+def check_dataset_folder(folder: Path) -> Iterator[Finding]:
+    """A dataset folder, as tools/dataset.py checks it, but not every image of it."""
+    from insta_rtdetr.dataset_tools.check import check_folder
+
+    yield from check_folder(folder, num_opened=IMAGES_OPENED, num_workers=1, show_progress=False).findings()
+
+
+def check_annotation_file(name: str, json_file: Path, image_root: Path) -> Iterator[Finding]:
+    """The same for one COCO file."""
+    from insta_rtdetr.data.datasets import DatasetError, read_coco
+    from insta_rtdetr.data.layouts import Split
+    from insta_rtdetr.dataset_tools.check import DatasetCheck, check_splits
+
+    try:
+        splits = {name: Split(read_coco(json_file), image_root, json_file)}
+    except (DatasetError, OSError) as error:
+        yield fail(f"Dataset {name}: {one_line(error)}", PREPARE_DATASET)
+        return
+    checks = check_splits(splits, IMAGES_OPENED, num_workers=1, show_progress=False)
+    yield from DatasetCheck(image_root, checks).findings()
 
 
 def check_records(dataset: str, load: Callable[[str], list[dict]]) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ network's input, padding included.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,12 @@ class Memory:
     tokens: Tensor
     level_sizes: list[tuple[int, int]]
 
+    @classmethod
+    def of_levels(cls, levels: list[Tensor]) -> "Memory":
+        """Join L levels (B, C, h, w)."""
+        tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
+        return cls(tokens, [tuple(level.shape[2:]) for level in levels])
+
 
 @dataclass
 class Queries:
@@ -61,6 +67,21 @@ class NoisedQueries(Queries):
     """
 
     attention_mask: Tensor
+    groups: int
+
+
+@dataclass
+class GroupedQueries:
+    """Queries in groups that do not look at each other, each of which answers for all objects.
+
+    Attributes:
+        content: (B, G * Q, C), group after group.
+        boxes_cxcywh: (B, G * Q, 4).
+        groups: `G`.
+    """
+
+    content: Tensor
+    boxes_cxcywh: Tensor
     groups: int
 
 
@@ -120,6 +141,10 @@ class Prediction:
     def of_queries(self, queries: slice) -> "Prediction":
         """The same prediction for a slice of the queries."""
         return self._map(lambda values: values[:, queries], self.mask_features)
+
+    def of_classes(self, classes: slice) -> "Prediction":
+        """The same prediction for a slice of the classes."""
+        return replace(self, class_logits=self.class_logits[..., classes])
 
     def of_image(self, image: int, queries: Tensor) -> "Prediction":
         """The prediction for some queries, an index tensor (N,), of one image; B becomes 1."""
@@ -213,6 +238,7 @@ class ModelOutput:
         denoising: predictions for the noised targets (training only, None without targets).
         guided: predictions guided by the targets' masks (training only).
         proposal_logits: (B, K + 1, h', w'), classes of the positions that queries are taken from (training only).
+        groups: parts of the queries of `layers` and `encoder`, each of which answers for all objects.
     """
 
     layers: list[Prediction]
@@ -220,3 +246,4 @@ class ModelOutput:
     denoising: DenoisingPredictions | None = None
     guided: GuidedPredictions | None = None
     proposal_logits: Tensor | None = None
+    groups: int = 1

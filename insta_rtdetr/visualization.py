@@ -6,16 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.data.catalog import Metadata
-from detectron2.data.detection_utils import read_image
 from detectron2.structures import Instances
 from detectron2.utils.video_visualizer import VideoVisualizer
 from detectron2.utils.visualizer import Visualizer
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from insta_rtdetr.engine.errors import UserError
-
-# What Pillow raises for a file that is no picture, is cut short, is broken inside, or would fill the memory.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
 
 class PictureError(UserError):
@@ -23,18 +20,15 @@ class PictureError(UserError):
 
 
 def read_picture(file: str | os.PathLike) -> np.ndarray:
-    """Read a picture as Detectron2 does, upright as its EXIF data says.
+    """Read a picture as training does, upright as its EXIF data says.
 
     Raises:
         PictureError: it cannot be read.
     """
     try:
-        return read_image(os.fspath(file), format="RGB")
-    except UnidentifiedImageError as error:
-        # Its own message names no file, but Python's buffer.
-        raise PictureError(f"{file} cannot be read: it is no picture, or of an unknown format") from error
+        return read_rgb(file)
     except UNREADABLE as error:
-        raise PictureError(f"{file} cannot be read: {error}") from error
+        raise PictureError(f"{file} cannot be read: {reason_unreadable(error)}") from error
 
 
 def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str], scale: float = 1.0) -> np.ndarray:

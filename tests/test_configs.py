@@ -32,8 +32,9 @@ def test_config_builds_a_model_that_runs(file):
     raw = model.forward_raw([{"image": torch.zeros(3, 64, 64)}])
     # FastInst has a class "no object", and its masks are at the stride of its finest level.
     is_fastinst = cfg.MODEL.META_ARCHITECTURE == "FastInst"
+    side = -(-64 // model.preprocessor.divisibility) * model.preprocessor.divisibility
     assert raw["class_logits"].shape[-1] == cfg.MODEL.NUM_CLASSES + is_fastinst
-    assert raw["mask_logits"].shape[-1] == 64 // (8 if is_fastinst else cfg.MODEL.MASK_HEAD.STRIDE)
+    assert raw["mask_logits"].shape[-1] == side // (8 if is_fastinst else cfg.MODEL.MASK_HEAD.STRIDE)
     if file.stem in PARAMETERS:
         count = sum(p.numel() for p in model.parameters()) / 1e6
         assert count == pytest.approx(PARAMETERS[file.stem], abs=0.01)

@@ -54,7 +54,7 @@ def fails(capsys, arguments: list[str], *parts: str) -> str:
 @pytest.mark.parametrize(
     "arguments, parts",
     [
-        (["--config-file", "absent.yaml"], ["absent.yaml", "--config-file"]),
+        (["--config-file", "absent.yaml"], ["absent.yaml", "Give an existing yaml file"]),
         (["--confg"], ["--confg", "--help"]),
         (["SOLVER.BASE_LRR", "0.1"], ["SOLVER.BASE_LRR", "nearest is SOLVER.BASE_LR"]),
         (["SOLVER.BASE_LR", "fast"], ["SOLVER.BASE_LR is fast (str), wanted a value of type float such as 0.01"]),

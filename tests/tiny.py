@@ -73,6 +73,31 @@ def tiny_fastinst(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     return build_model(tiny_fastinst_config(*overrides))
 
 
+def tiny_rfdetr_seg_config(*overrides: object) -> CfgNode:
+    """RF-DETR-Seg, 6 blocks, 2 x 2 windows, 32 channels, 3 groups, 5 classes, 48 x 48; overrides are KEY, value, ..."""
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.merge_from_file(f"{CONFIG_DIR}/rfdetr_seg_small_384.yaml")
+    cfg.merge_from_list([
+        "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "MODEL.NUM_UNUSED_CLASSES", 2,
+        "INPUT.FIXED_SIZE", (48, 48), "INPUT.MULTI_SCALE", (), "TEST.DETECTIONS_PER_IMAGE", 100,
+        "MODEL.TIMM.ARGS", ("embed_dim=32", "depth=6", "num_heads=2"), "MODEL.DINOV2.POSITION_GRID", 4,
+        "MODEL.DINOV2.OUT_BLOCKS", (2, 4, 6), "MODEL.ENCODER.IN_FEATURES", ("block2", "block4", "block6"),
+        "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.NUM_FUSION_BLOCKS", 1, "MODEL.DECODER.NUM_CROSS_HEADS", 8,
+        "MODEL.DECODER.NUM_LAYERS", 2, "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 10,
+        "MODEL.DECODER.NUM_GROUPS", 3, "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64,
+        "SOLVER.AMP.ENABLED", False,
+    ])  # fmt: skip
+    cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def tiny_rfdetr_seg(*overrides: object, seed: int = 0) -> InstanceSegmenter:
+    """The model of `tiny_rfdetr_seg_config`, its weights drawn from a seed, in training mode."""
+    torch.manual_seed(seed)
+    return build_model(tiny_rfdetr_seg_config(*overrides))
+
+
 def tiny_model(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_config`, its weights drawn from a seed, in training mode."""
     torch.manual_seed(seed)

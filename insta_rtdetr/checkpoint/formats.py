@@ -1,17 +1,19 @@
 """What kind of file a checkpoint is, and its weights under our names."""
 
+import argparse
 import pickle
 import re
+import types
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import fastinst, insta_rtdetr
+from . import fastinst, insta_rtdetr, rfdetr
 
 # Codes whose parameters have names of their own.
-ORIGINALS = {"Insta-RT-DETR or RT-DETR": insta_rtdetr, "FastInst": fastinst}
+ORIGINALS = {"Insta-RT-DETR or RT-DETR": insta_rtdetr, "FastInst": fastinst, "RF-DETR": rfdetr}
 
 
 class CheckpointError(ValueError):
@@ -82,7 +84,9 @@ def _read_torch(path: str) -> object:
     if not Path(path).is_file():
         raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # RF-DETR's files hold the arguments of its training, which we do not use: a class with nothing but attributes.
+        with torch.serialization.safe_globals([argparse.Namespace, types.SimpleNamespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} {_explain(error, path)}. Change MODEL.WEIGHTS.") from error
 

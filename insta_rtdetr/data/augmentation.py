@@ -71,18 +71,40 @@ def iou_crop(view: View, boxes_xyxy: np.ndarray) -> tuple[View, np.ndarray]:
     return cropped, crop["is_within_crop_area"].numpy()
 
 
+def scale_jitter(view: View, scale_range: tuple[float, float], out_hw: tuple[int, int]) -> View:
+    """Large-scale jitter: the window is scaled to fit the output, times a drawn factor.
+
+    What is too large is cropped at a random place; what is too small gets black at the right and below.
+
+    Args:
+        scale_range: of the factor; Simple Copy-Paste and LSJ baselines use 0.1 to 2.
+        out_hw: the output's shape; only the ratio counts.
+    Source: https://arxiv.org/abs/2012.07177, as Detectron2's ResizeScale and FixedSizeCrop do it.
+    """
+    low, high = scale_range
+    scale = float(torch.empty(()).uniform_(low, high)) * min(out_hw[0] / view.height, out_hw[1] / view.width)
+    height, width = (max(1, round(side / scale)) for side in out_hw)
+    top = int(torch.randint(max(view.height - height, 0) + 1, ()))
+    left = int(torch.randint(max(view.width - width, 0) + 1, ()))
+    return dataclasses.replace(view, left=view.left + left, top=view.top + top, width=width, height=height)
+
+
 def _empty_boxes(height: int, width: int) -> tv_tensors.BoundingBoxes:
     """What tells torchvision an image's size without the image."""
     return tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(height, width))
 
 
 class RandomView:
-    """Draws the view of a training image: zoom-out, IoU crop, Detectron2's random crop, flip, resize, in this order."""
+    """Draws the view of a training image.
+
+    In this order: zoom-out, IoU crop, Detectron2's random crop, large-scale jitter, flip, resize.
+    """
 
     @configurable
     def __init__(
         self, *, zoom_out_prob: float = 0.0, zoom_out_max_scale: float = 4.0, iou_crop_prob: float = 0.0,
         crop: T.RandomCrop | None = None, crop_prob: float = 1.0, crop_resize: T.ResizeShortestEdge | None = None,
+        jitter_scales: tuple[float, float] | tuple[()] = (),
         flip: str = "none", fixed_size: tuple[int, int] | tuple[()] = (), resize: T.ResizeShortestEdge | None = None,
     ):  # fmt: skip
         """Build.
@@ -92,20 +114,25 @@ class RandomView:
             crop: Detectron2's random crop, or None.
             crop_prob: its probability.
             crop_resize: what the image is resized to before it, as the crop's size in pixels is meant; None: nothing.
+            jitter_scales: range of the large-scale jitter's factor; empty for none.
             flip: "horizontal" or "vertical", each with probability 0.5, or "none".
             fixed_size: (height, width) of every output in pixels; empty for `resize`.
             resize: Detectron2's resize that keeps the shape; None for no resize.
 
         Raises:
-            ValueError: flip is none of the three, or the canvas would be smaller than the image.
+            ValueError: flip is none of the three, the canvas would be smaller than the image, or the factors are no
+                range of positive numbers.
         """
         if flip not in ("horizontal", "vertical", "none"):
             raise ValueError(f"INPUT.RANDOM_FLIP must be horizontal, vertical or none, got {flip!r}.")
         if zoom_out_max_scale < 1:
             raise ValueError(f"INPUT.ZOOM_OUT_MAX_SCALE must be at least 1, got {zoom_out_max_scale}.")
+        if jitter_scales and not (len(jitter_scales) == 2 and 0 < jitter_scales[0] <= jitter_scales[1]):
+            raise ValueError(f"INPUT.SCALE_JITTER must be (smallest, largest) or empty, got {jitter_scales}.")
         self.zoom_out_prob, self.zoom_out_max_scale = zoom_out_prob, zoom_out_max_scale
         self.iou_crop_prob = iou_crop_prob
         self.crop, self.crop_prob, self.crop_resize, self.flip = crop, crop_prob, crop_resize, flip
+        self.jitter_scales = tuple(jitter_scales)
         self.fixed_size, self.resize = tuple(fixed_size), resize
 
     @classmethod
@@ -122,6 +149,7 @@ class RandomView:
                 if inputs.CROP.RESIZE_SHORTEST_EDGE
                 else None
             ),
+            "jitter_scales": inputs.SCALE_JITTER,
             "flip": inputs.RANDOM_FLIP,
             "fixed_size": inputs.FIXED_SIZE,
             "resize": T.ResizeShortestEdge(
@@ -135,7 +163,7 @@ class RandomView:
         Args:
             height, width: of the image in pixels.
             boxes_xyxy: (T, 4), in pixels of the image.
-            is_strong: whether zoom-out and crops are on.
+            is_strong: whether zoom-out, crops and jitter are on.
         Returns:
             the view, and a bool (T,) array: which objects stay (their boxes may still lie outside).
         """
@@ -147,6 +175,8 @@ class RandomView:
                 view, kept = iou_crop(view, boxes_xyxy)
             if self.crop is not None and _happens(self.crop_prob):
                 view = self._crop(view)
+            if self.jitter_scales:
+                view = scale_jitter(view, self.jitter_scales, self.fixed_size or (view.height, view.width))
         flips = self.flip != "none" and _happens(0.5)
         view = dataclasses.replace(
             view, flip_x=flips and self.flip == "horizontal", flip_y=flips and self.flip == "vertical"

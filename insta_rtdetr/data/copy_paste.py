@@ -9,6 +9,8 @@ import dataclasses
 import numpy as np
 from pycocotools import mask as mask_util
 
+from insta_rtdetr.dataset_tools.segmentation import encode
+
 from .sample import Sample
 from .view import View
 
@@ -83,11 +85,6 @@ def cut(sample: Sample, cover: np.ndarray, min_size: float) -> Sample:
         segmentations[index] = encode(visible)
         boxes[index] = tight_box(segmentations[index])
     return dataclasses.replace(sample, boxes_xyxy=boxes, segmentations=segmentations).select(kept)
-
-
-def encode(mask: np.ndarray) -> dict:
-    """bool (H, W) -> COCO RLE."""
-    return mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
 
 
 def tight_box(rle: dict) -> np.ndarray:

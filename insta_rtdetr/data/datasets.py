@@ -10,15 +10,14 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.structures import BoxMode
-from pycocotools import mask as mask_util
+
+from insta_rtdetr.dataset_tools.check_records import invalid_image, leaves_folder
+from insta_rtdetr.dataset_tools.errors import DatasetError
+from insta_rtdetr.dataset_tools.segmentation import UnusableMask, clean_segmentation
 
 logger = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
-
-
-class DatasetError(ValueError):
-    """A dataset is missing or wrong.  The message is one line: what was found, and what to change."""
 
 
 def register_coco_folder(name_prefix: str, folder: str | os.PathLike) -> tuple[str, str]:
@@ -124,12 +123,15 @@ def _load_coco(name: str, json_file: Path, image_root: Path, advice: str) -> lis
     content = read_coco(json_file)
     try:
         class_of = _set_classes(name, content["categories"])
-        records = {}
+        records: dict[Any, dict] = {}
+        files: set[str] = set()
         for image in sorted(content["images"], key=lambda image: image["id"]):
+            _check_record(image, records, files, json_file)
             file_name = os.path.join(image_root, image["file_name"])
             size = {"height": image["height"], "width": image["width"]}
             records[image["id"]] = {"file_name": file_name, **size, "image_id": image["id"], "annotations": []}
         dropped = Counter(_add(annotation, records, class_of, name, json_file) for annotation in content["annotations"])
+        _check_ids(content["annotations"], json_file)
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{json_file} is not in COCO's format: {type(error).__name__} {error} in its images, annotations or "
@@ -174,6 +176,27 @@ def _set_classes(name: str, categories: list[dict]) -> dict[int, int]:
     return metadata.thing_dataset_id_to_contiguous_id
 
 
+def _check_record(image: dict, records: dict[Any, dict], files: set[str], json_file: Path) -> None:
+    """Check an image against those before it; `files` are their names, and gets its name too."""
+    invalid = invalid_image(image)
+    if not invalid and image["id"] in records:
+        invalid = f"image id {image['id']} is used twice"
+    if not invalid and image["file_name"] in files:
+        invalid = f"file_name {image['file_name']} is listed twice"
+    if not invalid and leaves_folder(image["file_name"]):
+        invalid = f"file_name {image['file_name']} leaves the image folder"
+    if invalid:
+        raise DatasetError(f"{json_file}: {invalid}.  Correct the file.")
+    files.add(image["file_name"])
+
+
+def _check_ids(annotations: list[dict], json_file: Path) -> None:
+    """COCO's evaluation knows annotations by their ids."""
+    (annotation_id, count), *_ = Counter(annotation.get("id") for annotation in annotations).most_common(1) or [(0, 0)]
+    if count > 1 and annotation_id is not None:
+        raise DatasetError(f"{json_file}: annotation id {annotation_id} is used {count} times.  Correct the file.")
+
+
 def _add(annotation: dict, records: dict[Any, dict], class_of: dict[int, int], name: str, json_file: Path) -> str:
     """Add an annotation to its image's record; why it is dropped, or nothing."""
     record = records.get(annotation["image_id"])
@@ -196,38 +219,17 @@ def _add(annotation: dict, records: dict[Any, dict], class_of: dict[int, int], n
     if not (left < record["width"] and top < record["height"] and left + width > 0 and top + height > 0):
         return "with a box outside the image"
     try:
-        segmentation = _clean_segmentation(annotation.get("segmentation"), record["height"], record["width"])
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        segmentation = clean_segmentation(annotation.get("segmentation"), record["height"], record["width"])
+    except UnusableMask as error:
+        return str(error)
+    except (OverflowError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise DatasetError(
             f"{origin} has a segmentation that is neither polygons nor RLE: {error}.  Correct the file."
         ) from None
-    if not segmentation:
-        return "without a mask"
     entry = {"bbox": [left, top, width, height], "bbox_mode": BoxMode.XYWH_ABS, "segmentation": segmentation}
     entry |= {"category_id": class_of[annotation["category_id"]], "iscrowd": annotation.get("iscrowd", 0)}
     record["annotations"].append(entry | {"id": annotation.get("id")})
     return ""
-
-
-def _clean_segmentation(segmentation: Any, height: int, width: int) -> Any:
-    """Polygons without those of fewer than three points, or compressed RLE.
-
-    Raises:
-        ValueError, TypeError, KeyError: it is neither, or the RLE is not of the image's size.
-    """
-    if isinstance(segmentation, dict):
-        counts, size = segmentation["counts"], segmentation["size"]
-        if list(size) != [height, width]:
-            raise ValueError(f"its size is {size}, the image's {[height, width]}")
-        if isinstance(counts, list):
-            return mask_util.frPyObjects(segmentation, height, width)
-        if not isinstance(counts, (str, bytes)):
-            raise TypeError(f"its counts are a {type(counts).__name__}")
-        return segmentation
-    polygons = [polygon for polygon in segmentation or [] if len(polygon) % 2 == 0 and len(polygon) >= 6]
-    if not all(isinstance(polygon[0], (int, float)) for polygon in polygons):
-        raise TypeError(f"its polygons hold a {type(polygons[0][0]).__name__}")
-    return polygons
 
 
 def _check_classes(name: str, dicts: list[dict], num_classes: int) -> None:

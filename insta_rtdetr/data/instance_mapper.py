@@ -8,19 +8,18 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetFromList, get_detection_dataset_dicts
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
+
+from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
 from .augmentation import RandomView, photometric_distort
 from .copy_paste import copy_paste
 from .datasets import DatasetError
+from .mosaic import mosaic
 from .sample import Sample
 from .shared_state import SharedIntegers
 
 logger = logging.getLogger(__name__)
-
-# What Pillow raises for files that are missing, cut short, or no image (struct.error and zlib.error among them).
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, zlib.error)
 
 
 class InstanceMapper:
@@ -33,7 +32,8 @@ class InstanceMapper:
     @configurable
     def __init__(
         self, is_train: bool, *, image_format: str = "RGB", random_view: RandomView | None = None,
-        test_resize: T.ResizeShortestEdge | None = None, photometric_prob: float = 0.0, copy_paste_prob: float = 0.0,
+        test_resize: T.ResizeShortestEdge | None = None, photometric_prob: float = 0.0, mosaic_prob: float = 0.0,
+        copy_paste_prob: float = 0.0,
         donors: Sequence[dict] | None = None, min_object_size: float = 1.0, max_unreadable: int = 0,
     ):  # fmt: skip
         """Build.
@@ -43,8 +43,9 @@ class InstanceMapper:
             random_view: what is drawn of each training image; default: all of it.
             test_resize: of images that are not for training; default: none.
             photometric_prob: of each of the photometric distortions.
+            mosaic_prob: that three donors fill most of an image.
             copy_paste_prob: that objects of a donor are pasted into an image.
-            donors: dataset dicts that are pasted from, see attach.
+            donors: dataset dicts for mosaic and copy-paste, see attach.
             min_object_size: smaller objects are dropped from the targets, pixels.
             max_unreadable: different images that may be unreadable before a DatasetError.
 
@@ -58,6 +59,7 @@ class InstanceMapper:
         self.random_view = random_view or RandomView()
         self.test_resize = test_resize
         self.photometric_prob = photometric_prob
+        self.mosaic_prob = mosaic_prob
         self.copy_paste_prob = copy_paste_prob
         self.min_object_size = min_object_size
         self.max_unreadable = max_unreadable
@@ -70,7 +72,7 @@ class InstanceMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True, donors: list[dict] | None = None) -> dict:
-        """Read INPUT.* and DATALOADER.MAX_UNREADABLE_IMAGES.  Without donors copy-paste loads DATASETS.TRAIN."""
+        """Read INPUT.* and DATALOADER.MAX_UNREADABLE_IMAGES.  Donors, if needed and not given, are DATASETS.TRAIN's."""
         inputs = cfg.INPUT
         settings = {
             "is_train": is_train,
@@ -80,20 +82,21 @@ class InstanceMapper:
         if not is_train:
             resize = T.ResizeShortestEdge([inputs.MIN_SIZE_TEST, inputs.MIN_SIZE_TEST], inputs.MAX_SIZE_TEST)
             return settings | {"test_resize": resize}
-        if inputs.COPY_PASTE_PROB <= 0:
+        if max(inputs.COPY_PASTE_PROB, inputs.MOSAIC_PROB) <= 0:
             donors = None
         elif donors is None:
             donors = get_detection_dataset_dicts(cfg.DATASETS.TRAIN)
         return settings | {
             "random_view": RandomView(cfg),
             "photometric_prob": inputs.PHOTOMETRIC_PROB,
+            "mosaic_prob": inputs.MOSAIC_PROB,
             "copy_paste_prob": inputs.COPY_PASTE_PROB,
             "donors": donors,
             "min_object_size": inputs.MIN_OBJECT_SIZE,
         }
 
     def attach(self, donors: Sequence[dict]) -> None:
-        """Set the dataset dicts that copy-paste draws from.
+        """Set the dataset dicts that mosaic and copy-paste draw from.
 
         A list is packed as Detectron2 packs it, so that the loader's processes share its memory.
         """
@@ -101,7 +104,7 @@ class InstanceMapper:
 
     @property
     def strong_augmentation(self) -> bool:
-        """Whether photometric distortion, zoom-out, crops and copy-paste are on."""
+        """Whether photometric distortion, zoom-out, crops, jitter, mosaic and copy-paste are on."""
         return bool(self._shared.values[0])
 
     def set_strong_augmentation(self, is_on: bool) -> None:
@@ -140,20 +143,29 @@ class InstanceMapper:
 
     def _augment(self, sample: Sample):
         is_strong = self.strong_augmentation
-        if is_strong and len(self._donors) and torch.rand(()) < self.copy_paste_prob:
-            sample = self._paste(sample)
+        if is_strong and len(self._donors):
+            if self.mosaic_prob > 0 and torch.rand(()) < self.mosaic_prob:
+                sample = self._mosaic(sample)
+            if torch.rand(()) < self.copy_paste_prob:
+                sample = self._paste(sample)
         if is_strong:
             sample.image = photometric_distort(sample.image, self.photometric_prob)
         view, kept = self.random_view(*sample.image.shape[:2], sample.boxes_xyxy, is_strong)
         return view.apply_image(sample.image), sample.select(kept).instances(view, self.min_object_size)
 
+    def _mosaic(self, sample: Sample) -> Sample:
+        donors = [self._draw_donor() for _ in range(3)]
+        return sample if any(donor is None for donor in donors) else mosaic([sample, *donors], self.min_object_size)
+
     def _paste(self, sample: Sample) -> Sample:
+        donor = self._draw_donor()
+        return sample if donor is None else copy_paste(sample, donor, self.min_object_size)
+
+    def _draw_donor(self) -> Sample | None:
+        """A random training image with its objects; None if it cannot be read and may be skipped."""
         donor_dict = dict(self._donors[int(np.random.randint(len(self._donors)))])
         image = self._read(donor_dict)
-        if image is None:
-            return sample
-        donor = self._sample(donor_dict, image, donor_dict.get("annotations", []))
-        return copy_paste(sample, donor, self.min_object_size)
+        return None if image is None else self._sample(donor_dict, image, donor_dict.get("annotations", []))
 
     def _sample(self, dataset_dict: dict, image: np.ndarray, annotations: list[dict]) -> Sample:
         try:
@@ -166,17 +178,18 @@ class InstanceMapper:
     def _read(self, dataset_dict: dict) -> np.ndarray | None:
         """The image, uint8 (H, W, 3) RGB, turned as its EXIF orientation says; None if it is skipped."""
         try:
-            image = utils.read_image(dataset_dict["file_name"], format="RGB")
+            image = read_rgb(dataset_dict["file_name"])
         except UNREADABLE as error:
             self._note_unreadable(dataset_dict["file_name"], error)
             return None
-        try:
-            utils.check_image_size(dataset_dict, image)
-        except utils.SizeMismatchError:
+        height, width = image.shape[:2]
+        # What says no size gets that of the image, as in Detectron2.
+        said_height, said_width = dataset_dict.setdefault("height", height), dataset_dict.setdefault("width", width)
+        if (height, width) != (said_height, said_width):
             raise DatasetError(
-                f"{dataset_dict['file_name']} is {image.shape[1]} x {image.shape[0]} pixels, but its annotation says "
-                f"{dataset_dict['width']} x {dataset_dict['height']}.  Correct width and height, or the image."
-            ) from None
+                f"{dataset_dict['file_name']} is {width} x {height} pixels, but its annotation says "
+                f"{said_width} x {said_height}.  Correct width and height, or the image."
+            )
         return image
 
     def _note_unreadable(self, file_name: str, error: Exception) -> None:
@@ -189,7 +202,7 @@ class InstanceMapper:
         checksum = zlib.crc32(file_name.encode()) + 1
         if checksum in known[2 : 2 + known[1]]:
             return
-        reason = f"{file_name} cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"
+        reason = f"{file_name} cannot be read ({reason_unreadable(error)})"
         if known[1] >= self.max_unreadable:
             raise DatasetError(
                 f"{reason}.  Mend it, or raise DATALOADER.MAX_UNREADABLE_IMAGES, now {self.max_unreadable}, to skip it."

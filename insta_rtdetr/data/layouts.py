@@ -8,6 +8,7 @@
 | file     | one COCO file, alone in its folder or given itself, images beside it or nearby      |
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def _read(path: Path) -> tuple[str, dict[str, Split]]:
     if path.is_file() and path.name != DESCRIPTION:
         return "file", {WHOLE: _read_file(path)}
     if (folder / DESCRIPTION).is_file():
-        return "YOLO", {split: Split(content, folder) for split, content in read_yolo(folder).items()}
+        return "YOLO", {split: _rebased(content, folder) for split, content in read_yolo(folder).items()}
     if splits := _roboflow_splits(folder):
         return "Roboflow", splits
     if splits := _coco_splits(folder):
@@ -105,6 +106,15 @@ def _read(path: Path) -> tuple[str, dict[str, Split]]:
         f"{path} has no known layout: no {DESCRIPTION}, no train/{ROBOFLOW_FILE}, no annotations/"
         f"instances_train*.json, and {len(files)} .json files, wanted one.  See datasets/README.md."
     )
+
+
+def _rebased(content: dict[str, Any], folder: Path) -> Split:
+    """YOLO's images may lie outside the folder of data.yaml: file names relative to what holds them all."""
+    files = [os.path.join(os.path.abspath(folder), image["file_name"]) for image in content["images"]]
+    root = os.path.commonpath([os.path.abspath(folder), *map(os.path.dirname, files)])
+    for image, file in zip(content["images"], files):
+        image["file_name"] = Path(file).relative_to(root).as_posix()
+    return Split(content, Path(root))
 
 
 def _roboflow_splits(folder: Path) -> dict[str, Split]:
@@ -133,7 +143,7 @@ def _read_file(file: Path) -> Split:
         above / name, above / "images" / name, file.parent / name, file.parent / "images", above / "images",
         file.parent, above,
     ]  # fmt: skip
-    first = next((image.get("file_name", "") for image in content["images"] if isinstance(image, dict)), "")
+    first = next((str(image.get("file_name", "")) for image in content["images"] if isinstance(image, dict)), "")
     image_root = next((folder for folder in candidates if (folder / first).is_file()), None)
     # A folder of the right name without the first image: the check of the images says what is missing.
     image_root = image_root or next((folder for folder in candidates if folder.is_dir()), file.parent)
@@ -149,7 +159,7 @@ def _class_names(path: Path, splits: dict[str, Split]) -> list[str]:
             for category in sorted(split.content["categories"], key=lambda category: category["id"])
             if not _is_heading(category, splits)
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: a category is not in COCO's format: {type(error).__name__} {error}.") from None
     if not names:
         raise DatasetError(f"{path} has no classes.  Write the categories into its annotations.")

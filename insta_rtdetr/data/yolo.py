@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_wh
+
 from .datasets import DatasetError
 
 DESCRIPTION = "data.yaml"
@@ -21,7 +23,6 @@ SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 # Corners a little outside the image are clipped; beyond this they are no fractions.
 LARGEST_FRACTION = 1.5
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the tag, and its values that swap width and height
 
 
 def read_yolo(folder: Path) -> dict[str, dict[str, Any]]:
@@ -131,13 +132,10 @@ def upright_size(image: Path) -> tuple[int, int]:
     """
     try:
         with Image.open(image) as opened:
-            width, height = opened.size
-            # Pillow would decode a whole PNG to look for EXIF data behind its pixels.
-            has_exif = opened.format != "PNG" or "exif" in opened.info
-            is_turned = has_exif and opened.getexif().get(_ORIENTATION) in _TURNED
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(f"{image} cannot be read: {error}.  Mend or remove it.") from None
-    return (width, height) if is_turned else (height, width)
+            width, height = upright_wh(opened)
+    except UNREADABLE as error:
+        raise DatasetError(f"{image} cannot be read: {reason_unreadable(error)}.  Mend or remove it.") from None
+    return height, width
 
 
 def _read_labels(file: Path, height: int, width: int, num_classes: int) -> Iterator[dict[str, Any]]:

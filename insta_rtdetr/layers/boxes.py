@@ -39,6 +39,16 @@ def _area(low: Tensor, high: Tensor) -> Tensor:
     return size[..., 0] * size[..., 1]
 
 
+def shift_and_scale(boxes: Tensor, deltas: Tensor) -> Tensor:
+    """Boxes (..., 4) cxcywh whose centres are moved by deltas in box sides, and whose sides are scaled by exp(delta).
+
+    Source: R-CNN, https://arxiv.org/abs/1311.2524
+    """
+    centre, size = boxes.split(2, dim=-1)
+    shift, log_scale = deltas.to(boxes.dtype).split(2, dim=-1)
+    return torch.cat([centre + shift * size, size * log_scale.exp()], dim=-1)
+
+
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     """Logit of probabilities, which are kept `eps` away from 0 and 1."""
     x = x.clamp(min=0, max=1)

@@ -8,27 +8,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def sample_points(maps: Tensor, points: Tensor) -> Tensor:
+def sample_points(maps: Tensor, points: Tensor, inside: bool = False) -> Tensor:
     """Bilinear samples, 0 outside the map.
 
     Args:
         maps: (N, C, h, w).
         points: (N, P, 2), or (1, P, 2) for the same points on all maps.
+        inside: the outermost cells go on outside the map instead.
 
     Returns:
         (N, C, P).
     Source: PointRend, https://arxiv.org/abs/1912.08193
     """
     grid = (2 * points - 1)[:, :, None]
+    options = {"padding_mode": "border" if inside else "zeros", "align_corners": False}
     if len(points) == 1 and len(maps) > 1:
         # One map with N * C channels: the corners of a point are found once.
         stacked = maps.flatten(0, 1)[None]
-        return F.grid_sample(stacked, grid, align_corners=False).view(*maps.shape[:2], -1)
-    return F.grid_sample(maps, grid, align_corners=False).squeeze(3)
+        return F.grid_sample(stacked, grid, **options).view(*maps.shape[:2], -1)
+    return F.grid_sample(maps, grid, **options).squeeze(3)
 
 
 @torch.no_grad()
-def uncertain_points(mask_logits: Tensor, num_points: int, oversample_ratio: float, importance_ratio: float) -> Tensor:
+def uncertain_points(
+    mask_logits: Tensor, num_points: int, oversample_ratio: float, importance_ratio: float, inside: bool = False
+) -> Tensor:
     """Random points, most of them where a mask's logit is near 0.
 
     Args:
@@ -36,6 +40,7 @@ def uncertain_points(mask_logits: Tensor, num_points: int, oversample_ratio: flo
         num_points: points for each mask.
         oversample_ratio: candidates drawn for each point.
         importance_ratio: share of the points that are the most uncertain candidates; the others are random.
+        inside: see `sample_points`.
 
     Returns:
         (N, num_points, 2).
@@ -45,26 +50,29 @@ def uncertain_points(mask_logits: Tensor, num_points: int, oversample_ratio: flo
     options = {"device": mask_logits.device, "dtype": mask_logits.dtype}
     num_uncertain = int(importance_ratio * num_points)
     candidates = torch.rand(num_masks, int(num_points * oversample_ratio), 2, **options)
-    candidate_logits = sample_points(mask_logits[:, None], candidates).squeeze(1)
+    candidate_logits = sample_points(mask_logits[:, None], candidates, inside).squeeze(1)
     chosen = candidate_logits.abs().topk(num_uncertain, dim=1, largest=False, sorted=False).indices
     uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
     anywhere = torch.rand(num_masks, num_points - num_uncertain, 2, **options)
     return torch.cat([uncertain, anywhere], dim=1)
 
 
-def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor) -> Tensor:
+def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool = False) -> Tensor:
     """Bilinear samples of binary masks, which are neither copied nor turned into floats.
 
     Args:
         masks: (T, H, W), bool.
         mask_index: (N,), which mask each row of points reads.
         points: (N, P, 2), or (1, P, 2) for the same points everywhere.
+        inside: read the nearest pixel of the mask instead.
 
     Returns:
         (N, P) of the points' dtype; outside a mask is 0.
     """
     _, height, width = masks.shape
     x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+    if inside:
+        x, y = x.round().clamp(0, width - 1), y.round().clamp(0, height - 1)
     left, top = x.floor(), y.floor()
     right_share, bottom_share = x - left, y - top
     flat, first = masks.flatten(), (mask_index * (height * width))[:, None]

@@ -1,5 +1,6 @@
 """Sine position codes."""
 
+import math
 from functools import lru_cache
 
 import torch
@@ -48,3 +49,19 @@ def sine_position_encoding(
         angle2 = angle2.repeat(first, 1)
         code = torch.cat([angle1.sin(), angle1.cos(), angle2.sin(), angle2.cos()], dim=1)
         return code.to(device=device, dtype=dtype)
+
+
+def box_position_encoding(boxes: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
+    """Code of boxes: of y, x, width and height, one after the other, each as sine, cosine, sine, cosine, ....
+
+    Args:
+        boxes: (..., 4), cxcywh in [0, 1].
+        dim: width of the code of one number, even.
+
+    Returns:
+        (..., 4 * dim).
+    Source: DAB-DETR, https://arxiv.org/abs/2201.12329
+    """
+    frequencies = 1 / temperature ** (torch.arange(0, dim, 2, dtype=boxes.dtype, device=boxes.device) / dim)
+    angles = boxes[..., [1, 0, 2, 3], None] * (2 * math.pi) * frequencies  # (..., 4, dim / 2)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-3)

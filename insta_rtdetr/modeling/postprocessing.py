@@ -71,11 +71,14 @@ class Postprocessor:
         scores, classes, queries = self._select(prediction.class_logits[image].sigmoid())
         chosen = prediction.of_image(image, queries)
         instances = Instances(size.output)
-        instances.pred_boxes = Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))
+        instances.pred_boxes = self._boxes(chosen, size)
         instances.pred_masks = self._masks(chosen, size)
         instances.scores = scores
         instances.pred_classes = classes
         return instances
+
+    def _boxes(self, chosen: Prediction, size: ImageSize) -> Boxes:
+        return Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))
 
     def _select(self, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(Q, K) -> scores, classes and queries, all (N,)."""
@@ -103,6 +106,15 @@ class Postprocessor:
         return self.mask_threshold if self.resize == "probability" else math.log(
             self.mask_threshold / (1 - self.mask_threshold)
         )
+
+
+class ClippingPostprocessor(Postprocessor):
+    """Of a model whose boxes may reach out of the image: they are clipped."""
+
+    def _boxes(self, chosen: Prediction, size: ImageSize) -> Boxes:
+        boxes = super()._boxes(chosen, size)
+        boxes.clip(size.output)
+        return boxes
 
 
 class MaskScoringPostprocessor(Postprocessor):

@@ -3,6 +3,7 @@
 Letters: B images, (H, W) the network's input.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +60,16 @@ class Preprocessor(nn.Module):
             raise ValueError("INPUT.MULTI_SCALE needs INPUT.FIXED_SIZE: images of one shape are rescaled together.")
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self._mean_and_std = [list(pixel_mean), list(pixel_std)]
         self.fixed_size, self.multi_scale = tuple(fixed_size), tuple(multi_scale)
         self.divisibility = divisibility
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Preprocessor":
+        # What .to() and .double() go through.  Numbers that were rounded to float32 would stay rounded in float64.
+        super()._apply(fn, recurse)
+        for buffer, numbers in zip((self.pixel_mean, self.pixel_std), self._mean_and_std, strict=True):
+            buffer.copy_(torch.tensor(numbers, dtype=torch.float64).view(-1, 1, 1))
+        return self
 
     @property
     def device(self) -> torch.device:

@@ -33,6 +33,12 @@ def read(folder, name: str) -> dict:
     return torch.load(folder / name, weights_only=True)
 
 
+def read_without_folder(folder, name: str) -> dict:
+    """The checkpoint, whose config does not tell the run's own folder any more."""
+    checkpoint = read(folder, name)
+    return checkpoint | {"config": checkpoint["config"].replace(f"{folder}\n", "\n")}
+
+
 def assert_same(left, right, path: str = "") -> None:
     assert type(left) is type(right), path
     if isinstance(left, dict):
@@ -69,12 +75,10 @@ def test_interrupted_training_ends_like_one_in_one_go(tmp_path, dataset):
         train(tiny_cfg(dataset, tmp_path / "parts", **more), before=kill_in_iteration_5)
     resumed = train(tiny_cfg(dataset, tmp_path / "parts", **more), resume=True)
     assert resumed.start_iter == 3
-    whole, parts = (read(tmp_path / name, "model_final.pth") for name in ("whole", "parts"))
+    whole, parts = (read_without_folder(tmp_path / name, "model_final.pth") for name in ("whole", "parts"))
     assert {"model", "raw_model", "ema", "trainer"} <= whole.keys()
     assert whole["ema"]["updates"] == 6 and whole["trainer"]["_trainer"]["optimizer"]["state"]
     assert not torch.equal(whole["model"]["box.weight"], whole["raw_model"]["box.weight"])
-    configs = [checkpoint.pop("config").replace(name, "") for name, checkpoint in (("whole", whole), ("parts", parts))]
-    assert configs[0] == configs[1]
     assert_same(whole, parts)
 
 
@@ -90,7 +94,7 @@ def test_training_can_go_on_after_its_end_with_more_iterations(tmp_path, dataset
 def test_same_seed_same_weights(tmp_path, dataset):
     for name in "ab":
         train(tiny_cfg(dataset, tmp_path / name, DATASETS__TEST=()))
-    assert_same(*(read(tmp_path / name, "model_final.pth") for name in "ab"))
+    assert_same(*(read_without_folder(tmp_path / name, "model_final.pth") for name in "ab"))
 
 
 def test_evaluation_and_the_file_for_it_use_the_average(tmp_path, dataset, monkeypatch):

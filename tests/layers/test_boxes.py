@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from insta_rtdetr.layers.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, xyxy_to_cxcywh
+from insta_rtdetr.layers.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, shift_and_scale, xyxy_to_cxcywh
 
 
 def test_formats_are_inverse():
@@ -40,3 +42,9 @@ def test_all_pairs_by_broadcasting():
 def test_inverse_sigmoid_stays_finite():
     assert inverse_sigmoid(torch.tensor([0.0, 1.0])).isfinite().all()
     assert inverse_sigmoid(torch.tensor([0.25])).sigmoid().item() == pytest.approx(0.25)
+
+
+def test_shift_is_in_sides_and_scale_is_exponential():
+    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
+    moved = shift_and_scale(boxes, torch.tensor([[1.0, -0.5, 0.0, math.log(2)]]))
+    assert moved.tolist() == [pytest.approx([0.7, 0.3, 0.2, 0.8])]

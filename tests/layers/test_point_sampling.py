@@ -37,3 +37,12 @@ def test_uncertain_points_lie_where_logits_are_near_zero():
     chosen, others = points[:, :75, 0], points[:, 75:, 0]
     assert ((chosen - 0.5).abs() < 0.25).all()
     assert ((others - 0.5).abs() > 0.3).any()
+
+
+def test_inside_the_outermost_cells_go_on_and_masks_are_read_at_the_nearest_pixel():
+    maps = torch.tensor([[[[2.0, 4.0]]]])
+    points = torch.tensor([[[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]]])
+    assert sample_points(maps, points, inside=True).tolist() == [[[2.0, 3.0, 4.0]]]
+    mask = torch.tensor([[[False, True]]])
+    points = torch.tensor([[[0.0, 0.0], [0.49, 0.5], [0.51, 1.0], [1.0, 1.0]]])
+    assert sample_masks(mask, torch.tensor([0]), points, inside=True).tolist() == [[0.0, 0.0, 1.0, 1.0]]

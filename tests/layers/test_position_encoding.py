@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from insta_rtdetr.layers.position_encoding import sine_position_encoding
+from insta_rtdetr.layers.position_encoding import box_position_encoding, sine_position_encoding
 
 CPU = torch.device("cpu")
 
@@ -37,3 +39,10 @@ def test_bad_arguments_name_their_key():
         sine_position_encoding(2, 2, 6, 100.0, "row_major", CPU, torch.float32)
     with pytest.raises(ValueError, match="POSITION_ORDER"):
         encode(2, 2, "diagonal")
+
+
+def test_code_of_a_box_is_that_of_y_x_width_and_height():
+    code = box_position_encoding(torch.tensor([0.25, 0.5, 1.0, 0.0], dtype=torch.float64), 4)
+    angles = [math.pi, math.pi / 2, 2 * math.pi, 0.0]
+    expected = [f(angle * scale) for angle in angles for scale in (1, 0.01) for f in (math.sin, math.cos)]
+    assert code.tolist() == pytest.approx(expected)

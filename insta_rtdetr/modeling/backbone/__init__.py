@@ -1,6 +1,17 @@
-"""Step 2: image (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ..., "res5": (B, C, H / 32, W / 32)}."""
+"""Step 2: image (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ..., "res5": (B, C, H / 32, W / 32)}.
 
+A vision transformer gives outputs of one stride, named block3, block6, ....
+"""
+
+from .dinov2_windowed import WindowedDINOv2, build_dinov2_windowed_backbone
 from .resnet_vd import ResNetVD, build_resnet_vd_backbone
 from .timm import TimmBackbone, build_timm_backbone
 
-__all__ = ["ResNetVD", "TimmBackbone", "build_resnet_vd_backbone", "build_timm_backbone"]
+__all__ = [
+    "ResNetVD",
+    "TimmBackbone",
+    "WindowedDINOv2",
+    "build_dinov2_windowed_backbone",
+    "build_resnet_vd_backbone",
+    "build_timm_backbone",
+]

@@ -47,7 +47,7 @@ class TimmBackbone(Backbone):
         self._out_features = [level for level in NAME_OF_STRIDE.values() if level in out_features]
         # Built again with these levels only: timm then leaves out the stages behind the last one.
         indices = [available[level] for level in self._out_features]
-        self.body = _create(name, pretrained, features_only=True, out_indices=indices, **arguments)
+        self.body = create_timm_model(name, pretrained, features_only=True, out_indices=indices, **arguments)
         if norm == "FrozenBN":
             self.body = freeze_batch_norm_2d(self.body)
         info = self.body.feature_info
@@ -59,7 +59,12 @@ class TimmBackbone(Backbone):
         return dict(zip(self._out_features, self.body(images), strict=True))
 
 
-def _create(name: str, pretrained: bool, **arguments: object) -> nn.Module:
+def create_timm_model(name: str, pretrained: bool, **arguments: object) -> nn.Module:
+    """`timm.create_model`.
+
+    Raises:
+        ValueError: timm cannot download the weights.
+    """
     try:
         return timm.create_model(name, pretrained=pretrained, **arguments)
     except (OSError, RuntimeError) as error:
@@ -80,11 +85,16 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec | None = None) -> TimmBackbo
         pretrained=cfg.MODEL.TIMM.PRETRAINED and not cfg.MODEL.WEIGHTS,
         out_features=list(cfg.MODEL.TIMM.OUT_FEATURES),
         norm=cfg.MODEL.TIMM.NORM,
-        arguments=_parse_arguments(cfg.MODEL.TIMM.ARGS),
+        arguments=parse_arguments(cfg.MODEL.TIMM.ARGS),
     )
 
 
-def _parse_arguments(pairs: tuple[str, ...]) -> dict:
+def parse_arguments(pairs: tuple[str, ...]) -> dict:
+    """Keyword arguments from MODEL.TIMM.ARGS.
+
+    Raises:
+        ValueError: a text is not like "key=value", with a Python literal as the value.
+    """
     try:
         return {key: ast.literal_eval(value) for key, value in (pair.split("=", 1) for pair in pairs)}
     except (ValueError, SyntaxError) as error:

@@ -1,7 +1,8 @@
 """Step 3: backbone features -> pyramid of one width and the mask features."""
 
 from .build import ENCODER_REGISTRY, build_encoder
+from .c2f_projector import C2fProjector
 from .hybrid import HybridEncoder
 from .ppm_fpn import PPMFPNEncoder
 
-__all__ = ["ENCODER_REGISTRY", "HybridEncoder", "PPMFPNEncoder", "build_encoder"]
+__all__ = ["ENCODER_REGISTRY", "C2fProjector", "HybridEncoder", "PPMFPNEncoder", "build_encoder"]

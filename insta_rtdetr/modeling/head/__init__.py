@@ -2,7 +2,10 @@
 
 from .deformable_decoder import DeformableDecoder
 from .denoising import Denoising
+from .depthwise_mask_head import DepthwiseMaskHead
 from .dual_path_decoder import DualPathDecoder
+from .grouped_decoder import GroupedDecoder
+from .grouped_query_selection import GroupedQuerySelection
 from .level_projection import LevelProjection
 from .mask_head import MaskHead, QueryMaskHead
 from .query_proposal import QueryProposal
@@ -11,7 +14,10 @@ from .query_selection import QuerySelection
 __all__ = [
     "DeformableDecoder",
     "Denoising",
+    "DepthwiseMaskHead",
     "DualPathDecoder",
+    "GroupedDecoder",
+    "GroupedQuerySelection",
     "LevelProjection",
     "MaskHead",
     "QueryMaskHead",

@@ -20,12 +20,13 @@ class DecoderLayer(nn.Module):
     """Self-attention, deformable cross-attention and a feed-forward part, each followed by a sum and layer norm."""
 
     def __init__(
-        self, dim: int, num_heads: int, feedforward_dim: int, num_levels: int, num_points: int, dropout: float
-    ):
+        self, dim: int, num_heads: int, feedforward_dim: int, num_levels: int, num_points: int, dropout: float,
+        num_cross_heads: int | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
         self.norm1 = nn.LayerNorm(dim)
-        self.cross_attn = DeformableAttention(dim, num_heads, num_levels, num_points)
+        self.cross_attn = DeformableAttention(dim, num_cross_heads or num_heads, num_levels, num_points)
         self.norm2 = nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, feedforward_dim)
         self.linear2 = nn.Linear(feedforward_dim, dim)
@@ -33,8 +34,9 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory, attention_mask: Tensor | None
-    ) -> Tensor:
+        self, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory, attention_mask: Tensor | None = None,
+        groups: int = 1,
+    ) -> Tensor:  # fmt: skip
         """One round.
 
         Args:
@@ -42,14 +44,15 @@ class DecoderLayer(nn.Module):
             positions: (B, Q, C), code of the boxes.
             boxes: (B, Q, 4), cxcywh.
             memory: the pyramid's tokens.
-            attention_mask: (Q, Q), True where a query (row) must not look.
+            attention_mask: (Q / groups, Q / groups), True where a query (row) must not look.
+            groups: that many parts of the queries, one after the other, do not look at each other.
 
         Returns:
             (B, Q, C).
         """
-        query = content + positions
-        attended, _ = self.self_attn(query, query, content, attn_mask=attention_mask, need_weights=False)
-        content = self.norm1(content + self.dropout(attended))
+        query, value = (x.unflatten(1, (groups, -1)).flatten(0, 1) for x in (content + positions, content))
+        attended, _ = self.self_attn(query, query, value, attn_mask=attention_mask, need_weights=False)
+        content = self.norm1(content + self.dropout(attended.reshape(content.shape)))
         read = self.cross_attn(content + positions, boxes, memory.tokens, memory.level_sizes)
         content = self.norm2(content + self.dropout(read))
         hidden = self.dropout(F.relu(self.linear1(content)))
@@ -129,7 +132,7 @@ class DeformableDecoder(nn.Module):
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
 
 
-def check_heads(dim: int, num_heads: int) -> None:
+def check_heads(dim: int, num_heads: int, key: str = "NUM_HEADS") -> None:
     """Refuse heads that do not divide a width.
 
     Raises:
@@ -137,7 +140,7 @@ def check_heads(dim: int, num_heads: int) -> None:
     """
     if num_heads < 1 or dim < 1 or dim % num_heads:
         raise ValueError(
-            f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.NUM_HEADS, which is {num_heads}."
+            f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.DECODER.{key}, which is {num_heads}."
         )
 
 

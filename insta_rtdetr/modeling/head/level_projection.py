@@ -1,6 +1,5 @@
 """The pyramid becomes one sequence of tokens."""
 
-import torch
 from torch import Tensor, nn
 
 from ...layers.conv import ConvNorm
@@ -16,6 +15,4 @@ class LevelProjection(nn.Module):
 
     def forward(self, levels: list[Tensor]) -> Memory:
         """L tensors (B, C_in, h, w) -> tokens (B, S, C)."""
-        projected = [project(level) for project, level in zip(self.projections, levels, strict=True)]
-        tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in projected], dim=1)
-        return Memory(tokens, [tuple(level.shape[2:]) for level in projected])
+        return Memory.of_levels([project(level) for project, level in zip(self.projections, levels, strict=True)])

@@ -21,8 +21,12 @@ class QueryMaskHead(nn.Module):
 
     def forward(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """(B, Q, C) -> embeddings (B, Q, C) for features as they are, and biases (B, Q)."""
-        embeddings = self.embedding(queries)
-        return embeddings @ self.projection.weight, embeddings @ self.projection.bias
+        return move_projection(self.embedding(queries), self.projection)
+
+
+def move_projection(embeddings: Tensor, projection: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Embeddings (B, Q, C_mask) for features behind a projection -> (B, Q, C) for those before it, biases (B, Q)."""
+    return embeddings @ projection.weight, embeddings @ projection.bias
 
 
 class MaskHead(Foldable):

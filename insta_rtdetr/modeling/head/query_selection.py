@@ -45,14 +45,17 @@ class QuerySelection(nn.Module):
         anchor_logits, is_usable = anchors(
             tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
         )
-        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
+        tokens, class_logits, best = self.choose(memory.tokens * is_usable)
+        reference_logits = self.box_head(tokens) + anchor_logits[best]
+        return Queries(tokens.detach(), reference_logits), Prediction(class_logits, reference_logits.sigmoid())
+
+    def choose(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, S, C) -> embeddings (B, Q, C) and class logits (B, Q, K) of the best positions, and which (B, Q)."""
+        tokens = self.token_norm(self.token_projection(tokens))
         class_logits = self.class_head(tokens)
         num_queries = min(self.num_queries, tokens.shape[1])
-        best = class_logits.amax(-1).topk(num_queries, dim=1).indices  # (B, Q)
-        chosen_tokens = take(tokens, best)
-        reference_logits = self.box_head(chosen_tokens) + anchor_logits[best]
-        prediction = Prediction(take(class_logits, best), reference_logits.sigmoid())
-        return Queries(chosen_tokens.detach(), reference_logits), prediction
+        best = class_logits.amax(-1).topk(num_queries, dim=1).indices
+        return take(tokens, best), take(class_logits, best), best
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
@@ -88,6 +91,17 @@ def check_anchors(sides: tuple[float, ...], num_levels: int) -> None:
 def anchors(
     level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
+    """`anchor_boxes` before sigmoid: (S, 4), infinite where not usable, and (S, 1), 1 where usable, else 0.  Cached."""
+    with torch.inference_mode(False), torch.no_grad():
+        boxes, usable = anchor_boxes(level_sizes, sides, torch.device("cpu"), torch.float32)
+        logits = torch.where(usable, torch.log(boxes / (1 - boxes)), torch.inf)
+        return logits.to(device, dtype), usable.to(device, dtype)
+
+
+@lru_cache(maxsize=32)
+def anchor_boxes(
+    level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """One square (in relative units) anchor box at the centre of every position.
 
     Args:
@@ -95,7 +109,7 @@ def anchors(
         sides: side of each level's anchors, a fraction of the image.
 
     Returns:
-        (S, 4) cxcywh boxes before sigmoid, infinite where not usable, and (S, 1), 1 where usable, else 0.  Cached.
+        (S, 4), cxcywh, and (S, 1), bool, whether it is far enough from the border of the image.  Cached.
     Raises:
         ValueError: not one side for each level.
     """
@@ -104,8 +118,7 @@ def anchors(
     with torch.inference_mode(False), torch.no_grad():
         boxes = torch.cat([_level_anchors(*size, side) for size, side in zip(level_sizes, sides, strict=True)])
         usable = ((boxes > ANCHOR_MARGIN) & (boxes < 1 - ANCHOR_MARGIN)).all(-1, keepdim=True)
-        logits = torch.where(usable, torch.log(boxes / (1 - boxes)), torch.inf)
-        return logits.to(device, dtype), usable.to(device, dtype)
+        return boxes.to(device, dtype), usable.to(device)
 
 
 def _level_anchors(height: int, width: int, side: float) -> Tensor:

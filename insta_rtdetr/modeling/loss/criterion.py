@@ -14,10 +14,7 @@ from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
 from ...layers.point_sampling import sample_masks, sample_points, uncertain_points
 from ...structures import DenoisingPredictions, Match, ModelOutput, Prediction, Target
 from .functions import mask_bce_loss, mask_dice_loss, varifocal_loss
-from .matcher import build_matcher, full_precision
-
-# Larger logits say nothing more to the loss and overflow in half precision.
-MAX_MASK_LOGIT = 15.0
+from .matcher import build_matcher, full_precision, num_points_of
 
 
 @dataclass
@@ -70,14 +67,16 @@ class MaskCriterion(nn.Module):
 
     Attributes:
         bce_name, dice_name: what the two mask losses are called.
+        max_mask_logit: larger logits say nothing more to the loss.
     """
 
     bce_name = "loss_mask_bce"
     dice_name = "loss_mask_dice"
+    max_mask_logit = 15.0
 
     def __init__(
         self, *, matcher: nn.Module, num_classes: int, weights: dict[str, float], num_points: int,
-        oversample_ratio: float, importance_ratio: float,
+        oversample_ratio: float, importance_ratio: float, sample_inside: bool = False,
     ):  # fmt: skip
         """Build.
 
@@ -85,11 +84,13 @@ class MaskCriterion(nn.Module):
             matcher: called with (predictions, targets), gives one `Match` for each prediction.
             num_classes: `K`.
             weights: factor of each loss, by its name without suffix.
-            num_points: points at which each mask is compared.
+            num_points: points at which each mask is compared; 0: see `num_points_of`.
             oversample_ratio: candidates drawn for each point.
             importance_ratio: share of the points that are the most uncertain candidates.
+            sample_inside: see MODEL.LOSS.SAMPLE_INSIDE.
         """
         super().__init__()
+        self.sample_inside = sample_inside
         self.matcher, self.num_classes, self.weights = matcher, num_classes, weights
         self.num_points, self.oversample_ratio, self.importance_ratio = num_points, oversample_ratio, importance_ratio
 
@@ -104,16 +105,20 @@ class MaskCriterion(nn.Module):
             "num_points": loss.NUM_POINTS,
             "oversample_ratio": loss.OVERSAMPLE_RATIO,
             "importance_ratio": loss.IMPORTANCE_RATIO,
+            "sample_inside": loss.SAMPLE_INSIDE,
         }
 
     def mask_losses(self, supervised: list[Supervised], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
+        num_points = num_points_of(mask_logits.shape[1:], self.num_points)
         points = uncertain_points(
-            mask_logits.detach(), self.num_points, self.oversample_ratio, self.importance_ratio
+            mask_logits.detach(), num_points, self.oversample_ratio, self.importance_ratio, self.sample_inside
         )
-        labels = sample_masks(batch.masks, torch.cat([batch.index(one.match) for one in supervised]), points)
-        logits = sample_points(mask_logits[:, None], points).squeeze(1).clamp(-MAX_MASK_LOGIT, MAX_MASK_LOGIT)
+        mask_index = torch.cat([batch.index(one.match) for one in supervised])
+        labels = sample_masks(batch.masks, mask_index, points, self.sample_inside)
+        logits = sample_points(mask_logits[:, None], points, self.sample_inside).squeeze(1)
+        logits = logits.clamp(-self.max_mask_logit, self.max_mask_logit)
         counts = [len(one.match) for one in supervised]
         bce, dice = mask_bce_loss(logits, labels).split(counts), mask_dice_loss(logits, labels).split(counts)
         losses = {}
@@ -128,7 +133,13 @@ class MaskCriterion(nn.Module):
 
 
 class SetCriterion(MaskCriterion):
-    """Varifocal, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries."""
+    """Varifocal, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries.
+
+    Attributes:
+        class_name: what the loss of the classes is called.
+    """
+
+    class_name = "loss_vfl"
 
     @configurable
     def __init__(self, *, alpha: float, gamma: float, **shared):
@@ -137,7 +148,7 @@ class SetCriterion(MaskCriterion):
         Args:
             alpha: weight of negatives in the varifocal loss.
             gamma: its exponent.
-            shared: see `MaskCriterion`; weights of loss_vfl, loss_bbox and loss_giou beside those of the masks.
+            shared: see `MaskCriterion`; weights of the class loss, loss_bbox and loss_giou beside those of the masks.
         """
         super().__init__(**shared)
         self.alpha, self.gamma = alpha, gamma
@@ -146,7 +157,7 @@ class SetCriterion(MaskCriterion):
     def from_config(cls, cfg) -> dict:
         """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
         loss, shared = cfg.MODEL.LOSS, super().from_config(cfg)
-        weights = {"loss_vfl": loss.CLASS_WEIGHT, "loss_bbox": loss.BOX_WEIGHT, "loss_giou": loss.GIOU_WEIGHT}
+        weights = {cls.class_name: loss.CLASS_WEIGHT, "loss_bbox": loss.BOX_WEIGHT, "loss_giou": loss.GIOU_WEIGHT}
         return shared | {
             "weights": weights | shared["weights"],
             "alpha": loss.VARIFOCAL_ALPHA,
@@ -160,10 +171,10 @@ class SetCriterion(MaskCriterion):
             loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer; the same with the
             suffix _aux_<layer> for the layers before it, _enc for the encoder (no masks), _dn for the last layer's
             denoising queries and _dn_<layer> for the layers before it.  Sums over the matched pairs divided by the
-            mean number of objects a process has.
+            mean number of objects a process has, times the groups of queries.
         """
         batch = BatchTargets.join(targets)
-        num_objects = mean_over_processes(len(batch.classes), batch.boxes_cxcywh.device)
+        num_objects = mean_over_processes(len(batch.classes) * output.groups, batch.boxes_cxcywh.device)
         supervised = self._match(output, targets, num_objects)
         if output.denoising is not None:
             supervised += _supervise_denoising(output.denoising, targets, num_objects)
@@ -178,7 +189,7 @@ class SetCriterion(MaskCriterion):
         predictions = {_layer_suffix("aux", i, len(output.layers)): p for i, p in enumerate(output.layers)}
         if output.encoder is not None:
             predictions["_enc"] = output.encoder
-        matches = self.matcher(list(predictions.values()), targets)
+        matches = self.matcher(list(predictions.values()), targets, output.groups)
         return [
             Supervised(suffix, prediction, match, num_objects)
             for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
@@ -189,7 +200,7 @@ class SetCriterion(MaskCriterion):
         target_boxes = batch.boxes_cxcywh[batch.index(one.match)].to(boxes)
         iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
         losses = {
-            "loss_vfl": self._class_loss(one, batch, iou.detach()),
+            self.class_name: self._class_loss(one, batch, iou.detach()),
             "loss_bbox": (boxes - target_boxes).abs().sum(),
             "loss_giou": (1 - giou).sum(),
         }
@@ -200,7 +211,11 @@ class SetCriterion(MaskCriterion):
         position = (one.match.image, one.match.query, batch.classes[batch.index(one.match)])
         target_scores = torch.zeros_like(logits).index_put(position, quality.to(logits))
         is_positive = torch.zeros_like(logits, dtype=torch.bool).index_put(position, torch.ones_like(quality).bool())
-        return varifocal_loss(logits, target_scores, is_positive, self.alpha, self.gamma)
+        return self.class_loss(logits, target_scores, is_positive)
+
+    def class_loss(self, logits: Tensor, quality: Tensor, is_positive: Tensor) -> Tensor:
+        """The sum over a prediction's class logits (B, Q, K), with the overlap of each match's boxes as its quality."""
+        return varifocal_loss(logits, quality, is_positive, self.alpha, self.gamma)
 
 
 def matched_mask_logits(pairs: list[tuple[Prediction, Match]]) -> Tensor:

@@ -25,6 +25,27 @@ def varifocal_loss(logits: Tensor, target_scores: Tensor, is_positive: Tensor, a
     return F.binary_cross_entropy_with_logits(logits, target_scores, weight=weight, reduction="sum")
 
 
+def iou_aware_bce_loss(
+    logits: Tensor, iou: Tensor, is_positive: Tensor, alpha: float, gamma: float
+) -> Tensor:
+    """Binary cross-entropy whose target for a match lies between the probability and the overlap, summed.
+
+    Args:
+        logits: (B, Q, K).
+        iou: (B, Q, K), overlap of each match's boxes, in [0, 1].
+        is_positive: (B, Q, K), True for the matched class.
+        alpha: share of the probability in the target p^alpha * iou^(1 - alpha), which is at least 0.01.
+        gamma: exponent of the probability, by which negatives are weighted; it is learnt through the weight, too.
+
+    Source: LW-DETR, https://arxiv.org/abs/2406.03459; https://arxiv.org/abs/2112.03476
+    """
+    probs = logits.sigmoid()
+    target = (probs.detach().pow(alpha) * iou.pow(1 - alpha)).clamp(min=0.01)
+    positive_weight = torch.where(is_positive, target, 0.0)
+    negative_weight = torch.where(is_positive, 1 - target, probs.pow(gamma))
+    return (negative_weight * logits - F.logsigmoid(logits) * (positive_weight + negative_weight)).sum()
+
+
 def mask_bce_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
     """Mean binary cross-entropy (N,) over the points of each mask; (N, P) logits and labels."""
     return F.binary_cross_entropy_with_logits(point_logits, point_labels, reduction="none").mean(1)

@@ -28,27 +28,31 @@ def build_matcher(cfg) -> nn.Module:
 class MaskMatcher(nn.Module):
     """One-to-one assignment of least total cost, with masks compared at points; subclasses add what else it costs."""
 
-    def __init__(self, *, mask_cost: float, dice_cost: float, num_points: int):
+    def __init__(self, *, mask_cost: float, dice_cost: float, num_points: int, sample_inside: bool = False):
         super().__init__()
         self.mask_cost, self.dice_cost, self.num_points = mask_cost, dice_cost, num_points
+        self.sample_inside = sample_inside
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
         """(Q, T), all that is not about masks."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def forward(self, predictions: list[Prediction], targets: list[Target]) -> list[Match]:
+    def forward(self, predictions: list[Prediction], targets: list[Target], groups: int = 1) -> list[Match]:
         """Match every prediction (for example every decoder layer) with the same targets.
 
+        Args:
+            groups: equal parts of the queries, one after the other, each of which is matched with all objects.
+
         Returns:
-            One match for each prediction; min(Q, T) pairs for each image.
+            One match for each prediction; groups * min(Q / groups, T) pairs for each image.
         """
         costs = [self._image_costs(i, predictions, target) for i, target in enumerate(targets)]
-        return assign(costs, predictions[0].class_logits.device)
+        return assign(costs, predictions[0].class_logits.device, groups)
 
     def _image_costs(self, image: int, predictions: list[Prediction], target: Target) -> Tensor:
         """(number of predictions, Q, T)."""
-        points = self._sample_target(target, predictions[0].class_logits)
+        points = self._sample_target(target, predictions[0])
         features_at_points = {}
         layers = []
         for prediction in predictions:
@@ -56,20 +60,22 @@ class MaskMatcher(nn.Module):
             if points is not None and prediction.mask_embeddings is not None:
                 features = prediction.mask_features
                 if id(features) not in features_at_points:
-                    sampled = sample_points(features[image : image + 1], points[0][None].to(features))
+                    at = points[0][None].to(features)
+                    sampled = sample_points(features[image : image + 1], at, self.sample_inside)
                     features_at_points[id(features)] = full_precision(sampled[0])
                 cost = cost + self._mask_cost(prediction, image, features_at_points[id(features)], points[1])
             layers.append(cost)
         return torch.stack(layers)
 
-    def _sample_target(self, target: Target, like: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _sample_target(self, target: Target, prediction: Prediction) -> tuple[Tensor, Tensor] | None:
         """Points (P, 2) and labels (T, P) of the target masks there; None if there are no masks."""
-        if target.masks is None or len(target) == 0:
+        if target.masks is None or len(target) == 0 or not prediction.has_masks:
             return None
+        like = prediction.mask_features
         options = {"device": like.device, "dtype": full_precision(like).dtype}
-        points = torch.rand(self.num_points, 2, **options)
+        points = torch.rand(num_points_of(like.shape[2:], self.num_points), 2, **options)
         every_mask = torch.arange(len(target), device=like.device)
-        return points, sample_masks(target.masks, every_mask, points[None])
+        return points, sample_masks(target.masks, every_mask, points[None], self.sample_inside)
 
     def _mask_cost(self, prediction: Prediction, image: int, features: Tensor, labels: Tensor) -> Tensor:
         """Sampling is linear: the features are sampled, (C, P), and never a map for each query made."""
@@ -86,16 +92,19 @@ class HungarianMatcher(MaskMatcher):
     @configurable
     def __init__(
         self, *, class_cost: float, box_cost: float, giou_cost: float, mask_cost: float, dice_cost: float,
-        num_points: int,
+        num_points: int, sample_inside: bool = False,
     ):  # fmt: skip
-        super().__init__(mask_cost=mask_cost, dice_cost=dice_cost, num_points=num_points)
+        super().__init__(
+            mask_cost=mask_cost, dice_cost=dice_cost, num_points=num_points, sample_inside=sample_inside
+        )
         self.class_cost, self.box_cost, self.giou_cost = class_cost, box_cost, giou_cost
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read MODEL.MATCHER.*."""
+        """Read MODEL.MATCHER.* and MODEL.LOSS.SAMPLE_INSIDE."""
         matcher = cfg.MODEL.MATCHER
         return {
+            "sample_inside": cfg.MODEL.LOSS.SAMPLE_INSIDE,
             "class_cost": matcher.CLASS_COST,
             "box_cost": matcher.BOX_COST,
             "giou_cost": matcher.GIOU_COST,
@@ -170,12 +179,19 @@ class LocationMatcher(MaskMatcher):
         return -self.class_cost * probs - self.location_cost * is_inside.to(probs)
 
 
-def assign(costs: list[Tensor], device: torch.device) -> list[Match]:
+def num_points_of(map_size: tuple[int, int], wanted: int) -> int:
+    """How many points of a mask are compared: as many as wanted; for 0, one for 16 cells of its map, at least a row."""
+    height, width = map_size
+    return wanted or max(height, height * width // 16)
+
+
+def assign(costs: list[Tensor], device: torch.device, groups: int = 1) -> list[Match]:
     """Solve the assignments of some predictions.
 
     Args:
         costs: (L, Q, T) of each image, for L predictions.
         device: where the matches go.
+        groups: equal parts of the queries that are assigned by themselves.
 
     Returns:
         L matches.
@@ -189,9 +205,17 @@ def assign(costs: list[Tensor], device: torch.device) -> list[Match]:
         part.reshape(cost.shape) for part, cost in zip(np.split(on_host, np.cumsum(sizes)[:-1]), costs, strict=True)
     ]
     return [
-        Match.from_images([linear_sum_assignment(image[layer]) for image in by_image], device)
+        Match.from_images([_assign_groups(image[layer], groups) for image in by_image], device)
         for layer in range(len(costs[0]))
     ]
+
+
+def _assign_groups(cost: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """(G * Q, T) -> queries and objects of the pairs."""
+    size = len(cost) // groups
+    pairs = [linear_sum_assignment(cost[start : start + size]) for start in range(0, groups * size, size)]
+    queries = [query + group * size for group, (query, _) in enumerate(pairs)]
+    return np.concatenate(queries), np.concatenate([target for _, target in pairs])
 
 
 def full_precision(values: Tensor) -> Tensor:

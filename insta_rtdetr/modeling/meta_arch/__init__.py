@@ -3,5 +3,6 @@
 from .base import InstanceSegmenter
 from .fastinst import FastInst
 from .insta_rtdetr import InstaRTDETR
+from .rfdetr_seg import RFDETRSeg
 
-__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter"]
+__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter", "RFDETRSeg"]

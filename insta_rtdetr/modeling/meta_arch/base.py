@@ -151,19 +151,21 @@ class InstanceSegmenter(nn.Module):
 COARSEST_STRIDE = 32
 
 
-def read_around_network(cfg, criterion: nn.Module, postprocessor: type[Postprocessor]) -> dict:
+def read_around_network(
+    cfg, criterion: nn.Module, postprocessor: type[Postprocessor], divisibility: int = COARSEST_STRIDE
+) -> dict:
     """The arguments of `InstanceSegmenter`: MODEL.{PIXEL_*, FUSE_ON_EVAL}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST.*."""
     return {
-        "preprocessor": _build_preprocessor(cfg),
+        "preprocessor": _build_preprocessor(cfg, divisibility),
         "criterion": criterion,
         "postprocessor": _build_postprocessor(cfg, postprocessor),
         "fuse_on_eval": cfg.MODEL.FUSE_ON_EVAL,
     }
 
 
-def _build_preprocessor(cfg) -> Preprocessor:
+def _build_preprocessor(cfg, divisibility: int) -> Preprocessor:
     return Preprocessor(
-        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FIXED_SIZE, cfg.INPUT.MULTI_SCALE, COARSEST_STRIDE
+        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FIXED_SIZE, cfg.INPUT.MULTI_SCALE, divisibility
     )
 
 

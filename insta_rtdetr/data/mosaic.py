@@ -1,0 +1,91 @@
+"""Mosaic: a training image put together from parts of four, with their objects.
+
+Source: YOLOv4, https://arxiv.org/abs/2004.10934; here with masks, and each part scaled as large-scale jitter does.
+Letters: (H, W) the first image, whose size the mosaic has, in pixels.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from insta_rtdetr.dataset_tools.segmentation import encode
+
+from .augmentation import scale_jitter
+from .sample import Sample
+from .view import View
+
+# Where the four parts meet, as a fraction of each side.
+MIDDLE_RANGE = (0.25, 0.75)
+# Each image is scaled to fit into its part, times a factor from this range.
+SCALE_RANGE = (0.75, 2.0)
+# Below this side in pixels an image stays as it is: its parts would have no pixels.
+MIN_SIDE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A rectangle of the mosaic in pixels."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def of(self, canvas: np.ndarray) -> np.ndarray:
+        """That part of an (H, W, ...) array, a view of it."""
+        return canvas[self.top : self.bottom, self.left : self.right]
+
+
+def mosaic(samples: Sequence[Sample], min_size: float) -> Sample:
+    """Put four samples together.
+
+    Args:
+        samples: four; the first gives the size.
+        min_size: objects that a part's border cuts down to fewer pixels than this are dropped.
+    Returns:
+        a new sample; boxes are clipped to the parts.
+    """
+    height, width = samples[0].image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        return samples[0]
+    x, y = (round(side * np.random.uniform(*MIDDLE_RANGE)) for side in (width, height))
+    tiles = [Tile(0, 0, x, y), Tile(x, 0, width, y), Tile(0, y, x, height), Tile(x, y, width, height)]
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    parts = [_fill(tile, sample, image, min_size) for tile, sample in zip(tiles, samples)]
+    return Sample(
+        image,
+        np.concatenate([part.boxes_xyxy for part in parts]),
+        np.concatenate([part.classes for part in parts]),
+        [segmentation for part in parts for segmentation in part.segmentations],
+    )
+
+
+def _fill(tile: Tile, sample: Sample, canvas: np.ndarray, min_size: float) -> Sample:
+    """Draw a sample into its part of the canvas; returns its objects in pixels of the canvas."""
+    out_hw = (tile.bottom - tile.top, tile.right - tile.left)
+    view = scale_jitter(View.of_image(*sample.image.shape[:2]), SCALE_RANGE, out_hw)
+    view = dataclasses.replace(view, out_height=out_hw[0], out_width=out_hw[1])
+    tile.of(canvas)[:] = view.apply_image(sample.image)
+    boxes = view.apply_boxes(sample.boxes_xyxy)
+    is_inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    segmentations = [
+        _move(segmentation, view, tile, canvas.shape[:2], min_size) if inside else None
+        for segmentation, inside in zip(sample.segmentations, is_inside)
+    ]
+    kept = np.array([segmentation is not None for segmentation in segmentations], dtype=bool)
+    boxes = boxes + np.array([tile.left, tile.top] * 2)
+    return dataclasses.replace(sample, boxes_xyxy=boxes, segmentations=segmentations).select(kept)
+
+
+def _move(segmentation: Any, view: View, tile: Tile, canvas_hw: tuple[int, int], min_size: float) -> Any:
+    """A mask in pixels of the canvas: polygons that lie within the part, else RLE; None if too little is left."""
+    if isinstance(segmentation, list):
+        outlines = [view.apply_points(np.asarray(polygon, dtype=np.float64).reshape(-1, 2)) for polygon in segmentation]
+        points = np.concatenate(outlines)
+        if (points >= 0).all() and (points <= (view.out_width, view.out_height)).all():
+            return [(outline + (tile.left, tile.top)).ravel().tolist() for outline in outlines]
+    mask = np.zeros(canvas_hw, dtype=bool)
+    view.draw_mask(segmentation, tile.of(mask))
+    return encode(mask) if np.count_nonzero(mask) >= max(min_size, 1) else None

@@ -1,0 +1,55 @@
+"""Convert other formats of instance masks to COCO's layout.  The source is only read."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from .coco_folder import copy_file, write_coco_folder
+from .errors import DatasetError
+from .labelme import read_labelme
+from .mask_images import read_masks
+from .via import read_via
+
+
+def convert(source_format: str, source: Path, destination: Path) -> str:
+    """Convert a dataset.
+
+    Args:
+        source_format: one of READERS.
+        destination: a new folder; it appears when everything is in it.
+    Returns:
+        what was converted, and what was left out.
+    Raises:
+        DatasetError: the source is not in that format, or the destination exists.
+    """
+    if not source.is_dir():
+        raise DatasetError(f"{source} is no folder.  Name the folder of the annotations.")
+    skipped: Counter = Counter()
+    splits = READERS[source_format](source, skipped)
+    write_coco_folder(splits, destination, place=copy_file)
+    counts = [f"{name} {len(c['images'])} images, {len(c['annotations'])} objects" for name, c in splits.items()]
+    left_out = [f"left out {count} times: {reason}" for reason, count in sorted(skipped.items())]
+    return "; ".join([f"{destination}: {counts[0]}", *counts[1:], *left_out])
+
+
+def _read_yolo(source: Path, skipped: Counter) -> dict[str, dict]:
+    # Importing it registers datasets with Detectron2, which the other formats need not wait for.
+    from insta_rtdetr.data.yolo import read_yolo
+
+    splits = read_yolo(source)
+    for content in splits.values():
+        for image in content["images"]:
+            image["file_name"] = str(source.absolute() / image["file_name"])
+        with_masks = [annotation for annotation in content["annotations"] if annotation["segmentation"]]
+        if num_boxes := len(content["annotations"]) - len(with_masks):
+            skipped["a box without a polygon"] += num_boxes
+        content["annotations"] = with_masks
+    return splits
+
+
+READERS: dict[str, Callable[[Path, Counter], dict[str, dict]]] = {
+    "labelme": read_labelme,
+    "yolo": _read_yolo,
+    "masks": read_masks,
+    "via": read_via,
+}

@@ -1,0 +1,79 @@
+"""Draw the objects of an image as a report shows them."""
+
+import base64
+import colorsys
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pycocotools import mask as mask_util
+
+from insta_rtdetr.image_file import UNREADABLE, read_rgb
+
+from .check_image import ImageTask
+from .segmentation import clean_segmentation, rasterise
+
+LONGEST_SIDE = 360  # pixels
+OPACITY = 0.45
+GOLDEN_RATIO = 0.618034  # steps of it around the colour circle are never close to each other
+
+
+def draw_objects(task: ImageTask, class_names: dict[Any, str]) -> Image.Image:
+    """The image with its masks, boxes and class names, at most LONGEST_SIDE pixels wide and high.
+
+    Objects that cannot be drawn are left out.
+
+    Raises:
+        OSError, ValueError, ...: see UNREADABLE; the image cannot be read.
+    """
+    pixels = read_rgb(task.file).copy()
+    outlines = []
+    for index, annotation in enumerate(task.annotations):
+        try:
+            clean = clean_segmentation(annotation.get("segmentation"), *pixels.shape[:2])
+            mask = mask_util.decode(rasterise(clean, *pixels.shape[:2])).astype(bool)
+        except Exception:  # whatever is wrong is a finding of the check
+            continue
+        color = _color(index)
+        pixels[mask] = (pixels[mask] * (1 - OPACITY) + np.array(color) * OPACITY).astype(np.uint8)
+        outlines.append((annotation["bbox"], color, class_names.get(annotation["category_id"], "?")))
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    _draw_outlines(picture, outlines, picture.width / pixels.shape[1], with_names=len(class_names) > 1)
+    return picture
+
+
+def _color(index: int) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb((index * GOLDEN_RATIO) % 1, 0.9, 1.0)
+    return int(255 * red), int(255 * green), int(255 * blue)
+
+
+def _draw_outlines(picture: Image.Image, outlines: list[tuple], scale: float, with_names: bool) -> None:
+    canvas = ImageDraw.Draw(picture)
+    for (left, top, width, height), color, name in outlines:
+        corners = [left * scale, top * scale, (left + width) * scale, (top + height) * scale]
+        canvas.rectangle(corners, outline=color)
+        if with_names:
+            place = (corners[0] + 2, max(corners[1], 0))
+            canvas.text(place, name, fill="white", stroke_width=1, stroke_fill="black")
+
+
+def as_data_url(picture: Image.Image) -> str:
+    """A picture that an HTML page holds in itself."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def sample_pictures(tasks: list[ImageTask], class_names: dict[Any, str], count: int) -> list[tuple[str, str]]:
+    """(name, data URL) of images spread evenly over a split, those with objects first; unreadable ones are left out."""
+    wanted = [task for task in tasks if task.annotations] or tasks
+    chosen = wanted[:: max(1, len(wanted) // count)][:count]
+    pictures = []
+    for task in chosen:
+        try:
+            pictures.append((task.name, as_data_url(draw_objects(task, class_names))))
+        except UNREADABLE:
+            continue
+    return pictures

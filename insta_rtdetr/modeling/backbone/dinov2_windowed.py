@@ -1,0 +1,127 @@
+"""DINOv2 whose blocks attend within windows of the image, but for a few that attend over all of it.
+
+The blocks are timm's, and so are the names of the parameters.
+Letters: B images, (h, w) patches of an image, N windows of an image, S tokens of a window, C channels.
+Source: RF-DETR, https://arxiv.org/abs/2511.09554; DINOv2, https://arxiv.org/abs/2304.07193
+"""
+
+from collections.abc import Sequence
+
+import timm
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import Backbone
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor
+
+from .timm import create_timm_model, parse_arguments
+
+
+class WindowedDINOv2(Backbone):
+    """A vision transformer of timm; its outputs are named after the number of blocks before them: block3, block6, ...
+
+    Each window has a copy of the class token.
+    """
+
+    def __init__(
+        self, *, name: str, pretrained: bool, patch_size: int, position_grid: int, num_windows: int,
+        out_blocks: Sequence[int], arguments: dict,
+    ):  # fmt: skip
+        """Build the model.
+
+        Args:
+            name: timm's model name.
+            pretrained: let timm download its weights, which are resampled to the patch size and the grid.
+            patch_size: side of a patch in pixels.
+            position_grid: side of the learned grid of position codes in patches; other inputs get interpolated codes.
+            num_windows: windows along each side of an image.
+            out_blocks: how many blocks have run where an output is taken, ascending.  The block that comes next (which
+                reads the output) attends over the whole image.
+            arguments: more keyword arguments of `timm.create_model`.
+
+        Raises:
+            ValueError: timm has no such vision transformer, or it has fewer blocks, or a number is not positive.
+        """
+        super().__init__()
+        if not name.startswith("vit_") or name not in timm.list_models():
+            raise ValueError(f"timm {timm.__version__} has no vision transformer {name!r}. Change MODEL.TIMM.NAME.")
+        if min(patch_size, position_grid, num_windows) < 1:
+            raise ValueError("MODEL.DINOV2.{PATCH_SIZE, POSITION_GRID, NUM_WINDOWS} must be at least 1.")
+        self.body = create_timm_model(
+            name, pretrained, patch_size=patch_size, img_size=patch_size * position_grid, num_classes=0,
+            dynamic_img_size=True, **arguments,
+        )  # fmt: skip
+        num_blocks = len(self.body.blocks)
+        if list(out_blocks) != sorted(set(out_blocks)) or not out_blocks or not 1 <= out_blocks[-1] <= num_blocks:
+            raise ValueError(
+                f"MODEL.DINOV2.OUT_BLOCKS must be ascending numbers from 1 to {num_blocks}, got {tuple(out_blocks)}."
+            )
+        self.body.blocks = self.body.blocks[: out_blocks[-1]]
+        self.num_windows, self.out_blocks = num_windows, tuple(out_blocks)
+        self.position_grid, self.patch_size = position_grid, patch_size
+
+    @property
+    def size_divisibility(self) -> int:
+        """Pixels; the sides of the input must be multiples of it."""
+        return self.patch_size * self.num_windows
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each output."""
+        return {f"block{n}": ShapeSpec(channels=self.body.embed_dim, stride=self.patch_size) for n in self.out_blocks}
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> {"block3": (B, C, h, w), ...}.
+
+        Raises:
+            ValueError: the sides of the input are no multiples of `size_divisibility`.
+        """
+        if images.shape[2] % self.size_divisibility or images.shape[3] % self.size_divisibility:
+            raise ValueError(
+                f"the input is {tuple(images.shape[2:])}, its sides must be multiples of {self.size_divisibility}. "
+                "Change INPUT.MULTI_SCALE."
+            )
+        x = self._embed(images)
+        outputs = {}
+        for i, block in enumerate(self.body.blocks):
+            x = self._attend_everywhere(block, x) if i in self.out_blocks else block(x)
+            if i + 1 in self.out_blocks:
+                outputs[f"block{i + 1}"] = self._to_map(self.body.norm(x), images)
+        return outputs
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B * N, S, C), the class token first."""
+        patches = self.body.patch_embed(images)  # (B, h, w, C)
+        size = list(patches.shape[1:3])
+        codes = resample_abs_pos_embed(self.body.pos_embed, size, [self.position_grid] * 2)
+        x = patches + codes[:, 1:].unflatten(1, size)
+        x = x.unflatten(1, (self.num_windows, -1)).unflatten(3, (self.num_windows, -1))
+        x = x.transpose(2, 3).flatten(3, 4).flatten(0, 2)  # (B * N, S - 1, C)
+        class_token = self.body.cls_token + codes[:, :1]
+        return torch.cat([class_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+
+    def _attend_everywhere(self, block: torch.nn.Module, x: Tensor) -> Tensor:
+        """The windows of an image one after the other are one sequence."""
+        joined = x.unflatten(0, (-1, self.num_windows**2)).flatten(1, 2)
+        return block(joined).reshape(x.shape)
+
+    def _to_map(self, x: Tensor, images: Tensor) -> Tensor:
+        """(B * N, S, C) -> (B, C, h, w)."""
+        rows = images.shape[2] // self.size_divisibility
+        x = x[:, 1:].unflatten(1, (rows, -1)).unflatten(0, (len(images), self.num_windows, self.num_windows))
+        return x.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2).contiguous()
+
+
+@BACKBONE_REGISTRY.register()
+def build_dinov2_windowed_backbone(cfg, input_shape: ShapeSpec | None = None) -> WindowedDINOv2:
+    """Build a windowed DINOv2 from MODEL.DINOV2.* and MODEL.TIMM.{NAME, PRETRAINED, ARGS}."""
+    dinov2 = cfg.MODEL.DINOV2
+    return WindowedDINOv2(
+        name=cfg.MODEL.TIMM.NAME,
+        pretrained=cfg.MODEL.TIMM.PRETRAINED and not cfg.MODEL.WEIGHTS,
+        patch_size=dinov2.PATCH_SIZE,
+        position_grid=dinov2.POSITION_GRID,
+        num_windows=dinov2.NUM_WINDOWS,
+        out_blocks=dinov2.OUT_BLOCKS,
+        arguments=parse_arguments(cfg.MODEL.TIMM.ARGS),
+    )

@@ -1,0 +1,89 @@
+"""Decoder of LW-DETR and RF-DETR: all layers look at the boxes that queries start with, and predict changes of these.
+
+Letters: B images, G groups, Q queries of a group, S positions, C channels.
+Source: LW-DETR, https://arxiv.org/abs/2406.03459
+"""
+
+from torch import Tensor, nn
+
+from ...layers.boxes import shift_and_scale
+from ...layers.mlp import MLP
+from ...layers.position_encoding import box_position_encoding
+from ...structures import GroupedQueries, Memory, Prediction
+from .deformable_decoder import DecoderLayer, check_heads, num_eval_layers
+from .depthwise_mask_head import DepthwiseMaskHead
+from .query_selection import init_box_head, init_class_head
+
+
+class GroupedDecoder(nn.Module):
+    """The layers, and one class head, one box head and one mask head for all of them."""
+
+    def __init__(
+        self, *, dim: int, num_classes: int, num_layers: int, eval_layers: int, num_heads: int, num_cross_heads: int,
+        num_levels: int, num_points: int, feedforward_dim: int, dropout: float, mask_stride: int,
+    ):  # fmt: skip
+        """Build.
+
+        Args:
+            dim: width `C` of a query.
+            num_classes: number of classes.
+            num_layers: layers that are built and trained.
+            eval_layers: layers that run in eval mode (0: all).
+            num_heads: heads of the attention among queries.
+            num_cross_heads: heads of deformable attention.
+            num_levels: levels of the pyramid.
+            num_points: sampling points for each head and level.
+            feedforward_dim: width of the feed-forward part.
+            dropout: probability.
+            mask_stride: of the mask map, in pixels of the network's input.
+
+        Raises:
+            ValueError: no layer, more eval layers than layers, or a width that the heads do not divide.
+        """
+        super().__init__()
+        check_heads(dim, num_heads)
+        check_heads(dim, num_cross_heads, "NUM_CROSS_HEADS")
+        self.dim, self.eval_layers = dim, num_eval_layers(eval_layers, num_layers)
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim, num_heads, feedforward_dim, num_levels, num_points, dropout, num_cross_heads)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.position_head = MLP(2 * dim, dim, dim, num_layers=2)
+        self.class_head = nn.Linear(dim, num_classes)
+        self.box_head = MLP(dim, dim, 4, num_layers=3)
+        self.mask_head = DepthwiseMaskHead(dim, num_layers, mask_stride)
+        init_class_head(self.class_head)
+        init_box_head(self.box_head)
+
+    def forward(self, queries: GroupedQueries, memory: Memory, mask_features: Tensor) -> list[Prediction]:
+        """Decode.
+
+        Args:
+            queries: (B, G * Q, ...).
+            memory: the pyramid's tokens.
+            mask_features: (B, C, h, w), at the size of the masks.
+
+        Returns:
+            The predictions of every layer in training, of the last layer that runs otherwise.
+        """
+        content, boxes = queries.content, queries.boxes_cxcywh
+        positions = self.position_head(box_position_encoding(boxes, self.dim // 2))
+        num_layers = len(self.layers) if self.training else self.eval_layers
+        predictions = []
+        for i in range(num_layers):
+            content = self.layers[i](content, positions, boxes, memory, groups=queries.groups)
+            mask_features = self.mask_head.blocks[i](mask_features)
+            if self.training or i == num_layers - 1:
+                predictions.append(self._predict(self.norm(content), boxes, mask_features))
+        return predictions
+
+    def _predict(self, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+        embeddings, biases = self.mask_head.embed(content)
+        return Prediction(
+            self.class_head(content),
+            shift_and_scale(boxes, self.box_head(content)),
+            embeddings,
+            mask_features,
+            biases,
+        )

@@ -1,0 +1,77 @@
+"""Two-stage queries in groups: boxes come from the positions that look most like an object, contents are learned.
+
+Letters: B images, S positions of all levels, G groups, Q queries of a group, K classes, C channels.
+Source: LW-DETR, https://arxiv.org/abs/2406.03459; Group DETR, https://arxiv.org/abs/2207.13085
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.boxes import shift_and_scale
+from ...structures import GroupedQueries, Memory
+from .query_selection import QuerySelection, anchor_boxes
+
+
+class GroupedQuerySelection(nn.Module):
+    """Each group scores every position with weights of its own; without training only the first group is used."""
+
+    def __init__(
+        self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...], num_groups: int
+    ):
+        """Build.
+
+        Args:
+            dim: width of a query.
+            num_classes: number of classes.
+            num_queries: queries of a group.
+            anchor_sizes: side of each level's anchors, a fraction of the image.
+            num_groups: groups in training.
+
+        Raises:
+            ValueError: there is no query or no group.
+        """
+        super().__init__()
+        if num_groups < 1:
+            raise ValueError(f"MODEL.DECODER.NUM_GROUPS must be at least 1, got {num_groups}.")
+        self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
+        self.groups = nn.ModuleList(
+            QuerySelection(dim, num_classes, num_queries, anchor_sizes) for _ in range(num_groups)
+        )
+        self.content = nn.Embedding(num_groups * num_queries, dim)
+        self.box_deltas = nn.Embedding(num_groups * num_queries, 4)
+        nn.init.zeros_(self.box_deltas.weight)
+
+    def forward(self, memory: Memory) -> tuple[GroupedQueries, Tensor, Tensor, Tensor]:
+        """Select.
+
+        Args:
+            memory: (B, S, C) tokens.
+
+        Returns:
+            The queries, their boxes detached; and of the positions they come from the embeddings (B, G * Q, C), class
+            logits (B, G * Q, K) and boxes (B, G * Q, 4).  A map of fewer positions than queries gives fewer queries.
+        """
+        # Boxes are never in half precision.
+        dtype = torch.promote_types(memory.tokens.dtype, torch.float32)
+        anchors, is_usable = anchor_boxes(
+            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, dtype
+        )
+        anchors, usable_tokens = anchors * is_usable, memory.tokens * is_usable
+        running = self.groups if self.training else self.groups[:1]
+        chosen = [group.choose(usable_tokens) for group in running]
+        found = torch.cat(
+            [
+                shift_and_scale(anchors[best], group.box_head(tokens))
+                for group, (tokens, _, best) in zip(running, chosen, strict=True)
+            ],
+            dim=1,
+        )
+        num_found = chosen[0][2].shape[1]
+        content, deltas = (
+            learned.weight.unflatten(0, (-1, self.num_queries))[: len(running), :num_found].flatten(0, 1)
+            for learned in (self.content, self.box_deltas)
+        )
+        boxes = shift_and_scale(found.detach(), deltas)
+        queries = GroupedQueries(content.repeat(len(found), 1, 1), boxes, len(running))
+        tokens, class_logits = (torch.cat([group[i] for group in chosen], dim=1) for i in (0, 1))
+        return queries, tokens, class_logits, found

@@ -1,0 +1,86 @@
+"""RF-DETR-Seg: a plain vision transformer, queries in groups, masks from depthwise convolutions.
+
+Source: https://arxiv.org/abs/2511.09554 and https://github.com/roboflow/rf-detr, release 1.11.2; same numbers, other
+code.
+"""
+
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from torch import Tensor, nn
+
+from ...structures import Memory, ModelOutput, Prediction, Target
+from ..encoder import build_encoder
+from ..head import GroupedDecoder, GroupedQuerySelection
+from ..loss import IoUAwareCriterion
+from ..postprocessing import ClippingPostprocessor
+from .base import InstanceSegmenter, read_around_network
+
+
+@META_ARCH_REGISTRY.register()
+class RFDETRSeg(InstanceSegmenter):
+    """Backbone, projector, query selection, decoder with its mask head."""
+
+    # Behind the classes the published weights have the 11 numbers that are no category of COCO.
+    class_layers = {r"query_selection\.groups\.\d+\.class_head": 11, r"decoder\.class_head": 11}
+
+    @configurable
+    def __init__(
+        self, *, backbone: nn.Module, encoder: nn.Module, query_selection: GroupedQuerySelection,
+        decoder: GroupedDecoder, num_classes: int, **around_network,
+    ):  # fmt: skip
+        super().__init__(**around_network)
+        self.backbone = backbone
+        self.encoder = encoder
+        self.query_selection = query_selection
+        self.decoder = decoder
+        self.num_classes = num_classes
+        self.class_layers = dict.fromkeys(self.class_layers, decoder.class_head.out_features - num_classes)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Read every MODEL.*, INPUT.* and TEST.* key of the model."""
+        backbone = build_backbone(cfg)
+        decoder = cfg.MODEL.DECODER
+        num_outputs = cfg.MODEL.NUM_CLASSES + cfg.MODEL.NUM_UNUSED_CLASSES
+        return {
+            "backbone": backbone,
+            "encoder": build_encoder(cfg, backbone.output_shape()),
+            "query_selection": GroupedQuerySelection(
+                cfg.MODEL.ENCODER.HIDDEN_DIM, num_outputs, decoder.NUM_QUERIES, decoder.ANCHOR_SIZES, decoder.NUM_GROUPS
+            ),
+            "decoder": _build_decoder(cfg, num_outputs),
+            "num_classes": cfg.MODEL.NUM_CLASSES,
+            **read_around_network(
+                cfg, IoUAwareCriterion(cfg), ClippingPostprocessor, divisibility=backbone.size_divisibility
+            ),
+        }
+
+    def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
+        """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
+        pyramid = self.encoder(self.backbone(images))
+        memory = Memory.of_levels(pyramid.levels)
+        queries, tokens, class_logits, boxes = self.query_selection(memory)
+        mask_features = self.decoder.mask_head.enlarge(pyramid.mask_features, images.shape[2:])
+        layers = self.decoder(queries, memory, mask_features)
+        if not self.training:
+            return ModelOutput([layer.of_classes(slice(self.num_classes)) for layer in layers])
+        embeddings, biases = self.decoder.mask_head.embed(tokens)
+        encoder = Prediction(class_logits, boxes, embeddings, mask_features, biases)
+        return ModelOutput(layers, encoder, groups=queries.groups)
+
+
+def _build_decoder(cfg, num_outputs: int) -> GroupedDecoder:
+    decoder = cfg.MODEL.DECODER
+    return GroupedDecoder(
+        dim=cfg.MODEL.ENCODER.HIDDEN_DIM,
+        num_classes=num_outputs,
+        num_layers=decoder.NUM_LAYERS,
+        eval_layers=decoder.EVAL_LAYERS,
+        num_heads=decoder.NUM_HEADS,
+        num_cross_heads=decoder.NUM_CROSS_HEADS,
+        num_levels=len(decoder.ANCHOR_SIZES),
+        num_points=decoder.NUM_POINTS,
+        feedforward_dim=decoder.FEEDFORWARD_DIM,
+        dropout=decoder.DROPOUT,
+        mask_stride=cfg.MODEL.MASK_HEAD.STRIDE,
+    )
