@@ -135,7 +135,7 @@ def export(model: Model, options: Options, target: Path) -> None:
         target.mkdir()
     try:
         write(network, describe(model, options), options.export_format, target)
-    except (torch.onnx.errors.OnnxExporterError, torch.onnx.ExportError) as error:
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         cause = one_line(error.__cause__ or error)[:300]
         raise UserError(f"The network cannot be written as {options.export_format}: {cause}") from error
 
