@@ -39,7 +39,7 @@ def parse(arguments: list[str] | None) -> Options:
     option("--precision", choices=list(AUTOCAST_DTYPES), default="fp32", help="bf16 and fp16 use autocast")
     option("--size", type=int, nargs=2, metavar=("H", "W"), help="INPUT.FIXED_SIZE, else size of the picture, pixels")
     option("--compile", action="store_true", help="torch.compile the (fused) network")
-    option("--backends", nargs="+", default=[], metavar="B", help=f"side by side: {', '.join(BACKENDS)}, or exported files")
+    option("--backends", nargs="+", default=[], metavar="B", help=f"compare {', '.join(BACKENDS)}, exported files")
     option("--runs", type=int, default=20, metavar="N", help="timed calls (default: 20)")
     option("--warmup", type=int, default=5, metavar="N", help="calls before those (default: 5)")
     option("--threads", type=int, default=0, metavar="N", help="PyTorch's CPU threads (default: its choice)")

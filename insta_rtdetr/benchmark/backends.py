@@ -76,7 +76,8 @@ def run_backends(options: Options) -> dict:
         "config_file": options.config_file,
         "machine": describe_machine(torch.device("cpu")),
         "backends": [
-            {"backend": one.name, "precision": one.precision, "parity": one.parity, "network_ms": network, "end_to_end_ms": whole}
+            {"backend": one.name, "precision": one.precision, "parity": one.parity, "network_ms": network,
+             "end_to_end_ms": whole}
             for one, network, whole in zip(contenders, *rows)
         ],
     }
@@ -153,7 +154,7 @@ def _pytorch(name: str, model: Model, batch: list[Picture]) -> Contender:
 
 def _exported(name: str, exported: ExportedModel, parity: str, batch: list[Picture]) -> Contender:
     if len(batch) > 1 and not exported.metadata.dynamic_batch:
-        raise UserError(f"{name} takes one picture at a time, --batch-size is {len(batch)}.  Export with --dynamic-batch.")
+        raise UserError(f"{name} takes one picture, --batch-size is {len(batch)}.  Export it with --dynamic-batch.")
     images = exported.prepare([one.image for one in batch])
     run_network = lambda: exported.session(images)  # noqa: E731
     return Contender(name, exported.session.precision, parity, run_network, lambda: _to_rle(exported, batch))

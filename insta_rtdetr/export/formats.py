@@ -38,7 +38,7 @@ def write(network: TopObjects, metadata: Metadata, export_format: str, target: P
 def trace(network: TopObjects, metadata: Metadata) -> torch.export.ExportedProgram:
     """The network as a graph."""
     images = example(network, 2 if metadata.dynamic_batch else 1)
-    # Anchors and position codes are kept between calls: what the tracer finds there are numbers, constants of the graph.
+    # Anchors and position codes are kept between calls; what the tracer finds there becomes constants of the graph.
     network(images)
     batch = {0: torch.export.Dim("batch", min=1, max=1024)} if metadata.dynamic_batch else None
     return torch.export.export(network, (images,), dynamic_shapes=(batch,))

@@ -66,7 +66,8 @@ class Options:
         Raises:
             UserError: names the option.
         """
-        for name, value, choices in (("format", self.export_format, FORMATS), ("precision", self.precision, PRECISIONS)):
+        choices_of = {"format": (self.export_format, FORMATS), "precision": (self.precision, PRECISIONS)}
+        for name, (value, choices) in choices_of.items():
             if value not in choices:
                 raise UserError(f"--{name} is {value}, wanted one of {', '.join(choices)}.")
         if self.size and min(self.size) < 1:
@@ -87,8 +88,8 @@ def run(options: Options) -> bool:
         export(model, options, unchecked)
         exported = ExportedModel(unchecked)
         parity = compare(model, exported, pictures)
-        computed = "" if exported.session.precision == options.precision else f", computed in {exported.session.precision}"
-        sys.stdout.write(f"{target}: {options.export_format}, {options.precision}{computed}\n{parity.to_table()}\n")
+        facts = f"{options.export_format}, {options.precision}, computed in {exported.session.precision}"
+        sys.stdout.write(f"{target}: {facts}\n{parity.to_table()}\n")
         del exported
         if parity.passed:
             put_in_place(unchecked, target)
@@ -104,7 +105,7 @@ def load_model(options: Options) -> Model:
     """
     cfg = model_config(options.config_file, options.weights, [*options.opts, "MODEL.DEVICE", "cpu"])
     if not issubclass(_architecture(cfg), InstanceSegmenter):
-        raise UserError(f"{cfg.MODEL.META_ARCHITECTURE} is no model of insta_rtdetr, wanted one.  Change --config-file.")
+        raise UserError(f"{cfg.MODEL.META_ARCHITECTURE} is no model of insta_rtdetr.  Change --config-file.")
     if not options.size and not cfg.INPUT.FIXED_SIZE:
         raise UserError("The config keeps each picture's shape (INPUT.FIXED_SIZE is empty).  Give --size H W.")
     cfg.INPUT.FIXED_SIZE = tuple(options.size or cfg.INPUT.FIXED_SIZE)

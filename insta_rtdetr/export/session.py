@@ -100,9 +100,11 @@ class OpenVinoSession(Session):
         halves = [half for half in ("bf16", "fp16") if half.upper() in abilities]
         self.precision = halves[0] if self.metadata.precision == "fp16" and halves else "fp32"
         settings = {
-            "INFERENCE_PRECISION_HINT": self.precision.replace("fp", "f"), "INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": self.precision.replace("fp", "f"),
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
-        }  # fmt: skip
+        }
         self.compiled = core.compile_model(model, "CPU", settings)
         self.names = [output.get_any_name() for output in self.compiled.outputs]
 
