@@ -58,9 +58,11 @@ def _write_onnx(program: torch.export.ExportedProgram, network: TopObjects, meta
     model = _to_onnx(program, network)
     if metadata.precision == "fp16":
         from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
 
         blocked = [*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATIONS]
         model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+        OnnxModel(model).topological_sort()
     onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
     onnx.checker.check_model(model)
     onnx.save(model, target)

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from insta_rtdetr.layers.boxes import cxcywh_to_xyxy
-from insta_rtdetr.modeling.head.query_selection import take
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from insta_rtdetr.modeling.postprocessing import ClippingPostprocessor, MaskScoringPostprocessor
 from insta_rtdetr.structures import Prediction
@@ -80,10 +79,10 @@ class TopObjects(nn.Module):
         boxes, biases = prediction.boxes_cxcywh, prediction.mask_biases
         chosen = Prediction(
             class_logits=logits,
-            boxes_cxcywh=None if boxes is None else take(boxes.float(), queries),
-            mask_embeddings=take(prediction.mask_embeddings.float(), queries),
+            boxes_cxcywh=None if boxes is None else _rows(boxes.float(), queries),
+            mask_embeddings=_rows(prediction.mask_embeddings.float(), queries),
             mask_features=prediction.mask_features.float(),
-            mask_biases=None if biases is None else biases.float().gather(1, queries),
+            mask_biases=None if biases is None else _rows(biases.float()[..., None], queries)[..., 0],
         )
         return index - queries * num_classes, scores, chosen
 
@@ -102,6 +101,16 @@ class TopObjects(nn.Module):
         if isinstance(self.postprocessor, ClippingPostprocessor):
             boxes = torch.minimum(boxes.clamp(min=0), scale)
         return boxes
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """(B, Q, C) and (B, N) -> (B, N, C).
+
+    OpenVINO 2026.4 moves a slice of the channels behind `torch.gather`, and then refuses its own graph.
+    """
+    batch, num_rows = values.shape[:2]
+    first = torch.arange(batch, device=index.device)[:, None] * num_rows
+    return values.flatten(0, 1)[(index + first).flatten()].unflatten(0, index.shape)
 
 
 def _reorder(values: Tensor, order: Tensor) -> Tensor:
