@@ -62,6 +62,13 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.OUT_FEATURES = ("res2", "res3", "res4", "res5")
     # "FrozenBN" keeps batch norm as loaded; "BN" trains it.
     cfg.MODEL.TIMM.NORM = "FrozenBN"
+    # build_hgnetv2_backbone: S (B1), M (B2), L (B4), X (B5) or H (B6); levels and norm as above.
+    cfg.MODEL.HGNETV2 = CfgNode()
+    cfg.MODEL.HGNETV2.SIZE = "L"
+    cfg.MODEL.HGNETV2.OUT_FEATURES = ("res2", "res3", "res4", "res5")
+    cfg.MODEL.HGNETV2.NORM = "FrozenBN"
+    # Factors on the learning rate of the stages res2 to res5; empty for SOLVER.BACKBONE_MULTIPLIER.
+    cfg.MODEL.HGNETV2.LEARNING_RATE_FACTORS = ()
     # build_dinov2_windowed_backbone: side of a patch in pixels, side of the learned grid of position codes in patches
     # (other inputs get interpolated codes), windows along each side of an image, and the numbers of blocks that have
     # run where outputs (block3, block6, ...) are taken.
@@ -81,7 +88,9 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODER.HIDDEN_DIM = 256
     # PPMFPNEncoder: Detectron2's name of the norm after its convolutions.
     cfg.MODEL.ENCODER.NORM = "GN"
-    # Attention within the coarsest level (AIFI): layers, heads, width of the feed-forward part.
+    # Attention within one level (AIFI): which of IN_FEATURES (empty: the coarsest), layers, heads, width of the
+    # feed-forward part.
+    cfg.MODEL.ENCODER.AIFI_FEATURE = ""
     cfg.MODEL.ENCODER.NUM_LAYERS = 1
     cfg.MODEL.ENCODER.NUM_HEADS = 8
     cfg.MODEL.ENCODER.FEEDFORWARD_DIM = 1024
@@ -101,6 +110,8 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER = CfgNode()
     # Queries `Q`.  May be changed at test without new weights, but for RFDETRSeg, whose queries are learned.
     cfg.MODEL.DECODER.NUM_QUERIES = 300
+    # Channels of a query; 0: those of the encoder.  Not FastInst.
+    cfg.MODEL.DECODER.HIDDEN_DIM = 0
     # Decoder layers `D` that are built and trained, and how many of them run at test (0: all).
     cfg.MODEL.DECODER.NUM_LAYERS = 6
     cfg.MODEL.DECODER.EVAL_LAYERS = 0
@@ -117,12 +128,20 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER.POSITION_SIDE = 10
     # Side of the anchor box of each level, finest first, as a fraction of the image side.
     cfg.MODEL.DECODER.ANCHOR_SIZES = (0.10, 0.15, 0.25)
+    # Whether positions next to a better one become queries after all others: for images with hundreds of objects, whose
+    # queries would otherwise crowd on the clearest ones.
+    cfg.MODEL.DECODER.LOCAL_MAXIMA = False
 
     cfg.MODEL.MASK_HEAD = CfgNode()
     # Stride of the mask features, 4 (reads res2) or 8 (reads res3) pixels; FastInst's is that of its finest level.
     cfg.MODEL.MASK_HEAD.STRIDE = 4
     # Width in which queries and mask features are compared.
     cfg.MODEL.MASK_HEAD.DIM = 256
+    # Whether a mask starts as the ellipse in its query's box: for images full of objects that look alike.
+    cfg.MODEL.MASK_HEAD.BOX_PRIOR = False
+    # MaskHybridEncoder: channels of the levels of its mask pyramid, and of the mask features made from them.
+    cfg.MODEL.MASK_HEAD.PYRAMID_DIM = 64
+    cfg.MODEL.MASK_HEAD.FEATURE_DIM = 64
 
     cfg.MODEL.DENOISING = CfgNode()
     # Noised copies of the targets in training: how many queries in all (0: none).
@@ -144,6 +163,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.LOCATION_COST = 1000.0
     # Random points at which masks are compared, shared by an image's queries. Count; 0: a 16th of the map's cells.
     cfg.MODEL.MATCHER.NUM_POINTS = 12544
+    # Half of them are drawn in regions around the objects, so many times as large as their boxes; 0: none.
+    cfg.MODEL.MATCHER.POINT_REGION = 0.0
 
     cfg.MODEL.LOSS = CfgNode()
     cfg.MODEL.LOSS.CLASS_WEIGHT = 1.0
@@ -158,6 +179,10 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     # share of the probability in the target of a match, and exponent of the weight of negatives.
     cfg.MODEL.LOSS.VARIFOCAL_ALPHA = 0.75
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
+    # Whether the weight of negatives is a constant to the gradient; MaskRTDETR's original learns through it.
+    cfg.MODEL.LOSS.VARIFOCAL_DETACH = True
+    # What the class score of a matched query learns in the last layer: its "box" or its "mask" IoU with the object.
+    cfg.MODEL.LOSS.QUALITY = "box"
     # How masks are read at points: as RF-DETR does (targets at the nearest pixel, predictions as if the outermost cells
     # of the map went on), not as PointRend does (both between pixels, and 0 outside the map).
     cfg.MODEL.LOSS.SAMPLE_INSIDE = False
@@ -166,15 +191,20 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.NUM_POINTS = 12544
     cfg.MODEL.LOSS.OVERSAMPLE_RATIO = 3.0
     cfg.MODEL.LOSS.IMPORTANCE_RATIO = 0.75
+    # Where candidates are drawn: in a region around the object, so many times as large as its box; 0: the whole image.
+    # Few of an image's points fall on an object of ten pixels.
+    cfg.MODEL.LOSS.POINT_REGION = 0.0
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:
     # Weight decay of embeddings (learned queries); None: WEIGHT_DECAY.
     cfg.SOLVER.WEIGHT_DECAY_EMBED = None
-    # Factor on the learning rate of the backbone.
+    # Factor on the learning rate of the backbone (for its parts see MODEL.HGNETV2).
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Mixed precision on GPU: "bfloat16" or "float16" (SOLVER.AMP.ENABLED turns it on).
     cfg.SOLVER.AMP.DTYPE = "bfloat16"
+    # Mixed precision on CPU as well, in bfloat16: faster on those that multiply it (AMX), slower on others.
+    cfg.SOLVER.AMP.ON_CPU = False
     # Exponential moving average of the weights: decay * (1 - exp(-iteration / RAMP_ITERS)).
     cfg.SOLVER.EMA = CfgNode()
     cfg.SOLVER.EMA.ENABLED = False

@@ -132,10 +132,13 @@ class Prediction:
     def mask_logits(self) -> Tensor:
         """(B, Q, h, w), before sigmoid."""
         features = self.mask_features.flatten(2)
-        if self.mask_biases is None:
-            logits = self.mask_embeddings @ features
-        else:
-            logits = torch.baddbmm(self.mask_biases[..., None], self.mask_embeddings, features)
+        # In the features' own precision: that of a box prior must not be lost in mixed precision.
+        with torch.autocast(features.device.type, enabled=False):
+            embeddings = self.mask_embeddings.to(features)
+            if self.mask_biases is None:
+                logits = embeddings @ features
+            else:
+                logits = torch.baddbmm(self.mask_biases[..., None].to(features), embeddings, features)
         return logits.unflatten(2, self.mask_features.shape[2:])
 
     def of_queries(self, queries: slice) -> "Prediction":

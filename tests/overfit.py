@@ -1,44 +1,73 @@
 """Learn four toy images by heart, which shows that a model's losses, targets and results fit together.
 
-    python -m tests.overfit [output folder]
+    python -m tests.overfit {fastinst,mask_rtdetr} [output folder]
 
-The aim is a mask AP above 90; 500 iterations with 1024 points a mask gave 80.2 (AP50 99.0), more were not tried.  About
-twenty minutes on a CPU, so it is no test.  Trains a small FastInst-D1 (ResNet-18, 64 channels) without augmentation and
-evaluates it on the images it was trained on; the last line says the mask AP.
+The aim is a mask AP above 90: FastInst gets 96.0 (AP50 100) in 300 iterations, three minutes on one CPU thread, too
+long for a test.  Trains a small model without augmentation and evaluates it on the images it was trained on; the last
+line says the mask AP.
 """
 
+import argparse
 import logging
-import sys
 import tempfile
 from pathlib import Path
 
+from detectron2.config import CfgNode
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.logger import setup_logger
 
 from insta_rtdetr.data.toy import make_toy_dataset
 from insta_rtdetr.engine import Trainer
-from tests.tiny import tiny_fastinst_config
+from tests.tiny import tiny_fastinst_config, tiny_mask_rtdetr_config
 
-SIDE = 256
-ITERATIONS = 1200
+SIDE = 192
+DATASET = "four_images"
 
 
-def main(folder: Path) -> float:
-    """Train and evaluate; the mask AP."""
-    toy = make_toy_dataset(folder / "toy", num_train=4, num_val=1, size=128)
-    annotations, images = str(toy / "annotations/instances_train2017.json"), str(toy / "train2017")
-    register_coco_instances("four_images", {}, annotations, images)
-    cfg = tiny_fastinst_config(
-        "MODEL.NUM_CLASSES", 4, "MODEL.DECODER.NUM_LAYERS", 1, "MODEL.ENCODER.HIDDEN_DIM", 64,
-        "MODEL.DECODER.FEEDFORWARD_DIM", 128, "MODEL.MASK_HEAD.DIM", 64, "MODEL.DECODER.NUM_QUERIES", 30,
-        "MODEL.LOSS.NUM_POINTS", 4096, "MODEL.MATCHER.NUM_POINTS", 1024,
-        "DATASETS.TRAIN", ("four_images",), "DATASETS.TEST", ("four_images",), "DATALOADER.NUM_WORKERS", 0,
-        "INPUT.MIN_SIZE_TRAIN", (SIDE,), "INPUT.MIN_SIZE_TEST", SIDE, "INPUT.MAX_SIZE_TRAIN", 2 * SIDE,
-        "INPUT.MAX_SIZE_TEST", 2 * SIDE, "INPUT.CROP.ENABLED", False, "INPUT.RANDOM_FLIP", "none",
-        "SOLVER.IMS_PER_BATCH", 4, "SOLVER.BASE_LR", 1e-3, "SOLVER.BACKBONE_MULTIPLIER", 1.0,
-        "SOLVER.MAX_ITER", ITERATIONS, "SOLVER.STEPS", (ITERATIONS * 8 // 10,), "TEST.EVAL_PERIOD", 0,
-        "OUTPUT_DIR", str(folder / "output"),
+def fastinst() -> CfgNode:
+    """FastInst-D1, ResNet-18, 64 channels, masks at stride 4 instead of 8."""
+    return tiny_fastinst_config(
+        "MODEL.DECODER.NUM_LAYERS", 1, "MODEL.ENCODER.HIDDEN_DIM", 64, "MODEL.DECODER.FEEDFORWARD_DIM", 128,
+        "MODEL.MASK_HEAD.DIM", 64, "MODEL.ENCODER.IN_FEATURES", ("res2", "res3", "res4"),
+        "MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4"], "INPUT.CROP.ENABLED", False, "SOLVER.MAX_ITER", 300,
     )  # fmt: skip
+
+
+def mask_rtdetr() -> CfgNode:
+    """Mask-RT-DETR-S, two decoder layers, 64 channels."""
+    return tiny_mask_rtdetr_config(
+        "MODEL.ENCODER.HIDDEN_DIM", 64, "MODEL.ENCODER.FEEDFORWARD_DIM", 128,
+        "MODEL.DECODER.HIDDEN_DIM", 64, "MODEL.DECODER.FEEDFORWARD_DIM", 128, "MODEL.MASK_HEAD.DIM", 32,
+        "MODEL.MASK_HEAD.PYRAMID_DIM", 32, "MODEL.MASK_HEAD.FEATURE_DIM", 32, "MODEL.DENOISING.NUM_QUERIES", 30,
+        "MODEL.HGNETV2.LEARNING_RATE_FACTORS", (), "INPUT.PHOTOMETRIC_PROB", 0.0, "INPUT.ZOOM_OUT_PROB", 0.0,
+        "INPUT.IOU_CROP_PROB", 0.0, "SOLVER.EMA.ENABLED", False, "SOLVER.WARMUP_ITERS", 20,
+        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0, "SOLVER.MAX_ITER", 500,
+    )  # fmt: skip
+
+
+def shared_settings(max_iter: int) -> list:
+    """What all models are trained with; the learning rate falls after four fifths of the iterations."""
+    return [
+        "MODEL.NUM_CLASSES", 4, "MODEL.DECODER.NUM_QUERIES", 30, "MODEL.LOSS.NUM_POINTS", 4096,
+        "MODEL.MATCHER.NUM_POINTS", 1024, "DATASETS.TRAIN", (DATASET,), "DATASETS.TEST", (DATASET,),
+        # Grouped by shape, the four would never meet in one batch, and batch norm's averages would be no batch's.
+        "DATALOADER.ASPECT_RATIO_GROUPING", False, "DATALOADER.NUM_WORKERS", 0, "INPUT.FIXED_SIZE", (SIDE, SIDE),
+        "INPUT.RANDOM_FLIP", "none", "SOLVER.IMS_PER_BATCH", 4, "SOLVER.BASE_LR", 1e-3,
+        "SOLVER.BACKBONE_MULTIPLIER", 1.0, "SOLVER.STEPS", (max_iter * 8 // 10,), "TEST.EVAL_PERIOD", 0,
+    ]  # fmt: skip
+
+
+MODELS = {"fastinst": fastinst, "mask_rtdetr": mask_rtdetr}
+
+
+def main(model: str, folder: Path) -> float:
+    """Train and evaluate; the mask AP."""
+    toy = make_toy_dataset(folder / "toy", num_train=4, num_val=1, size=128, seed=3)
+    annotations, images = str(toy / "annotations/instances_train2017.json"), str(toy / "train2017")
+    register_coco_instances(DATASET, {}, annotations, images)
+    cfg = MODELS[model]()
+    cfg.merge_from_list(shared_settings(cfg.SOLVER.MAX_ITER))
+    cfg.OUTPUT_DIR = str(folder / "output")
     (folder / "output").mkdir(parents=True, exist_ok=True)
     trainer = Trainer(cfg)
     trainer.train()
@@ -46,8 +75,12 @@ def main(folder: Path) -> float:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("folder", nargs="?", type=Path, help="where the data and the training go (default: nowhere)")
+    arguments = parser.parse_args()
     setup_logger()
     setup_logger(name="insta_rtdetr")
     with tempfile.TemporaryDirectory() as temporary:
-        average_precision = main(Path(sys.argv[1] if len(sys.argv) > 1 else temporary))
+        average_precision = main(arguments.model, arguments.folder or Path(temporary))
     logging.getLogger("insta_rtdetr").info("mask AP on the four training images: %.1f", average_precision)

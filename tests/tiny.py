@@ -67,6 +67,30 @@ def tiny_fastinst_config(*overrides: object) -> CfgNode:
     return cfg
 
 
+def tiny_mask_rtdetr_config(*overrides: object) -> CfgNode:
+    """Mask-RT-DETR-S with 32 channels, 2 layers and 5 classes on 64 x 64 images; overrides are KEY, value, ..."""
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.merge_from_file(f"{CONFIG_DIR}/mask_rtdetr_hgnetv2_s_640.yaml")
+    cfg.merge_from_list([
+        "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "INPUT.FIXED_SIZE", (64, 64), "INPUT.MULTI_SCALE", (),
+        "MODEL.BACKBONE.FREEZE_AT", 0, "MODEL.HGNETV2.NORM", "BN",
+        "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.FEEDFORWARD_DIM", 32, "MODEL.ENCODER.NUM_FUSION_BLOCKS", 1,
+        "MODEL.DECODER.HIDDEN_DIM", 48, "MODEL.DECODER.NUM_LAYERS", 2, "MODEL.DECODER.FEEDFORWARD_DIM", 32,
+        "MODEL.DECODER.NUM_QUERIES", 20, "MODEL.MASK_HEAD.DIM", 16, "MODEL.MASK_HEAD.PYRAMID_DIM", 16,
+        "MODEL.MASK_HEAD.FEATURE_DIM", 8, "MODEL.DENOISING.NUM_QUERIES", 12,
+        "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64, "SOLVER.AMP.ENABLED", False,
+    ])  # fmt: skip
+    cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def tiny_mask_rtdetr(*overrides: object, seed: int = 0) -> InstanceSegmenter:
+    """The model of `tiny_mask_rtdetr_config`, its weights drawn from a seed, in training mode."""
+    torch.manual_seed(seed)
+    return build_model(tiny_mask_rtdetr_config(*overrides))
+
+
 def tiny_fastinst(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_fastinst_config`, its weights drawn from a seed, in training mode."""
     torch.manual_seed(seed)

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Turn a checkpoint of the original Insta-RT-DETR or RT-DETR, or one of our trainings, into a small Detectron2 one.
+"""Turn a published checkpoint of a model we have, or one of our trainings, into a small Detectron2 one.
 
     python tools/convert-checkpoint.py 50.pth insta_rtdetr_R50vd_D6_640.pth
+    python tools/convert-checkpoint.py mask_rtdetr_hgnetv2_l_6x_coco.pdparams mask_rtdetr_hgnetv2_l_640.pth
+    python tools/convert-checkpoint.py PPHGNetV2_L_ssld_pretrained.pdparams hgnetv2_l.pth
     python tools/convert-checkpoint.py output/model_best.pth to_publish.pth --half
 
 Not needed for MODEL.WEIGHTS, which takes these files as they are; the result holds the averaged weights alone, without

@@ -76,13 +76,24 @@ class Checkpointer(DetectionCheckpointer):
         Returns:
             What the file holds beside that.
         Raises:
-            CheckpointError: no such file, no checkpoint, weights of another architecture, or a training to resume that
-                was on other classes.  The model is unchanged.
+            CheckpointError: no such file, a failed download, no checkpoint, weights of another architecture, or a
+                training to resume that was on other classes.  The model is unchanged.
         """
-        if path and "://" not in path and not Path(path).is_file():
+        if path and "://" in path:
+            path = self._local_copy(path)
+        if path and not Path(path).is_file():
             raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
         self._resumes = checkpointables is None and bool(self.checkpointables)
         return super().load(path, checkpointables)
+
+    def _local_copy(self, address: str) -> str:
+        try:
+            return self.path_manager.get_local_path(address)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot download {address}: {error}. Get the file elsewhere and name it in MODEL.WEIGHTS, or set "
+                'MODEL.WEIGHTS "" to start from random weights.'
+            ) from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         self._file = filename

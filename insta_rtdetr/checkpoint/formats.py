@@ -10,10 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import fastinst, insta_rtdetr, rfdetr
+from . import fastinst, insta_rtdetr, paddle, rfdetr
+
+# Detectron2's model zoo, and PaddlePaddle.
+_PICKLES = (".pkl", ".pdparams")
+# PaddlePaddle's own names of the tensors, beside the tensors.
+_PADDLE_NAME_TABLE = "StructuredToParameterName@@"
 
 # Codes whose parameters have names of their own.
-ORIGINALS = {"Insta-RT-DETR or RT-DETR": insta_rtdetr, "FastInst": fastinst, "RF-DETR": rfdetr}
+ORIGINALS = {
+    "Insta-RT-DETR or RT-DETR": insta_rtdetr,
+    "FastInst": fastinst,
+    "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
+    "RF-DETR": rfdetr,
+}
 
 
 class CheckpointError(ValueError):
@@ -33,7 +43,7 @@ def read_checkpoint(path: str) -> dict:
 
 def open_checkpoint(path: str) -> dict:
     """What a file holds, as it is; see read_checkpoint."""
-    content = _read_pickle(path) if path.endswith(".pkl") else _read_torch(path)
+    content = _read_pickle(path) if path.endswith(_PICKLES) else _read_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a checkpoint with a state dict.")
     return content
@@ -45,6 +55,7 @@ def to_detectron2(content: dict, path: str) -> dict:
     Args:
         path: of the file, for the message.
     """
+    content = {key: value for key, value in content.items() if key != _PADDLE_NAME_TABLE}
     found = _find_weights(content)
     if found is None:
         keys = ", ".join(map(str, list(content)[:5])) or "nothing"
@@ -121,7 +132,8 @@ def _read_pickle(path: str) -> object:
     try:
         with open(path, "rb") as file:
             return _ArrayUnpickler(file, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError) as error:
+    # What a damaged or hostile pickle makes the unpickler trip over is not in its documentation.
+    except Exception as error:
         raise CheckpointError(f"{path} is no pickle of numpy arrays alone: {_first_line(error)}") from error
 
 

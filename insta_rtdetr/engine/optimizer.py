@@ -46,28 +46,38 @@ def parameter_groups(
     """One optimizer group for each pair of learning rate and weight decay that occurs.
 
     Args:
-        backbone_multiplier: factor on the learning rate of the parameters under `model.backbone`.
+        backbone_multiplier: factor on the learning rate of the parameters under `model.backbone`, but for those of
+            modules that have a `learning_rate_factor` of their own.
         weight_decay_norm, weight_decay_bias, weight_decay_embed: for the parameters of norms, for biases elsewhere, and
             for embeddings; None: weight_decay.
     """
     decay_norm = weight_decay if weight_decay_norm is None else weight_decay_norm
     decay_bias = weight_decay if weight_decay_bias is None else weight_decay_bias
     decay_embed = weight_decay if weight_decay_embed is None else weight_decay_embed
+    factors = _learning_rate_factors(model, backbone_multiplier)
     groups, seen = [], set()
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or parameter in seen:
                 continue
             seen.add(parameter)
-            in_backbone = module_name.split(".")[0] == "backbone"
             decay = decay_bias if name.endswith("bias") else weight_decay
             if _is_norm(module):
                 decay = decay_norm
             elif isinstance(module, nn.Embedding):
                 decay = decay_embed
-            rate = learning_rate * (backbone_multiplier if in_backbone else 1.0)
+            rate = learning_rate * factors[module_name]
             groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
     return reduce_param_groups(groups)
+
+
+def _learning_rate_factors(model: nn.Module, backbone_multiplier: float) -> dict[str, float]:
+    """By module name: the factor of the module itself, else that of the module around it."""
+    factors = {"": 1.0}
+    for name, module in model.named_modules():
+        inherited = backbone_multiplier if name == "backbone" else factors[name.rpartition(".")[0]]
+        factors[name] = getattr(module, "learning_rate_factor", inherited)
+    return factors
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -22,7 +22,7 @@ class OptimizationStep:
         data_loader: endless.
         clip_norm: gradients of the full model are scaled down to this norm; inf: never.
         norm_type: which norm, 2 for the usual one.
-        amp_dtype: type of mixed precision on GPU, or None.
+        amp_dtype: type of mixed precision, or None; on CPU bfloat16.
         max_skipped: consecutive iterations that may be skipped before training stops.
     """
 
@@ -49,6 +49,7 @@ class OptimizationStep:
         self._amp_dtype = amp_dtype
         self._max_skipped = max_skipped
         self._batches = None
+        self._device_type = next(model.parameters()).device.type
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._buffers = list(model.buffers())
         self._good_buffers = [buffer.clone() for buffer in self._buffers]
@@ -96,7 +97,7 @@ class OptimizationStep:
         return next(self._batches), time.perf_counter() - start
 
     def _forward(self, batch: list[dict]) -> dict[str, Tensor]:
-        with torch.autocast("cuda", dtype=self._amp_dtype, enabled=self._amp_dtype is not None):
+        with torch.autocast(self._device_type, dtype=self._amp_dtype, enabled=self._amp_dtype is not None):
             return self.model(batch)
 
     def _skip(self, not_finite: list[str]) -> None:

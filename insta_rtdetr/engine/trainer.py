@@ -224,7 +224,8 @@ def _build_step(
     cfg: CfgNode, model: nn.Module, data_loader: Iterable, optimizer: torch.optim.Optimizer
 ) -> OptimizationStep:
     on_gpu = next(model.parameters()).device.type == "cuda"
-    if cfg.SOLVER.AMP.ENABLED and not on_gpu:
+    is_mixed = cfg.SOLVER.AMP.ENABLED and (on_gpu or cfg.SOLVER.AMP.ON_CPU)
+    if cfg.SOLVER.AMP.ENABLED and not is_mixed:
         logger.info("SOLVER.AMP.ENABLED is for GPUs: training in float32")
     clip = cfg.SOLVER.CLIP_GRADIENTS
     return OptimizationStep(
@@ -233,6 +234,6 @@ def _build_step(
         optimizer,
         clip_norm=clip.CLIP_VALUE if clip.ENABLED and clip.CLIP_TYPE == "full_model" else float("inf"),
         norm_type=clip.NORM_TYPE,
-        amp_dtype=AMP_DTYPES[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED and on_gpu else None,
+        amp_dtype=AMP_DTYPES[cfg.SOLVER.AMP.DTYPE] if is_mixed else None,
         max_skipped=cfg.SOLVER.MAX_SKIPPED_ITERS,
     )

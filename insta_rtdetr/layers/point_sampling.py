@@ -31,8 +31,9 @@ def sample_points(maps: Tensor, points: Tensor, inside: bool = False) -> Tensor:
 
 @torch.no_grad()
 def uncertain_points(
-    mask_logits: Tensor, num_points: int, oversample_ratio: float, importance_ratio: float, inside: bool = False
-) -> Tensor:
+    mask_logits: Tensor, num_points: int, oversample_ratio: float, importance_ratio: float, inside: bool = False,
+    regions_xyxy: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Random points, most of them where a mask's logit is near 0.
 
     Args:
@@ -41,6 +42,7 @@ def uncertain_points(
         oversample_ratio: candidates drawn for each point.
         importance_ratio: share of the points that are the most uncertain candidates; the others are random.
         inside: see `sample_points`.
+        regions_xyxy: (N, 4), where each mask's candidates are drawn, in [0, 1] of the map; None: everywhere.
 
     Returns:
         (N, num_points, 2).
@@ -50,11 +52,25 @@ def uncertain_points(
     options = {"device": mask_logits.device, "dtype": mask_logits.dtype}
     num_uncertain = int(importance_ratio * num_points)
     candidates = torch.rand(num_masks, int(num_points * oversample_ratio), 2, **options)
+    if regions_xyxy is not None:
+        candidates = place_in_regions(candidates, regions_xyxy[:, None].to(candidates))
     candidate_logits = sample_points(mask_logits[:, None], candidates, inside).squeeze(1)
     chosen = candidate_logits.abs().topk(num_uncertain, dim=1, largest=False, sorted=False).indices
     uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
     anywhere = torch.rand(num_masks, num_points - num_uncertain, 2, **options)
     return torch.cat([uncertain, anywhere], dim=1)
+
+
+def place_in_regions(points: Tensor, regions_xyxy: Tensor) -> Tensor:
+    """Points (..., 2) in [0, 1] of a region, (..., 4) in [0, 1] of the map -> (..., 2) in [0, 1] of the map."""
+    corner, opposite = regions_xyxy[..., :2], regions_xyxy[..., 2:]
+    return corner + points * (opposite - corner)
+
+
+def regions_around(boxes_cxcywh: Tensor, factor: float) -> Tensor:
+    """(N, 4) boxes -> (N, 4) xyxy, `factor` times as large, cut at the borders of the map."""
+    half = boxes_cxcywh[:, 2:] * (factor / 2)
+    return torch.cat([boxes_cxcywh[:, :2] - half, boxes_cxcywh[:, :2] + half], dim=1).clamp(0, 1)
 
 
 def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool = False) -> Tensor:

@@ -24,5 +24,6 @@ def project_tokens(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     )
     if not is_faster:
         return F.linear(x, weight, bias)
-    x = x.transpose(1, 2)[..., None]  # (B, C_in, S, 1), channels last
-    return F.conv2d(x, weight[..., None, None], bias)[..., 0].transpose(1, 2)
+    # (B, C_in, S, 1), channels last: the new axis must not come last, or the layout would not be seen as such.
+    x = x[:, :, None].permute(0, 3, 1, 2)
+    return F.conv2d(x, weight[..., None, None], bias).permute(0, 2, 3, 1)[:, :, 0]

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -153,6 +154,17 @@ def test_files_that_are_no_checkpoints_get_one_clear_line(tmp_path):
         with pytest.raises(CheckpointError, match=str(file.name)) as error:
             Checkpointer(model).load(str(file))
         assert reason in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_download_that_fails_gets_one_clear_line(tmp_path, monkeypatch):
+    def no_network(*_, **__):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlretrieve", no_network)
+    address = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
+    with pytest.raises(CheckpointError, match=f"cannot download {address}: .*not known.*MODEL.WEIGHTS"):
+        Checkpointer(torch.nn.Linear(1, 1)).load(address)
 
 
 def test_pickled_numpy_arrays_are_read(tmp_path):

@@ -8,7 +8,7 @@ from detectron2.utils.env import seed_all_rng
 
 from insta_rtdetr.data import load_datasets as load
 from insta_rtdetr.engine import Trainer
-from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
+from tests.engine.tiny_training import TinySegmenter, register_dataset, tiny_cfg, write_dataset
 
 NAN = float("nan")
 
@@ -238,3 +238,18 @@ def test_copy_paste_takes_what_the_trainer_has_loaded(tmp_path, dataset, monkeyp
     assert len(Trainer(cfg).mapper._donors) == 4 and len(loaded) == 1
     cfg.INPUT.COPY_PASTE_PROB = 0.0
     assert len(Trainer(cfg).mapper._donors) == 0
+
+
+@pytest.mark.parametrize("on_cpu", [False, True])
+def test_mixed_precision_on_cpu_is_bfloat16_and_only_if_asked_for(tmp_path, dataset, monkeypatch, on_cpu):
+    seen, forward = set(), TinySegmenter.forward
+
+    def spy(self, batched_inputs):
+        if self.training:
+            seen.add((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        return forward(self, batched_inputs)
+
+    monkeypatch.setattr(TinySegmenter, "forward", spy)
+    amp = {"SOLVER__AMP__ENABLED": True, "SOLVER__AMP__ON_CPU": on_cpu, "DATASETS__TEST": ()}
+    train(tiny_cfg(dataset, tmp_path / "run", **amp))
+    assert seen == {(on_cpu, torch.bfloat16)}

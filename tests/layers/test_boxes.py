@@ -2,8 +2,16 @@ import math
 
 import pytest
 import torch
+from detectron2.structures import BitMasks
 
-from insta_rtdetr.layers.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, shift_and_scale, xyxy_to_cxcywh
+from insta_rtdetr.layers.boxes import (
+    boxes_of_occupied,
+    cxcywh_to_xyxy,
+    inverse_sigmoid,
+    iou_and_giou,
+    shift_and_scale,
+    xyxy_to_cxcywh,
+)
 
 
 def test_formats_are_inverse():
@@ -37,6 +45,14 @@ def test_all_pairs_by_broadcasting():
     a, b = torch.rand(3, 4).cumsum(-1), torch.rand(5, 4).cumsum(-1)
     iou, _ = iou_and_giou(a[:, None], b[None])
     assert iou[1, 4] == iou_and_giou(a[1], b[4])[0]
+
+
+def test_boxes_around_masks_equal_detectron2s():
+    masks = torch.zeros(4, 9, 7, dtype=torch.bool)
+    masks[1, 2, 3] = True
+    masks[2, 0, 6] = masks[2, 8, 1] = True
+    masks[3] = True
+    assert torch.equal(boxes_of_occupied(masks.any(1), masks.any(2)), BitMasks(masks).get_bounding_boxes().tensor)
 
 
 def test_inverse_sigmoid_stays_finite():

@@ -8,7 +8,7 @@ from torch import nn
 from insta_rtdetr.layers.conv import ConvNorm, CSPRepBlock, RepVGGBlock
 from insta_rtdetr.layers.foldable import fold_, fold_batch_norm
 from insta_rtdetr.modeling.encoder.mask_fusion import MaskFusion
-from insta_rtdetr.modeling.head.mask_head import MaskHead
+from insta_rtdetr.modeling.head.mask_head import MaskHead, PrototypeMaskHead
 
 
 def with_random_statistics(module: nn.Module) -> nn.Module:
@@ -48,14 +48,15 @@ def test_folded_block_is_the_same_function(module, convolutions):
 def test_folded_mask_fusion_is_the_same_function(mask_dim):
     fusion = with_random_statistics(MaskFusion(5, 6, mask_dim, nn.SiLU))
     fine, level = torch.randn(1, 5, 8, 8).double(), torch.randn(1, 6, 4, 4).double()
-    expected = fusion(fine, level)
+    expected = fusion(fine, [level])
     fold_(fusion)
-    torch.testing.assert_close(fusion(fine, level), expected)
+    torch.testing.assert_close(fusion(fine, [level]), expected)
     assert isinstance(fusion.projection, nn.Identity)
 
 
-def test_mask_projection_moves_from_the_pixels_to_the_queries():
-    head = with_random_statistics(MaskHead(query_dim=6, mask_dim=5))
+@pytest.mark.parametrize("head", [MaskHead(6, 5), PrototypeMaskHead(6, 5, 7), PrototypeMaskHead(6, 5, 5)])
+def test_mask_projection_moves_from_the_pixels_to_the_queries(head):
+    head = with_random_statistics(head)
     queries, features = torch.randn(2, 3, 6).double(), torch.randn(2, 5, 4, 4).double()
     embeddings, _ = head.embed(queries)
     expected = torch.einsum("bqc,bchw->bqhw", embeddings, head.project(features))
@@ -64,6 +65,13 @@ def test_mask_projection_moves_from_the_pixels_to_the_queries():
     assert head.project(features) is features
     found = torch.einsum("bqc,bchw->bqhw", embeddings, features) + biases[..., None, None]
     torch.testing.assert_close(found, expected)
+
+
+def test_fewer_prototypes_than_features_stay_with_the_pixels():
+    head = PrototypeMaskHead(6, 5, 2)
+    fold_(head)
+    assert head.project(torch.randn(1, 5, 4, 4)).shape == (1, 2, 4, 4)
+    assert head.embed(torch.randn(1, 3, 6))[1] is None
 
 
 def test_other_norms_are_refused():

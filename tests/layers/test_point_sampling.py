@@ -1,6 +1,6 @@
 import torch
 
-from insta_rtdetr.layers.point_sampling import sample_masks, sample_points, uncertain_points
+from insta_rtdetr.layers.point_sampling import regions_around, sample_masks, sample_points, uncertain_points
 
 
 def test_sampling_by_hand():
@@ -46,3 +46,18 @@ def test_inside_the_outermost_cells_go_on_and_masks_are_read_at_the_nearest_pixe
     mask = torch.tensor([[[False, True]]])
     points = torch.tensor([[[0.0, 0.0], [0.49, 0.5], [0.51, 1.0], [1.0, 1.0]]])
     assert sample_masks(mask, torch.tensor([0]), points, inside=True).tolist() == [[0.0, 0.0, 1.0, 1.0]]
+
+
+def test_regions_are_as_many_times_as_large_as_boxes_and_end_at_the_border():
+    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.1], [0.1, 0.9, 0.2, 0.4]])
+    expected = torch.tensor([[0.3, 0.4, 0.7, 0.6], [0.0, 0.5, 0.3, 1.0]])
+    torch.testing.assert_close(regions_around(boxes, 2.0), expected)
+
+
+def test_candidates_lie_in_the_regions_and_the_other_points_anywhere():
+    torch.manual_seed(0)
+    regions = torch.tensor([[0.1, 0.2, 0.3, 0.25], [0.6, 0.6, 0.7, 0.9]])
+    points = uncertain_points(torch.randn(2, 16, 16), 200, 3.0, 0.5, regions_xyxy=regions)
+    chosen, others = points[:, :100], points[:, 100:]
+    assert (chosen >= regions[:, None, :2]).all() and (chosen <= regions[:, None, 2:]).all()
+    assert (others < 0.1).any() and (others > 0.9).any()

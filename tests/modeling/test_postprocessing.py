@@ -8,8 +8,6 @@ from insta_rtdetr.modeling.postprocessing import (
     MaskScoringPostprocessor,
     Postprocessor,
     boxes_in_pixels,
-    boxes_of_occupied,
-    enlarge,
 )
 from insta_rtdetr.structures import Prediction
 
@@ -72,51 +70,21 @@ def test_probabilities_are_resized_unless_logits_are_wanted():
     assert not torch.equal(probs.pred_masks, logits.pred_masks)
 
 
-def enlarge_and_threshold(maps, size, threshold):
-    parts = [enlarged > threshold for _, enlarged in enlarge(maps, size, twice=False)]
-    return torch.cat(parts) if parts else torch.zeros(0, *size.output, dtype=torch.bool)
-
-
-@pytest.mark.parametrize("count", [0, 1, 37])
-def test_chunks_do_not_show(count, monkeypatch):
-    maps = torch.rand(count, 8, 8)
-    whole = enlarge_and_threshold(maps, SQUARE, 0.5)
-    monkeypatch.setattr("insta_rtdetr.modeling.postprocessing.CHUNK_PIXELS", 1)
-    assert torch.equal(enlarge_and_threshold(maps, SQUARE, 0.5), whole)
-
-
 def test_padding_is_cut_off_at_the_very_pixel():
     """An image of 24 x 20 in an input of 32 x 32 at stride 4: a mask that ends with the image fills it."""
     size = ImageSize(output=(24, 20), resized=(24, 20), padded=(32, 32))
-    maps = torch.zeros(1, 8, 8)
-    maps[:, :, :3] = 1.0  # up to input column 12
-    mask = enlarge_and_threshold(maps, size, 0.5)[0]
-    assert mask[:, :12].all()
-    assert not mask[:, 12:].any()
-
-
-def test_unpadded_reading_equals_interpolation():
-    maps = torch.rand(5, 8, 8, dtype=torch.float64)
-    padded = ImageSize((48, 40), (32, 32), (32, 32))
-    almost = ImageSize((48, 40), (32, 32 - 1e-9), (32, 32))
-    assert torch.equal(enlarge_and_threshold(maps, padded, 0.5), enlarge_and_threshold(maps, almost, 0.5))
+    answer = prediction(num_queries=1, num_classes=1)
+    answer.mask_embeddings = torch.ones(1, 1, 3)
+    answer.mask_features = -torch.ones(1, 3, 8, 8)
+    answer.mask_features[..., :3] = 1.0  # up to input column 12
+    (instances,) = postprocessor()(answer, [size])
+    assert instances.pred_masks[0, :, :12].all()
+    assert not instances.pred_masks[0, :, 12:].any()
 
 
 def mask_scoring(**changes):
     options = {"max_objects": 100, "score_threshold": 0.0, "mask_threshold": 0.5, "resize": "logit_twice"}
     return MaskScoringPostprocessor(**options | changes)
-
-
-@pytest.mark.parametrize(
-    ("resized", "output"),
-    [((32, 32), (30, 50)), ((25, 18), (60, 37)), ((32, 20), (7, 3)), ((32, 32), (300, 290))],
-)
-def test_logits_resized_twice_equal_two_interpolations(resized, output):
-    maps = torch.randn(5, 8, 8, dtype=torch.float64)
-    in_input = F.interpolate(maps[None], size=(32, 32), mode="bilinear")[..., : resized[0], : resized[1]]
-    expected = F.interpolate(in_input, size=output, mode="bilinear")[0]
-    size = ImageSize(output, resized, (32, 32))
-    torch.testing.assert_close(torch.cat([part for _, part in enlarge(maps, size, twice=True)]), expected)
 
 
 def test_a_score_is_the_class_probability_times_the_mean_probability_of_the_mask():
@@ -147,14 +115,6 @@ def test_an_empty_mask_has_score_0_and_no_box():
     assert len(kept) == 3
     (none,) = mask_scoring(score_threshold=1.0)(answer, [SQUARE])
     assert none.pred_masks.shape == (0, 30, 50) and none.pred_boxes.tensor.shape == (0, 4)
-
-
-def test_boxes_around_masks_equal_detectron2s():
-    masks = torch.zeros(4, 9, 7, dtype=torch.bool)
-    masks[1, 2, 3] = True
-    masks[2, 0, 6] = masks[2, 8, 1] = True
-    masks[3] = True
-    assert torch.equal(boxes_of_occupied(masks.any(1), masks.any(2)), BitMasks(masks).get_bounding_boxes().tensor)
 
 
 def test_another_resize_is_refused():

@@ -43,10 +43,8 @@ def reference_image(model: str) -> Tensor:
     return torch.from_numpy(image_for(height, width, int(file["salt"]))).permute(2, 0, 1)
 
 
-def published_model(config: str, checkpoint: dict, folder: Path) -> InstanceSegmenter:
-    """The model of a config in float64 and eval mode, loaded from a file that holds `checkpoint`."""
-    file = folder / "original.pth"
-    torch.save(checkpoint, file)
+def published_model(config: str, file: Path) -> InstanceSegmenter:
+    """The model of a config in float64 and eval mode, loaded from a file of any format."""
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
     cfg.merge_from_file(f"{CONFIG_DIR}/{config}.yaml")

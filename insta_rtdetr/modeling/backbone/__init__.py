@@ -4,14 +4,17 @@ A vision transformer gives outputs of one stride, named block3, block6, ....
 """
 
 from .dinov2_windowed import WindowedDINOv2, build_dinov2_windowed_backbone
+from .hgnetv2 import HGNetV2, build_hgnetv2_backbone
 from .resnet_vd import ResNetVD, build_resnet_vd_backbone
 from .timm import TimmBackbone, build_timm_backbone
 
 __all__ = [
+    "HGNetV2",
     "ResNetVD",
     "TimmBackbone",
     "WindowedDINOv2",
     "build_dinov2_windowed_backbone",
+    "build_hgnetv2_backbone",
     "build_resnet_vd_backbone",
     "build_timm_backbone",
 ]

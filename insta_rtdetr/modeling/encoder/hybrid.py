@@ -1,6 +1,7 @@
-"""Hybrid encoder: attention within the coarsest level (AIFI), convolutions between the levels (CCFF).
+"""Hybrid encoder: attention within one level (AIFI), convolutions between the levels (CCFF).
 
-Source: RT-DETR, https://arxiv.org/abs/2304.08069; mask features as in Insta-RT-DETR.
+Source: RT-DETR, https://arxiv.org/abs/2304.08069; mask features as in Insta-RT-DETR, or as in Mask-RT-DETR,
+https://github.com/PaddlePaddle/PaddleDetection/tree/666f597.
 """
 
 import torch
@@ -14,6 +15,7 @@ from ...structures import Pyramid
 from .aifi import AIFI
 from .build import ENCODER_REGISTRY, check_levels
 from .mask_fusion import MaskFusion
+from .mask_pyramid import MaskPyramid
 
 MASK_SOURCE = {4: "res2", 8: "res3"}
 
@@ -30,10 +32,11 @@ class HybridEncoder(nn.Module):
         in_features: list[str],
         hidden_dim: int,
         aifi: AIFI,
+        aifi_feature: str,
         num_fusion_blocks: int,
         expansion: float,
-        mask_stride: int,
-        mask_dim: int,
+        mask_source: str,
+        mask_fusion: nn.Module,
     ):
         """Build the encoder.
 
@@ -41,23 +44,23 @@ class HybridEncoder(nn.Module):
             input_shape: the backbone's outputs.
             in_features: names of the levels, finest first.
             hidden_dim: channels of every level.
-            aifi: attention for the coarsest level.
+            aifi: attention for one level.
+            aifi_feature: that level's name; empty for the coarsest.
             num_fusion_blocks: RepVGG blocks in each fusion block.
             expansion: width of those blocks as a fraction of `hidden_dim`.
-            mask_stride: stride of the mask features, 4 or 8.
-            mask_dim: their channels.
+            mask_source: name of the backbone level with the mask features' stride.
+            mask_fusion: called with that level and the pyramid, gives the mask features.
 
         Raises:
-            ValueError: the backbone lacks a needed level, the mask stride is neither 4 nor 8, or the blocks have no
-                channel.
+            ValueError: AIFI is meant for none of the levels, or the blocks have no channel.
         """
         super().__init__()
-        if mask_stride not in MASK_SOURCE:
-            raise ValueError(f"MODEL.MASK_HEAD.STRIDE must be 4 or 8, got {mask_stride}.")
         if not expansion * hidden_dim >= 1:
             raise ValueError(f"MODEL.ENCODER.EXPANSION leaves no channel of {hidden_dim}, got {expansion}.")
-        self.in_features, self.mask_source = list(in_features), MASK_SOURCE[mask_stride]
-        check_levels(input_shape, [*self.in_features, self.mask_source])
+        if aifi_feature and aifi_feature not in in_features:
+            raise ValueError(f"MODEL.ENCODER.AIFI_FEATURE must be among {in_features} or empty, got {aifi_feature!r}.")
+        self.in_features, self.mask_source = list(in_features), mask_source
+        self.aifi_level = self.in_features.index(aifi_feature or self.in_features[-1])
         self.input_projections = nn.ModuleList(
             ConvNorm(input_shape[name].channels, hidden_dim, 1) for name in self.in_features
         )
@@ -72,12 +75,20 @@ class HybridEncoder(nn.Module):
             ConvNorm(hidden_dim, hidden_dim, 3, stride=2, activation=nn.SiLU) for _ in range(num_steps)
         )
         self.bottom_up_blocks = nn.ModuleList(CSPRepBlock(*block) for _ in range(num_steps))
-        self.mask_fusion = MaskFusion(input_shape[self.mask_source].channels, hidden_dim, mask_dim, nn.SiLU)
+        self.mask_fusion = mask_fusion
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Read MODEL.ENCODER.* and MODEL.MASK_HEAD.*."""
-        encoder = cfg.MODEL.ENCODER
+        """Read MODEL.ENCODER.* and MODEL.MASK_HEAD.*.
+
+        Raises:
+            ValueError: the backbone lacks a needed level, or the mask stride is neither 4 nor 8.
+        """
+        encoder, mask_stride = cfg.MODEL.ENCODER, cfg.MODEL.MASK_HEAD.STRIDE
+        if mask_stride not in MASK_SOURCE:
+            raise ValueError(f"MODEL.MASK_HEAD.STRIDE must be 4 or 8, got {mask_stride}.")
+        mask_source = MASK_SOURCE[mask_stride]
+        check_levels(input_shape, [*encoder.IN_FEATURES, mask_source])
         aifi = AIFI(
             dim=encoder.HIDDEN_DIM,
             num_layers=encoder.NUM_LAYERS,
@@ -92,20 +103,26 @@ class HybridEncoder(nn.Module):
             "in_features": encoder.IN_FEATURES,
             "hidden_dim": encoder.HIDDEN_DIM,
             "aifi": aifi,
+            "aifi_feature": encoder.AIFI_FEATURE,
             "num_fusion_blocks": encoder.NUM_FUSION_BLOCKS,
             "expansion": encoder.EXPANSION,
-            "mask_stride": cfg.MODEL.MASK_HEAD.STRIDE,
-            "mask_dim": cfg.MODEL.MASK_HEAD.DIM,
+            "mask_source": mask_source,
+            "mask_fusion": cls.build_mask_fusion(cfg, input_shape[mask_source].channels),
         }
+
+    @classmethod
+    def build_mask_fusion(cls, cfg, in_channels: int) -> nn.Module:
+        """What makes the mask features from a backbone level of so many channels and the pyramid."""
+        return MaskFusion(in_channels, cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.MASK_HEAD.DIM, nn.SiLU)
 
     def forward(self, features: dict[str, Tensor]) -> Pyramid:
         """Backbone features to levels (B, C, H / stride, W / stride), finest first, and mask features."""
         levels = [
             project(features[name]) for project, name in zip(self.input_projections, self.in_features, strict=True)
         ]
-        levels[-1] = self.aifi(levels[-1])
+        levels[self.aifi_level] = self.aifi(levels[self.aifi_level])
         levels = self._bottom_up(self._top_down(levels))
-        return Pyramid(levels, self.mask_fusion(features[self.mask_source], levels[0]))
+        return Pyramid(levels, self.mask_fusion(features[self.mask_source], levels))
 
     def _top_down(self, levels: list[Tensor]) -> list[Tensor]:
         fused = [levels[-1]]
@@ -120,3 +137,15 @@ class HybridEncoder(nn.Module):
         for coarser, downsample, block in zip(levels[1:], self.downsample_convs, self.bottom_up_blocks, strict=True):
             fused.append(block(torch.cat([downsample(fused[-1]), coarser], dim=1)))
         return fused
+
+
+@ENCODER_REGISTRY.register()
+class MaskHybridEncoder(HybridEncoder):
+    """The same pyramid, with mask features from all of its levels."""
+
+    @classmethod
+    def build_mask_fusion(cls, cfg, in_channels: int) -> nn.Module:
+        """What makes the mask features from a backbone level of so many channels and the pyramid."""
+        encoder, mask_head = cfg.MODEL.ENCODER, cfg.MODEL.MASK_HEAD
+        num_levels = len(encoder.IN_FEATURES)
+        return MaskPyramid(in_channels, encoder.HIDDEN_DIM, num_levels, mask_head.PYRAMID_DIM, mask_head.FEATURE_DIM)

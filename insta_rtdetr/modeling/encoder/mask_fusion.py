@@ -19,18 +19,18 @@ class MaskFusion(Foldable):
         self.level_projection = nn.Identity() if same_width else ConvNorm(hidden_dim, mask_dim, 1)
         self.output = ConvNorm(mask_dim, mask_dim, 3, activation=activation)
 
-    def forward(self, fine: Tensor, level: Tensor) -> Tensor:
+    def forward(self, fine: Tensor, levels: list[Tensor]) -> Tensor:
         """Fuse.
 
         Args:
             fine: (B, C_in, h, w), a backbone feature.
-            level: (B, C, h', w'), the finest level of the pyramid.
+            levels: the pyramid; its first level, (B, C, h', w'), the finest, is read.
 
         Returns:
             (B, C_mask, h, w).
         """
         lateral = self.lateral(self.projection(fine))
-        enlarged = F.interpolate(self.level_projection(level), size=fine.shape[2:], mode="bilinear")
+        enlarged = F.interpolate(self.level_projection(levels[0]), size=fine.shape[2:], mode="bilinear")
         return self.output(enlarged.add_(lateral))
 
     def fold_(self) -> None:

@@ -1,5 +1,6 @@
 """Step 4: pyramid -> queries -> classes, boxes and masks, one `Prediction` for each layer."""
 
+from .box_prior import BoxPrior
 from .deformable_decoder import DeformableDecoder
 from .denoising import Denoising
 from .depthwise_mask_head import DepthwiseMaskHead
@@ -7,11 +8,14 @@ from .dual_path_decoder import DualPathDecoder
 from .grouped_decoder import GroupedDecoder
 from .grouped_query_selection import GroupedQuerySelection
 from .level_projection import LevelProjection
-from .mask_head import MaskHead, QueryMaskHead
+from .mask_head import MaskHead, PrototypeMaskHead, QueryMaskHead
+from .mask_query_selection import MaskQuerySelection
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
+from .shared_head_decoder import SharedHeadDecoder
 
 __all__ = [
+    "BoxPrior",
     "DeformableDecoder",
     "Denoising",
     "DepthwiseMaskHead",
@@ -20,7 +24,10 @@ __all__ = [
     "GroupedQuerySelection",
     "LevelProjection",
     "MaskHead",
+    "MaskQuerySelection",
+    "PrototypeMaskHead",
     "QueryMaskHead",
     "QueryProposal",
     "QuerySelection",
+    "SharedHeadDecoder",
 ]

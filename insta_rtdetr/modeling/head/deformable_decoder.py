@@ -12,6 +12,7 @@ from ...layers.boxes import inverse_sigmoid
 from ...layers.deformable_attention import DeformableAttention
 from ...layers.mlp import MLP
 from ...structures import Memory, Prediction, Queries
+from .box_prior import BoxPrior
 from .mask_head import MaskHead
 from .query_selection import init_box_head, init_class_head
 
@@ -59,18 +60,17 @@ class DecoderLayer(nn.Module):
         return self.norm3(content + self.dropout(self.linear2(hidden)))
 
 
-class DeformableDecoder(nn.Module):
-    """The layers with a class head and a box head each, and one mask head for all."""
+class RefiningDecoder(nn.Module):
+    """The layers, without the heads that read their answers."""
 
     def __init__(
-        self, *, dim: int, num_classes: int, num_layers: int, eval_layers: int, num_heads: int, num_levels: int,
-        num_points: int, feedforward_dim: int, dropout: float, mask_head: MaskHead,
+        self, *, dim: int, num_layers: int, eval_layers: int, num_heads: int, num_levels: int, num_points: int,
+        feedforward_dim: int, dropout: float, mask_head: MaskHead,
     ):  # fmt: skip
         """Build.
 
         Args:
             dim: width `C` of a query.
-            num_classes: number of classes.
             num_layers: layers that are built and trained.
             eval_layers: layers that run in eval mode (0: all).
             num_heads: heads of both attentions.
@@ -90,14 +90,17 @@ class DeformableDecoder(nn.Module):
             DecoderLayer(dim, num_heads, feedforward_dim, num_levels, num_points, dropout) for _ in range(num_layers)
         )
         self.position_head = MLP(4, 2 * dim, dim, num_layers=2)
-        self.class_heads = nn.ModuleList(nn.Linear(dim, num_classes) for _ in range(num_layers))
-        self.box_heads = nn.ModuleList(MLP(dim, dim, 4, num_layers=3) for _ in range(num_layers))
         self.mask_head = mask_head
         for layer in self.position_head.layers:
             nn.init.xavier_uniform_(layer.weight)
-        for class_head, box_head in zip(self.class_heads, self.box_heads, strict=True):
-            init_class_head(class_head)
-            init_box_head(box_head)
+
+    def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """The boxes (B, Q, 4) that a layer answers, and those that the next one starts from."""
+        raise NotImplementedError
+
+    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+        """What a layer answers for queries (B, Q, C) with these boxes."""
+        raise NotImplementedError
 
     def forward(
         self, queries: Queries, memory: Memory, mask_features: Tensor, attention_mask: Tensor | None = None
@@ -107,13 +110,12 @@ class DeformableDecoder(nn.Module):
         Args:
             queries: (B, Q, ...).
             memory: the pyramid's tokens.
-            mask_features: (B, C_mask, h, w).
+            mask_features: (B, C_mask, h, w), projected by the mask head.
             attention_mask: (Q, Q), True where a query (row) must not look.
 
         Returns:
             The predictions of every layer in training, of the last layer that runs otherwise.
         """
-        mask_features = self.mask_head.project(mask_features)
         content, boxes = queries.content, queries.reference_logits.sigmoid()
         num_layers = len(self.layers) if self.training else self.eval_layers
         predictions = []
@@ -122,13 +124,53 @@ class DeformableDecoder(nn.Module):
             reference_boxes = boxes.detach()
             positions = self.position_head(reference_boxes)
             content = self.layers[i](content, positions, reference_boxes, memory, attention_mask)
-            boxes = (self.box_heads[i](content) + inverse_sigmoid(boxes)).sigmoid()
+            answered, boxes = self.refine(i, content, boxes)
             if self.training or i == num_layers - 1:
-                predictions.append(self._predict(i, content, boxes, mask_features))
+                predictions.append(self.predict(i, content, answered, mask_features))
         return predictions
 
-    def _predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+
+class DeformableDecoder(RefiningDecoder):
+    """A class head and a box head for each layer, and one mask head for all."""
+
+    def __init__(
+        self, *, dim: int, num_classes: int, num_layers: int, box_prior: BoxPrior | None = None, **layers
+    ):
+        """Build.
+
+        Args:
+            dim: width `C` of a query.
+            num_classes: number of classes.
+            num_layers: layers that are built and trained.
+            box_prior: what masks start from, or None.
+            layers: see `RefiningDecoder`.
+        """
+        super().__init__(dim=dim, num_layers=num_layers, **layers)
+        self.box_prior = box_prior
+        self.class_heads = nn.ModuleList(nn.Linear(dim, num_classes) for _ in range(num_layers))
+        self.box_heads = nn.ModuleList(MLP(dim, dim, 4, num_layers=3) for _ in range(num_layers))
+        for class_head, box_head in zip(self.class_heads, self.box_heads, strict=True):
+            init_class_head(class_head)
+            init_box_head(box_head)
+
+    def forward(
+        self, queries: Queries, memory: Memory, mask_features: Tensor, attention_mask: Tensor | None = None
+    ) -> list[Prediction]:
+        """See `RefiningDecoder`."""
+        if self.box_prior is not None:
+            mask_features = self.box_prior.extend_features(mask_features)
+        return super().forward(queries, memory, mask_features, attention_mask)
+
+    def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """See `RefiningDecoder`; a box learns from all boxes after it."""
+        refined = (self.box_heads[layer](content) + inverse_sigmoid(boxes)).sigmoid()
+        return refined, refined
+
+    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+        """See `RefiningDecoder`."""
         embeddings, biases = self.mask_head.embed(content)
+        if self.box_prior is not None:
+            embeddings, biases = self.box_prior(embeddings, biases, boxes)
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
 
 

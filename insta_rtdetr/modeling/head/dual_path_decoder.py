@@ -18,6 +18,10 @@ from .deformable_decoder import check_heads, num_eval_layers
 from .mask_head import QueryMaskHead
 from .query_proposal import PositionGrid
 
+# Tokens whose hidden layer exists at a time.  Beyond 32 MiB a new tensor costs more than what is computed into it: the
+# C library gets it from the system and gives it back, page by page.
+CHUNK_TOKENS = 4096
+
 
 @dataclass
 class DualPathState:
@@ -66,6 +70,11 @@ class FeedForwardBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
+        if torch.is_grad_enabled() or x.shape[1] <= CHUNK_TOKENS:
+            return self._of_chunk(x)
+        return torch.cat([self._of_chunk(chunk) for chunk in x.split(CHUNK_TOKENS, dim=1)], dim=1)
+
+    def _of_chunk(self, x: Tensor) -> Tensor:
         hidden = F.relu(project_tokens(x, self.linear1.weight, self.linear1.bias), inplace=True)
         return self.norm(x + project_tokens(hidden, self.linear2.weight, self.linear2.bias))
 

@@ -35,7 +35,8 @@ class GroupedQuerySelection(nn.Module):
             raise ValueError(f"MODEL.DECODER.NUM_GROUPS must be at least 1, got {num_groups}.")
         self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
         self.groups = nn.ModuleList(
-            QuerySelection(dim, num_classes, num_queries, anchor_sizes) for _ in range(num_groups)
+            QuerySelection(dim, num_classes, num_queries=num_queries, anchor_sizes=anchor_sizes)
+            for _ in range(num_groups)
         )
         self.content = nn.Embedding(num_groups * num_queries, dim)
         self.box_deltas = nn.Embedding(num_groups * num_queries, 4)
@@ -58,7 +59,7 @@ class GroupedQuerySelection(nn.Module):
         )
         anchors, usable_tokens = anchors * is_usable, memory.tokens * is_usable
         running = self.groups if self.training else self.groups[:1]
-        chosen = [group.choose(usable_tokens) for group in running]
+        chosen = [group.choose(usable_tokens, group.class_head, memory.level_sizes) for group in running]
         found = torch.cat(
             [
                 shift_and_scale(anchors[best], group.box_head(tokens))

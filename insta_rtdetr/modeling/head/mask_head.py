@@ -34,27 +34,27 @@ class MaskHead(Foldable):
 
     def __init__(self, query_dim: int, mask_dim: int):
         super().__init__()
-        self.mask_dim = mask_dim
         self.projection = ConvNorm(mask_dim, mask_dim, 1)
         self.embedding = MLP(query_dim, query_dim, mask_dim, num_layers=3)
+        self.has_folded_projection = False
         for layer in self.embedding.layers:
             nn.init.xavier_uniform_(layer.weight)
 
     def project(self, mask_features: Tensor) -> Tensor:
-        """(B, C_mask, h, w) -> (B, C_mask, h, w)."""
+        """(B, C_feature, h, w) -> (B, C_mask, h, w), C_mask being C_feature once folded."""
         return self.projection(mask_features)
 
     def embed(self, queries: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, Q, C) -> embeddings (B, Q, C_mask) and biases (B, Q), or None before folding."""
         embeddings = self.embedding(queries)
-        if embeddings.shape[-1] == self.mask_dim:
+        if not self.has_folded_projection:
             return embeddings, None
         return embeddings[..., :-1].contiguous(), embeddings[..., -1]
 
     def fold_(self) -> None:
         """Move the projection from the pixels to the queries, as `QueryMaskHead` does."""
-        kernel, bias = folded_kernel_and_bias(self.projection.conv, self.projection.norm)
-        outer = torch.cat([kernel[:, :, 0, 0].T, bias[None]])  # (C_mask + 1, C_mask)
+        kernel, bias = self._projection_kernel_and_bias()
+        outer = torch.cat([kernel[:, :, 0, 0].T, bias[None]])  # (C_feature + 1, C_mask)
         last = self.embedding.layers[-1]
         composed = nn.utils.skip_init(
             nn.Linear, last.in_features, len(outer), device=outer.device, dtype=outer.dtype
@@ -63,3 +63,23 @@ class MaskHead(Foldable):
         composed.bias.copy_(outer @ last.bias)
         self.embedding.layers[-1] = composed
         self.projection = nn.Identity()
+        self.has_folded_projection = True
+
+    def _projection_kernel_and_bias(self) -> tuple[Tensor, Tensor]:
+        return folded_kernel_and_bias(self.projection.conv, self.projection.norm)
+
+
+class PrototypeMaskHead(MaskHead):
+    """The same with a plain convolution that turns the features into prototypes, which may be more or fewer."""
+
+    def __init__(self, query_dim: int, feature_dim: int, num_prototypes: int):
+        super().__init__(query_dim, num_prototypes)
+        self.projection = nn.Conv2d(feature_dim, num_prototypes, 1)
+
+    def fold_(self) -> None:
+        """Move the projection to the queries, unless the masks would be made from more channels then."""
+        if self.projection.in_channels <= self.projection.out_channels:
+            super().fold_()
+
+    def _projection_kernel_and_bias(self) -> tuple[Tensor, Tensor]:
+        return self.projection.weight, self.projection.bias

@@ -7,6 +7,7 @@ Source: uncertainty-minimal query selection of RT-DETR, https://arxiv.org/abs/23
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.mlp import MLP
@@ -15,21 +16,73 @@ from ...structures import Memory, Prediction, Queries
 # Anchors whose centre or side is nearer than this to 0 or 1 are not used; a fraction of the image.
 ANCHOR_MARGIN = 0.01
 OBJECT_PRIOR = 0.01
+# Taken from the logit of a position next to a better one, so that it comes after all local maxima.
+NEIGHBOUR_HANDICAP = 100.0
 
 
-class QuerySelection(nn.Module):
-    """Scores every position, and starts a query from each of the best, with the box it predicts."""
+class TokenSelection(nn.Module):
+    """Scores every position and takes the best ones."""
 
-    def __init__(self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...]):
+    def __init__(self, dim: int, num_queries: int, anchor_sizes: tuple[float, ...], local_maxima: bool = False):
+        """Build.
+
+        Args:
+            dim: width of a token and of a query.
+            num_queries: positions that become queries.
+            anchor_sizes: side of each level's anchors, a fraction of the image.
+            local_maxima: whether positions next to a better one of their level come after all others.
+
+        Raises:
+            ValueError: no query.
+        """
         super().__init__()
         if num_queries < 1:
             raise ValueError(f"MODEL.DECODER.NUM_QUERIES must be at least 1, got {num_queries}.")
         self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
+        self.local_maxima = local_maxima
         self.token_projection = nn.Linear(dim, dim)
         self.token_norm = nn.LayerNorm(dim)
+        nn.init.xavier_uniform_(self.token_projection.weight)
+
+    def select(self, memory: Memory, class_head: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """Take the positions with the highest class score.
+
+        Args:
+            memory: (B, S, C) tokens.
+            class_head: (B, S, C) -> (B, S, K).
+
+        Returns:
+            Their projected tokens (B, Q, C), class logits (B, Q, K) and anchors (B, Q, 4), cxcywh before sigmoid.
+        """
+        anchor_logits, is_usable = anchors(
+            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
+        )
+        tokens, class_logits, best = self.choose(
+            memory.tokens * is_usable, class_head, memory.level_sizes
+        )
+        return tokens, class_logits, anchor_logits[best]
+
+    def choose(
+        self, tokens: Tensor, class_head: nn.Module, level_sizes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, S, C) -> embeddings (B, Q, C) and class logits (B, Q, K) of the best positions, and which (B, Q)."""
+        tokens = self.token_norm(self.token_projection(tokens))
+        class_logits = class_head(tokens)
+        num_queries = min(self.num_queries, tokens.shape[1])
+        scores = class_logits.detach().amax(-1)
+        if self.local_maxima:
+            scores = handicap_neighbours(scores, level_sizes)
+        best = scores.topk(num_queries, dim=1).indices
+        return take(tokens, best), take(class_logits, best), best
+
+
+class QuerySelection(TokenSelection):
+    """Starts a query from each of the best positions, with the box it predicts."""
+
+    def __init__(self, dim: int, num_classes: int, **selection):
+        super().__init__(dim, **selection)
         self.class_head = nn.Linear(dim, num_classes)
         self.box_head = MLP(dim, dim, 4, num_layers=3)
-        nn.init.xavier_uniform_(self.token_projection.weight)
         init_class_head(self.class_head)
         init_box_head(self.box_head)
 
@@ -42,20 +95,23 @@ class QuerySelection(nn.Module):
         Returns:
             Q queries (their content detached), and what their positions predict by themselves.
         """
-        anchor_logits, is_usable = anchors(
-            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
-        )
-        tokens, class_logits, best = self.choose(memory.tokens * is_usable)
-        reference_logits = self.box_head(tokens) + anchor_logits[best]
+        tokens, class_logits, anchor_logits = self.select(memory, self.class_head)
+        reference_logits = self.box_head(tokens) + anchor_logits
         return Queries(tokens.detach(), reference_logits), Prediction(class_logits, reference_logits.sigmoid())
 
-    def choose(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, S, C) -> embeddings (B, Q, C) and class logits (B, Q, K) of the best positions, and which (B, Q)."""
-        tokens = self.token_norm(self.token_projection(tokens))
-        class_logits = self.class_head(tokens)
-        num_queries = min(self.num_queries, tokens.shape[1])
-        best = class_logits.amax(-1).topk(num_queries, dim=1).indices
-        return take(tokens, best), take(class_logits, best), best
+
+def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:
+    """Scores (B, S), with `NEIGHBOUR_HANDICAP` taken from those that one of the eight positions around them exceeds.
+
+    An object of many positions then gets one query or two of each level, and leaves the others to its neighbours.
+    Source: the local maxima of FastInst, https://arxiv.org/abs/2303.08594
+    """
+    levels = scores.split([height * width for height, width in level_sizes], dim=1)
+    best_around = [
+        F.max_pool2d(level.unflatten(1, size)[:, None], 3, stride=1, padding=1).flatten(1)
+        for level, size in zip(levels, level_sizes, strict=True)
+    ]
+    return scores - NEIGHBOUR_HANDICAP * (scores < torch.cat(best_around, dim=1))
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:

@@ -6,15 +6,20 @@ Letters: B images, N matched pairs, Q queries, K classes, T objects of an image,
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.utils import comm
 from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
-from ...layers.point_sampling import sample_masks, sample_points, uncertain_points
+from ...layers.point_sampling import regions_around, sample_masks, sample_points, uncertain_points
 from ...structures import DenoisingPredictions, Match, ModelOutput, Prediction, Target
-from .functions import mask_bce_loss, mask_dice_loss, varifocal_loss
+from .functions import mask_bce_loss, mask_dice_loss, mask_iou, reduce_masks, varifocal_loss
+from .matched_masks import matched_mask_logits
 from .matcher import build_matcher, full_precision, num_points_of
+
+# What the class score of a matched query learns in the last layer, see MODEL.LOSS.QUALITY.
+QUALITIES = ("box", "mask")
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Supervised:
         match: its queries and their objects.
         normaliser: scalar that its losses are divided by.
         share: factor on its losses.
+        is_last: whether it is a last layer's.
     """
 
     suffix: str
@@ -60,6 +66,7 @@ class Supervised:
     match: Match
     normaliser: Tensor
     share: float = 1.0
+    is_last: bool = False
 
 
 class MaskCriterion(nn.Module):
@@ -76,7 +83,7 @@ class MaskCriterion(nn.Module):
 
     def __init__(
         self, *, matcher: nn.Module, num_classes: int, weights: dict[str, float], num_points: int,
-        oversample_ratio: float, importance_ratio: float, sample_inside: bool = False,
+        oversample_ratio: float, importance_ratio: float, sample_inside: bool = False, point_region: float = 0.0,
     ):  # fmt: skip
         """Build.
 
@@ -88,11 +95,14 @@ class MaskCriterion(nn.Module):
             oversample_ratio: candidates drawn for each point.
             importance_ratio: share of the points that are the most uncertain candidates.
             sample_inside: see MODEL.LOSS.SAMPLE_INSIDE.
+            point_region: side of the region around an object that candidates are drawn in, as a factor of its box's
+                sides; 0: the whole image.
         """
         super().__init__()
         self.sample_inside = sample_inside
         self.matcher, self.num_classes, self.weights = matcher, num_classes, weights
         self.num_points, self.oversample_ratio, self.importance_ratio = num_points, oversample_ratio, importance_ratio
+        self.point_region = point_region
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -106,16 +116,18 @@ class MaskCriterion(nn.Module):
             "oversample_ratio": loss.OVERSAMPLE_RATIO,
             "importance_ratio": loss.IMPORTANCE_RATIO,
             "sample_inside": loss.SAMPLE_INSIDE,
+            "point_region": loss.POINT_REGION,
         }
 
     def mask_losses(self, supervised: list[Supervised], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
         num_points = num_points_of(mask_logits.shape[1:], self.num_points)
-        points = uncertain_points(
-            mask_logits.detach(), num_points, self.oversample_ratio, self.importance_ratio, self.sample_inside
-        )
         mask_index = torch.cat([batch.index(one.match) for one in supervised])
+        regions = regions_around(batch.boxes_cxcywh[mask_index], self.point_region) if self.point_region else None
+        points = uncertain_points(
+            mask_logits.detach(), num_points, self.oversample_ratio, self.importance_ratio, self.sample_inside, regions
+        )
         labels = sample_masks(batch.masks, mask_index, points, self.sample_inside)
         logits = sample_points(mask_logits[:, None], points, self.sample_inside).squeeze(1)
         logits = logits.clamp(-self.max_mask_logit, self.max_mask_logit)
@@ -142,16 +154,23 @@ class SetCriterion(MaskCriterion):
     class_name = "loss_vfl"
 
     @configurable
-    def __init__(self, *, alpha: float, gamma: float, **shared):
+    def __init__(self, *, alpha: float, gamma: float, detach_weight: bool, quality: str, **shared):
         """Build.
 
         Args:
             alpha: weight of negatives in the varifocal loss.
             gamma: its exponent.
+            detach_weight: whether that weight is a constant to the gradient.
+            quality: what the class score learns in last layers, one of `QUALITIES`; in the others it is the box IoU.
             shared: see `MaskCriterion`; weights of the class loss, loss_bbox and loss_giou beside those of the masks.
+
+        Raises:
+            ValueError: the quality is none of them.
         """
         super().__init__(**shared)
-        self.alpha, self.gamma = alpha, gamma
+        if quality not in QUALITIES:
+            raise ValueError(f"MODEL.LOSS.QUALITY must be one of {', '.join(QUALITIES)}, got {quality!r}.")
+        self.alpha, self.gamma, self.detach_weight, self.quality = alpha, gamma, detach_weight, quality
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -162,6 +181,8 @@ class SetCriterion(MaskCriterion):
             "weights": weights | shared["weights"],
             "alpha": loss.VARIFOCAL_ALPHA,
             "gamma": loss.VARIFOCAL_GAMMA,
+            "detach_weight": loss.VARIFOCAL_DETACH,
+            "quality": loss.QUALITY,
         }
 
     def forward(self, output: ModelOutput, targets: list[Target]) -> dict[str, Tensor]:
@@ -169,7 +190,7 @@ class SetCriterion(MaskCriterion):
 
         Returns:
             loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer; the same with the
-            suffix _aux_<layer> for the layers before it, _enc for the encoder (no masks), _dn for the last layer's
+            suffix _aux_<layer> for the layers before it, _enc for the encoder, _dn for the last layer's
             denoising queries and _dn_<layer> for the layers before it.  Sums over the matched pairs divided by the
             mean number of objects a process has, times the groups of queries.
         """
@@ -191,7 +212,7 @@ class SetCriterion(MaskCriterion):
             predictions["_enc"] = output.encoder
         matches = self.matcher(list(predictions.values()), targets, output.groups)
         return [
-            Supervised(suffix, prediction, match, num_objects)
+            Supervised(suffix, prediction, match, num_objects, is_last=prediction is output.layers[-1])
             for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
         ]
 
@@ -200,11 +221,21 @@ class SetCriterion(MaskCriterion):
         target_boxes = batch.boxes_cxcywh[batch.index(one.match)].to(boxes)
         iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
         losses = {
-            self.class_name: self._class_loss(one, batch, iou.detach()),
+            self.class_name: self._class_loss(one, batch, self._quality(one, batch, iou)),
             "loss_bbox": (boxes - target_boxes).abs().sum(),
             "loss_giou": (1 - giou).sum(),
         }
         return {name + one.suffix: self.weigh(name, loss, one) for name, loss in losses.items()}
+
+    @torch.no_grad()
+    def _quality(self, one: Supervised, batch: BatchTargets, box_iou: Tensor) -> Tensor:
+        """(N,), how well the matched queries fit their objects."""
+        is_by_mask = self.quality == "mask" and one.is_last and one.prediction.has_masks and batch.masks is not None
+        if not is_by_mask:
+            return box_iou.detach()
+        logits = matched_mask_logits([(one.prediction, one.match)])
+        predicted = F.interpolate(logits[:, None], scale_factor=2, mode="bilinear")[:, 0] > 0
+        return mask_iou(predicted, reduce_masks(batch.masks, predicted.shape[1:])[batch.index(one.match)])
 
     def _class_loss(self, one: Supervised, batch: BatchTargets, quality: Tensor) -> Tensor:
         logits = full_precision(one.prediction.class_logits)
@@ -214,40 +245,8 @@ class SetCriterion(MaskCriterion):
         return self.class_loss(logits, target_scores, is_positive)
 
     def class_loss(self, logits: Tensor, quality: Tensor, is_positive: Tensor) -> Tensor:
-        """The sum over a prediction's class logits (B, Q, K), with the overlap of each match's boxes as its quality."""
-        return varifocal_loss(logits, quality, is_positive, self.alpha, self.gamma)
-
-
-def matched_mask_logits(pairs: list[tuple[Prediction, Match]]) -> Tensor:
-    """(N, h, w) mask logits of the matched queries of some predictions, one prediction after the other.
-
-    Each image's features are read once, for the queries of all predictions that share them.
-    """
-    logits = [None] * len(pairs)
-    groups: dict[int, list[int]] = {}
-    for i, (prediction, _) in enumerate(pairs):
-        groups.setdefault(id(prediction.mask_features), []).append(i)
-    for members in groups.values():
-        together = _logits_of_shared_features([pairs[i] for i in members])
-        for i, part in zip(members, together.split([len(pairs[i][1]) for i in members]), strict=True):
-            logits[i] = part
-    return torch.cat(logits)
-
-
-def _logits_of_shared_features(pairs: list[tuple[Prediction, Match]]) -> Tensor:
-    features = full_precision(pairs[0][0].mask_features)
-    embeddings = torch.cat([p.mask_embeddings[match.image, match.query] for p, match in pairs])
-    image = torch.cat([match.image for _, match in pairs])
-    counts = torch.bincount(image, minlength=len(features))
-    # Rank of each query among its image's, which is its row in the padded batch.
-    order = image.argsort(stable=True)
-    row = torch.empty_like(image)
-    row[order] = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image[order]]
-    padded = embeddings.new_zeros(len(features), int(counts.max()), embeddings.shape[1], dtype=features.dtype)
-    padded = padded.index_put((image, row), embeddings.to(features))
-    logits = (padded @ features.flatten(2))[image, row].unflatten(1, features.shape[2:])
-    biases = [p.mask_biases[match.image, match.query] for p, match in pairs if p.mask_biases is not None]
-    return logits + torch.cat(biases)[:, None, None] if biases else logits
+        """The sum over a prediction's class logits (B, Q, K); the quality is the overlap of each match."""
+        return varifocal_loss(logits, quality, is_positive, self.alpha, self.gamma, self.detach_weight)
 
 
 def _supervise_denoising(
@@ -257,8 +256,9 @@ def _supervise_denoising(
     # A batch without objects has one padded query (see Denoising); nothing is to be learnt from it.
     share = 1.0 if len(match) else 0.0
     num_layers = len(denoising.layers)
+    normaliser = num_objects * denoising.groups
     return [
-        Supervised(_layer_suffix("dn", i, num_layers, "_dn"), prediction, match, num_objects * denoising.groups, share)
+        Supervised(_layer_suffix("dn", i, num_layers, "_dn"), prediction, match, normaliser, share, i == num_layers - 1)
         for i, prediction in enumerate(denoising.layers)
     ]
 

@@ -7,8 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Bounds the memory of masks as floats.
+MASKS_AT_A_TIME = 32
 
-def varifocal_loss(logits: Tensor, target_scores: Tensor, is_positive: Tensor, alpha: float, gamma: float) -> Tensor:
+
+def varifocal_loss(
+    logits: Tensor, target_scores: Tensor, is_positive: Tensor, alpha: float, gamma: float, detach_weight: bool
+) -> Tensor:
     """Binary cross-entropy with the quality of a match as the target, summed.
 
     Args:
@@ -17,12 +22,14 @@ def varifocal_loss(logits: Tensor, target_scores: Tensor, is_positive: Tensor, a
         is_positive: (B, Q, K), True for the matched class.
         alpha: weight of negatives.
         gamma: exponent that makes easy negatives lighter.
+        detach_weight: whether the weight of negatives is a constant to the gradient.
 
     Source: VarifocalNet, https://arxiv.org/abs/2008.13367
     """
-    negative_weight = alpha * logits.detach().sigmoid().pow(gamma)
+    weighed = logits.detach() if detach_weight else logits
+    negative_weight = alpha * weighed.sigmoid().pow(gamma)
     weight = torch.where(is_positive, target_scores, negative_weight)
-    return F.binary_cross_entropy_with_logits(logits, target_scores, weight=weight, reduction="sum")
+    return (F.binary_cross_entropy_with_logits(logits, target_scores, reduction="none") * weight).sum()
 
 
 def iou_aware_bce_loss(
@@ -59,6 +66,21 @@ def mask_dice_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
     probs = point_logits.sigmoid()
     overlap = (probs * point_labels).sum(-1)
     return 1 - (2 * overlap + 1) / (probs.sum(-1) + point_labels.sum(-1) + 1)
+
+
+def reduce_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bool masks (T, H, W) -> (T, *size), bool: where more than half of a pixel's bilinear sample is set."""
+    parts = [
+        F.interpolate(part[:, None].float(), size=size, mode="bilinear")[:, 0] > 0.5
+        for part in masks.split(MASKS_AT_A_TIME)
+    ]
+    return torch.cat(parts)
+
+
+def mask_iou(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Intersection over union (N,), smoothed by 0.01 pixels, of bool masks (N, h, w), row by row."""
+    overlap, union = ((a.flatten(1).sum(1) + 1e-2) for a in (predicted & wanted, predicted | wanted))
+    return overlap / union
 
 
 def focal_cost(logits: Tensor, classes: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:

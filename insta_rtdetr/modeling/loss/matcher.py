@@ -12,7 +12,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
-from ...layers.point_sampling import sample_masks, sample_points
+from ...layers.point_sampling import place_in_regions, regions_around, sample_masks, sample_points
+from ...layers.precision import full_precision
 from ...structures import Match, Prediction, Target
 from .functions import focal_cost, mask_bce_cost, mask_dice_cost
 
@@ -28,10 +29,25 @@ def build_matcher(cfg) -> nn.Module:
 class MaskMatcher(nn.Module):
     """One-to-one assignment of least total cost, with masks compared at points; subclasses add what else it costs."""
 
-    def __init__(self, *, mask_cost: float, dice_cost: float, num_points: int, sample_inside: bool = False):
+    def __init__(
+        self, *, mask_cost: float, dice_cost: float, num_points: int, sample_inside: bool = False,
+        point_region: float = 0.0,
+    ):  # fmt: skip
         super().__init__()
         self.mask_cost, self.dice_cost, self.num_points = mask_cost, dice_cost, num_points
-        self.sample_inside = sample_inside
+        self.sample_inside, self.point_region = sample_inside, point_region
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Read what all matchers need of MODEL.MATCHER.* and MODEL.LOSS.SAMPLE_INSIDE."""
+        matcher = cfg.MODEL.MATCHER
+        return {
+            "mask_cost": matcher.MASK_COST,
+            "dice_cost": matcher.DICE_COST,
+            "num_points": matcher.NUM_POINTS,
+            "sample_inside": cfg.MODEL.LOSS.SAMPLE_INSIDE,
+            "point_region": matcher.POINT_REGION,
+        }
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
         """(Q, T), all that is not about masks."""
@@ -74,8 +90,17 @@ class MaskMatcher(nn.Module):
         like = prediction.mask_features
         options = {"device": like.device, "dtype": full_precision(like).dtype}
         points = torch.rand(num_points_of(like.shape[2:], self.num_points), 2, **options)
+        if self.point_region:
+            self._gather_around_objects(points, target)
         every_mask = torch.arange(len(target), device=like.device)
         return points, sample_masks(target.masks, every_mask, points[None], self.sample_inside)
+
+    def _gather_around_objects(self, points: Tensor, target: Target) -> None:
+        """Move half of the points, in place, each into the region around an object."""
+        moved = points[: len(points) // 2]
+        owner = torch.arange(len(moved), device=points.device) % len(target)
+        regions = regions_around(target.boxes_cxcywh.to(points), self.point_region)
+        moved.copy_(place_in_regions(moved, regions[owner]))
 
     def _mask_cost(self, prediction: Prediction, image: int, features: Tensor, labels: Tensor) -> Tensor:
         """Sampling is linear: the features are sampled, (C, P), and never a map for each query made."""
@@ -90,27 +115,18 @@ class HungarianMatcher(MaskMatcher):
     """One-to-one assignment of least total cost: class, box distance, box overlap, and masks compared at points."""
 
     @configurable
-    def __init__(
-        self, *, class_cost: float, box_cost: float, giou_cost: float, mask_cost: float, dice_cost: float,
-        num_points: int, sample_inside: bool = False,
-    ):  # fmt: skip
-        super().__init__(
-            mask_cost=mask_cost, dice_cost=dice_cost, num_points=num_points, sample_inside=sample_inside
-        )
+    def __init__(self, *, class_cost: float, box_cost: float, giou_cost: float, **masks):
+        super().__init__(**masks)
         self.class_cost, self.box_cost, self.giou_cost = class_cost, box_cost, giou_cost
 
     @classmethod
     def from_config(cls, cfg) -> dict:
         """Read MODEL.MATCHER.* and MODEL.LOSS.SAMPLE_INSIDE."""
         matcher = cfg.MODEL.MATCHER
-        return {
-            "sample_inside": cfg.MODEL.LOSS.SAMPLE_INSIDE,
+        return super().from_config(cfg) | {
             "class_cost": matcher.CLASS_COST,
             "box_cost": matcher.BOX_COST,
             "giou_cost": matcher.GIOU_COST,
-            "mask_cost": matcher.MASK_COST,
-            "dice_cost": matcher.DICE_COST,
-            "num_points": matcher.NUM_POINTS,
         }
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
@@ -132,23 +148,15 @@ class LocationMatcher(MaskMatcher):
     """
 
     @configurable
-    def __init__(
-        self, *, class_cost: float, location_cost: float, mask_cost: float, dice_cost: float, num_points: int
-    ):
-        super().__init__(mask_cost=mask_cost, dice_cost=dice_cost, num_points=num_points)
+    def __init__(self, *, class_cost: float, location_cost: float, **masks):
+        super().__init__(**masks)
         self.class_cost, self.location_cost = class_cost, location_cost
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read MODEL.MATCHER.*."""
+        """Read MODEL.MATCHER.* and MODEL.LOSS.SAMPLE_INSIDE."""
         matcher = cfg.MODEL.MATCHER
-        return {
-            "class_cost": matcher.CLASS_COST,
-            "location_cost": matcher.LOCATION_COST,
-            "mask_cost": matcher.MASK_COST,
-            "dice_cost": matcher.DICE_COST,
-            "num_points": matcher.NUM_POINTS,
-        }
+        return super().from_config(cfg) | {"class_cost": matcher.CLASS_COST, "location_cost": matcher.LOCATION_COST}
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
         """Class, and whether the query's point lies in the object."""
@@ -216,8 +224,3 @@ def _assign_groups(cost: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarra
     pairs = [linear_sum_assignment(cost[start : start + size]) for start in range(0, groups * size, size)]
     queries = [query + group * size for group, (query, _) in enumerate(pairs)]
     return np.concatenate(queries), np.concatenate([target for _, target in pairs])
-
-
-def full_precision(values: Tensor) -> Tensor:
-    """float32, or float64 where it is that already: costs and losses overflow or vanish in half precision."""
-    return values if values.dtype == torch.float64 else values.float()

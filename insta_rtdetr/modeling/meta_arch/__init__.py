@@ -3,6 +3,7 @@
 from .base import InstanceSegmenter
 from .fastinst import FastInst
 from .insta_rtdetr import InstaRTDETR
+from .mask_rtdetr import MaskRTDETR
 from .rfdetr_seg import RFDETRSeg
 
-__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter", "RFDETRSeg"]
+__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter", "MaskRTDETR", "RFDETRSeg"]

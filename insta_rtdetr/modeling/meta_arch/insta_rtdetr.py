@@ -7,10 +7,10 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor, nn
 
-from ...structures import DenoisingPredictions, ModelOutput, Target
+from ...structures import DenoisingPredictions, Memory, ModelOutput, Prediction, Queries, Target
 from ..encoder import build_encoder
-from ..head import DeformableDecoder, Denoising, LevelProjection, MaskHead, QuerySelection
-from ..head.deformable_decoder import join_queries
+from ..head import BoxPrior, DeformableDecoder, Denoising, LevelProjection, MaskHead, QuerySelection
+from ..head.deformable_decoder import RefiningDecoder, join_queries
 from ..head.query_selection import check_anchors
 from ..loss import SetCriterion
 from ..postprocessing import Postprocessor
@@ -29,7 +29,7 @@ class InstaRTDETR(InstanceSegmenter):
     @configurable
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, level_projection: LevelProjection,
-        query_selection: QuerySelection, denoising: Denoising | None, decoder: DeformableDecoder, **around_network,
+        query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, **around_network,
     ):  # fmt: skip
         super().__init__(**around_network)
         self.backbone = backbone
@@ -47,24 +47,35 @@ class InstaRTDETR(InstanceSegmenter):
             "backbone": backbone,
             "encoder": build_encoder(cfg, backbone.output_shape()),
             "level_projection": _build_level_projection(cfg),
-            "query_selection": _build_query_selection(cfg),
+            "query_selection": cls.build_query_selection(cfg),
             "denoising": _build_denoising(cfg) if cfg.MODEL.DENOISING.NUM_QUERIES > 0 else None,
-            "decoder": _build_decoder(cfg),
+            "decoder": cls.build_decoder(cfg),
             **read_around_network(cfg, SetCriterion(cfg), Postprocessor),
         }
+
+    @classmethod
+    def build_query_selection(cls, cfg) -> nn.Module:
+        """What `select_queries` uses."""
+        return QuerySelection(num_classes=cfg.MODEL.NUM_CLASSES, **read_selection(cfg))
+
+    @classmethod
+    def build_decoder(cls, cfg) -> RefiningDecoder:
+        """The decoder with its heads."""
+        mask_head = MaskHead(query_dim(cfg), cfg.MODEL.MASK_HEAD.DIM)
+        box_prior = BoxPrior() if cfg.MODEL.MASK_HEAD.BOX_PRIOR else None
+        return DeformableDecoder(mask_head=mask_head, box_prior=box_prior, **read_decoder(cfg))
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
         pyramid = self.encoder(self.backbone(images))
         memory = self.level_projection(pyramid.levels)
-        queries, encoder_prediction = self.query_selection(memory)
+        mask_features = self.decoder.mask_head.project(pyramid.mask_features)
+        queries, encoder_prediction = self.select_queries(memory, mask_features)
         if not self.training or self.denoising is None:
-            layers = self.decoder(queries, memory, pyramid.mask_features)
+            layers = self.decoder(queries, memory, mask_features)
             return ModelOutput(layers, encoder_prediction)
         noised = self.denoising(targets, queries.content.shape[1])
-        layers = self.decoder(
-            join_queries(noised, queries), memory, pyramid.mask_features, noised.attention_mask
-        )
+        layers = self.decoder(join_queries(noised, queries), memory, mask_features, noised.attention_mask)
         num_noised = noised.content.shape[1]
         return ModelOutput(
             [layer.of_queries(slice(num_noised, None)) for layer in layers],
@@ -72,43 +83,50 @@ class InstaRTDETR(InstanceSegmenter):
             DenoisingPredictions([layer.of_queries(slice(num_noised)) for layer in layers], noised.groups),
         )
 
-
-def _build_level_projection(cfg) -> LevelProjection:
-    return LevelProjection(
-        cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.ENCODER.HIDDEN_DIM, len(cfg.MODEL.ENCODER.IN_FEATURES)
-    )
+    def select_queries(self, memory: Memory, mask_features: Tensor) -> tuple[Queries, Prediction]:
+        """The positions that become queries, and what they predict by themselves."""
+        return self.query_selection(memory)
 
 
-def _build_query_selection(cfg) -> QuerySelection:
+def query_dim(cfg) -> int:
+    """Channels of a query."""
+    return cfg.MODEL.DECODER.HIDDEN_DIM or cfg.MODEL.ENCODER.HIDDEN_DIM
+
+
+def read_selection(cfg) -> dict:
+    """The arguments that all query selections of the family share, from MODEL.DECODER.*."""
     decoder = cfg.MODEL.DECODER
     check_anchors(decoder.ANCHOR_SIZES, len(cfg.MODEL.ENCODER.IN_FEATURES))
-    return QuerySelection(
-        cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.NUM_CLASSES, decoder.NUM_QUERIES, decoder.ANCHOR_SIZES
-    )
+    return {
+        "dim": query_dim(cfg),
+        "num_queries": decoder.NUM_QUERIES,
+        "anchor_sizes": decoder.ANCHOR_SIZES,
+        "local_maxima": decoder.LOCAL_MAXIMA,
+    }
+
+
+def read_decoder(cfg) -> dict:
+    """The arguments that all decoders of the family share, from MODEL.DECODER.*."""
+    decoder = cfg.MODEL.DECODER
+    return {
+        "dim": query_dim(cfg),
+        "num_classes": cfg.MODEL.NUM_CLASSES,
+        "num_layers": decoder.NUM_LAYERS,
+        "eval_layers": decoder.EVAL_LAYERS,
+        "num_heads": decoder.NUM_HEADS,
+        "num_levels": len(cfg.MODEL.ENCODER.IN_FEATURES),
+        "num_points": decoder.NUM_POINTS,
+        "feedforward_dim": decoder.FEEDFORWARD_DIM,
+        "dropout": decoder.DROPOUT,
+    }
+
+
+def _build_level_projection(cfg) -> LevelProjection:
+    return LevelProjection(cfg.MODEL.ENCODER.HIDDEN_DIM, query_dim(cfg), len(cfg.MODEL.ENCODER.IN_FEATURES))
 
 
 def _build_denoising(cfg) -> Denoising:
     denoising = cfg.MODEL.DENOISING
     return Denoising(
-        cfg.MODEL.ENCODER.HIDDEN_DIM,
-        cfg.MODEL.NUM_CLASSES,
-        denoising.NUM_QUERIES,
-        denoising.LABEL_NOISE,
-        denoising.BOX_NOISE,
-    )
-
-
-def _build_decoder(cfg) -> DeformableDecoder:
-    decoder = cfg.MODEL.DECODER
-    return DeformableDecoder(
-        dim=cfg.MODEL.ENCODER.HIDDEN_DIM,
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        num_layers=decoder.NUM_LAYERS,
-        eval_layers=decoder.EVAL_LAYERS,
-        num_heads=decoder.NUM_HEADS,
-        num_levels=len(cfg.MODEL.ENCODER.IN_FEATURES),
-        num_points=decoder.NUM_POINTS,
-        feedforward_dim=decoder.FEEDFORWARD_DIM,
-        dropout=decoder.DROPOUT,
-        mask_head=MaskHead(cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.MASK_HEAD.DIM),
+        query_dim(cfg), cfg.MODEL.NUM_CLASSES, denoising.NUM_QUERIES, denoising.LABEL_NOISE, denoising.BOX_NOISE
     )

@@ -7,6 +7,7 @@ from detectron2.modeling import build_backbone
 from torch import nn
 
 from insta_rtdetr import add_insta_rtdetr_config
+from insta_rtdetr.engine.optimizer import parameter_groups
 from insta_rtdetr.layers.foldable import fold_
 from insta_rtdetr.modeling.backbone.resnet_vd import DeformableBottleneck
 
@@ -31,6 +32,15 @@ def timm_backbone(name="mobilenetv2_050", norm="FrozenBN", levels=LEVELS, argume
     return build_backbone(cfg)
 
 
+def hgnetv2(size="S", norm="BN", freeze_at=0, levels=LEVELS, factors=()):
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = "build_hgnetv2_backbone", freeze_at
+    cfg.MODEL.HGNETV2.SIZE, cfg.MODEL.HGNETV2.NORM, cfg.MODEL.HGNETV2.OUT_FEATURES = size, norm, levels
+    cfg.MODEL.HGNETV2.LEARNING_RATE_FACTORS = factors
+    return build_backbone(cfg)
+
+
 def assert_features_are_as_announced(backbone, levels=LEVELS):
     features = backbone(torch.rand(1, 3, 64, 96))
     assert list(features) == levels
@@ -43,7 +53,13 @@ def test_resnet_vd_gives_strides_4_to_32(depth):
     assert_features_are_as_announced(resnet_vd(depth))
 
 
+@pytest.mark.parametrize("size", ["S", "M", "L"])
+def test_hgnetv2_gives_strides_4_to_32(size):
+    assert_features_are_as_announced(hgnetv2(size))
+
+
 def test_only_wanted_levels_are_given():
+    assert_features_are_as_announced(hgnetv2(levels=["res3", "res5"]), ["res3", "res5"])
     assert_features_are_as_announced(resnet_vd(levels=["res4", "res5"]), ["res4", "res5"])
     assert_features_are_as_announced(timm_backbone(levels=["res3", "res5"]), ["res3", "res5"])
 
@@ -68,7 +84,17 @@ def test_freeze_at_freezes_the_stem_first():
     assert isinstance(backbone.layer2[0].bn1, nn.BatchNorm2d)
 
 
-@pytest.mark.parametrize("build", [resnet_vd, timm_backbone])
+def test_hgnetv2_freezes_the_stem_first_and_gives_each_stage_its_learning_rate():
+    model = nn.ModuleDict({"backbone": hgnetv2(norm="FrozenBN", freeze_at=1, factors=[0.1, 0.2, 0.3, 0.4])})
+    assert not any(p.requires_grad for p in model.backbone.stem.parameters())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    groups = parameter_groups(model, 1.0, 0.5, 0.0, 0.0, 0.0)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    for stage, factor in zip(model.backbone.stages, [0.1, 0.2, 0.3, 0.4]):
+        assert {rates[id(p)] for p in stage.parameters()} == {factor}
+
+
+@pytest.mark.parametrize("build", [resnet_vd, timm_backbone, hgnetv2])
 def test_frozen_norms_do_not_change_in_training(build):
     backbone = build(norm="FrozenBN").train()
     before = {name: value.clone() for name, value in backbone.state_dict().items() if "running" in name}
@@ -96,10 +122,18 @@ def test_offsets_move_where_a_deformable_convolution_reads():
     torch.testing.assert_close(block._spatial_conv(x), expected)
 
 
-@pytest.mark.parametrize(("depth", "deform"), [(18, [False] * 4), (50, [False] * 4), (50, [False, True, False, True])])
-def test_folded_resnet_vd_is_the_same_function(depth, deform):
+@pytest.mark.parametrize(
+    ("build", "overrides"),
+    [
+        (resnet_vd, {"depth": 18}),
+        (resnet_vd, {"depth": 50}),
+        (resnet_vd, {"depth": 50, "deform": [False, True, False, True]}),
+        (hgnetv2, {}),
+    ],
+)
+def test_folded_backbone_is_the_same_function(build, overrides):
     torch.manual_seed(0)
-    backbone = resnet_vd(depth, norm="BN", deform=deform)
+    backbone = build(norm="BN", **overrides)
     backbone(torch.rand(4, 3, 64, 64))  # moves the running statistics
     backbone = backbone.double().eval()
     image = torch.rand(1, 3, 64, 96).double()
@@ -117,6 +151,16 @@ def test_mistakes_name_their_key():
         resnet_vd(34, deform=[False, False, True, True])
     with pytest.raises(ValueError, match=r"MODEL.RESNETS.OUT_FEATURES"):
         resnet_vd(levels=["res6"])
+    with pytest.raises(ValueError, match=r"MODEL.HGNETV2.SIZE must be one of S, M, L, X, H, got 'B1'"):
+        hgnetv2("B1")
+    with pytest.raises(ValueError, match=r"MODEL.HGNETV2.NORM"):
+        hgnetv2(norm="GN")
+    with pytest.raises(ValueError, match=r"MODEL.HGNETV2.OUT_FEATURES"):
+        hgnetv2(levels=["res6"])
+    with pytest.raises(ValueError, match=r"MODEL.HGNETV2.LEARNING_RATE_FACTORS"):
+        hgnetv2(factors=[0.1])
+    with pytest.raises(ValueError, match=r"MODEL.BACKBONE.FREEZE_AT"):
+        hgnetv2(freeze_at=6)
     with pytest.raises(ValueError, match=r"MODEL.TIMM.NAME"):
         timm_backbone("resnet_of_my_dreams")
     with pytest.raises(ValueError, match=r"MODEL.TIMM.OUT_FEATURES"):

@@ -3,7 +3,7 @@ import torch
 from detectron2.layers import ShapeSpec
 
 from insta_rtdetr.modeling.encoder import build_encoder
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, tiny_mask_rtdetr_config
 
 SHAPES = {f"res{i}": ShapeSpec(channels=8 * i, stride=2**i) for i in (2, 3, 4, 5)}
 
@@ -38,3 +38,18 @@ def test_stride_8_masks_need_no_stride_4_features():
 def test_another_mask_stride_is_refused():
     with pytest.raises(ValueError, match=r"MODEL.MASK_HEAD.STRIDE must be 4 or 8, got 16"):
         build_encoder(tiny_config("MODEL.MASK_HEAD.STRIDE", 16), SHAPES)
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_mask_pyramid_has_the_stride_and_width_of_its_config(stride):
+    encoder = build_encoder(tiny_mask_rtdetr_config("MODEL.MASK_HEAD.STRIDE", stride), SHAPES)
+    pyramid = encoder(features(64, 96))
+    assert [tuple(level.shape) for level in pyramid.levels] == [(2, 32, 8, 12), (2, 32, 4, 6), (2, 32, 2, 3)]
+    assert pyramid.mask_features.shape == (2, 8, 64 // stride, 96 // stride)
+
+
+def test_attention_is_where_the_config_says():
+    for feature, level in (("", 2), ("res4", 1), ("res3", 0)):
+        assert build_encoder(tiny_config("MODEL.ENCODER.AIFI_FEATURE", feature), SHAPES).aifi_level == level
+    with pytest.raises(ValueError, match=r"MODEL.ENCODER.AIFI_FEATURE must be among .* got 'res2'"):
+        build_encoder(tiny_config("MODEL.ENCODER.AIFI_FEATURE", "res2"), SHAPES)

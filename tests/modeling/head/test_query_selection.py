@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from insta_rtdetr.modeling.head.query_selection import QuerySelection, anchors
+from insta_rtdetr.modeling.head.query_selection import QuerySelection, anchors, handicap_neighbours
 from insta_rtdetr.structures import Memory
 
 CPU = torch.device("cpu")
@@ -51,3 +51,24 @@ def test_more_queries_than_positions_gives_all_positions():
 def test_every_class_starts_with_a_probability_of_one_in_a_hundred():
     selection = QuerySelection(dim=8, num_classes=3, num_queries=4, anchor_sizes=(0.1,))
     assert selection.class_head.bias[0].item() == pytest.approx(math.log(0.01 / 0.99), rel=1e-5)
+
+
+def test_neighbours_of_a_better_position_come_after_all_local_maxima():
+    """One row of each of two levels: clumps at the ends of the first, one position alone in the second."""
+    scores = torch.tensor([[5.0, 6.0, 5.5, 0.0, 1.0, 0.5, 2.0]])
+    order = handicap_neighbours(scores, [(1, 5), (1, 2)]).argsort(dim=1, descending=True)
+    assert order[0, :3].tolist() == [1, 6, 4]
+    assert order[0, 3:].tolist() == [2, 0, 5, 3]
+
+
+def test_local_maxima_reach_objects_that_clumps_leave_without_a_query():
+    """A large clear object of nine positions and a faint one of one position, with two queries."""
+    selection = QuerySelection(dim=1, num_classes=1, num_queries=2, anchor_sizes=(0.1,), local_maxima=False)
+    scores = torch.zeros(8, 8)
+    scores[1:4, 1:4], scores[2, 2], scores[6, 6] = 5.0, 6.0, 3.0
+    selection.token_projection, selection.token_norm, selection.class_head = (torch.nn.Identity() for _ in range(3))
+    tokens = scores.flatten()[None, :, None]
+    crowded = selection.choose(tokens, selection.class_head, [(8, 8)])[2]
+    selection.local_maxima = True
+    spread = selection.choose(tokens, selection.class_head, [(8, 8)])[2]
+    assert 6 * 8 + 6 not in crowded and sorted(spread[0].tolist()) == [2 * 8 + 2, 6 * 8 + 6]

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from insta_rtdetr.modeling.loss.criterion import denoising_match, matched_mask_logits
+from insta_rtdetr.modeling.loss.criterion import SetCriterion, denoising_match
+from insta_rtdetr.modeling.loss.matched_masks import matched_mask_logits
 from insta_rtdetr.modeling.loss.matcher import Match
-from insta_rtdetr.structures import DenoisingPredictions, Prediction, Target
-from tests.tiny import tiny_model, training_input
+from insta_rtdetr.structures import DenoisingPredictions, ModelOutput, Prediction, Target
+from tests.tiny import tiny_mask_rtdetr_config, tiny_model, training_input
 
 
 @pytest.mark.parametrize("num_objects", [(0, 0), (0, 3), (30, 1)])
@@ -80,3 +81,27 @@ def test_data_without_masks_trains_the_boxes_alone():
     losses = tiny_model()([inputs])
     assert not any("mask" in name for name in losses)
     assert losses["loss_bbox"] > 0
+
+
+def test_with_mask_quality_the_last_layers_score_is_the_mask_iou_and_the_others_is_the_box_iou():
+    """The box is right and the mask covers half of its object: the loss is least where the score says so."""
+    criterion = SetCriterion(tiny_mask_rtdetr_config())
+    mask = torch.zeros(1, 32, 32, dtype=torch.bool)
+    mask[:, 8:24, 8:24] = True
+    target = Target(torch.tensor([2]), torch.tensor([[0.5, 0.5, 0.5, 0.5]]), mask)
+    features = torch.full((1, 1, 8, 8), -9.0)
+    features[:, :, 2:6, 2:4] = 9.0
+    logits = torch.full((1, 1, 5), -20.0)
+    logits[..., 2] = 0.0  # a probability of a half
+    answer = Prediction(logits.requires_grad_(), target.boxes_cxcywh[None], torch.ones(1, 1, 1), features)
+    other = Prediction(
+        logits.detach().clone().requires_grad_(), answer.boxes_cxcywh, answer.mask_embeddings, features
+    )
+    losses = criterion(ModelOutput([other, answer]), [target])
+    last, before = (
+        torch.autograd.grad(losses[name], p.class_logits)[0][0, 0, 2]
+        for name, p in (("loss_vfl", answer), ("loss_vfl_aux_0", other))
+    )
+    # weight * quality * (probability - quality)
+    assert last.item() == pytest.approx(0.0, abs=0.05)
+    assert before.item() == pytest.approx(4 * 1.0 * (0.5 - 1.0), abs=0.05)

@@ -149,3 +149,23 @@ def test_location_matcher_takes_images_without_objects_and_crowds():
     assert [len(match_of([answer], [target])[0]) for target in (empty, crowd)] == [0, 3]
     logits = torch.zeros(1, 3, 2, 2)
     assert [len(match_of.match_proposals(logits, [target])) for target in (empty, crowd)] == [0, 4]
+
+
+def test_half_of_the_points_lie_around_the_objects_in_turn(monkeypatch):
+    """Two objects a hundredth of the image wide: without regions few of 500 points would meet them."""
+    seen = []
+
+    def spy(features, points, inside):
+        seen.append(points)
+        return features[:, :, 0]
+
+    monkeypatch.setattr("insta_rtdetr.modeling.loss.matcher.sample_points", spy)
+    boxes = torch.tensor([[0.2, 0.3, 0.01, 0.01], [0.7, 0.6, 0.01, 0.01]])
+    masks = torch.zeros(2, 100, 100, dtype=torch.bool)
+    masks[0, 30, 20] = masks[1, 60, 70] = True
+    around = matcher(mask_cost=1.0)
+    around.point_region = 2.0
+    answer = Prediction(torch.zeros(1, 3, 5), torch.rand(1, 3, 4), torch.randn(1, 3, 2), torch.randn(1, 2, 1, 500))
+    around([answer], [Target(torch.tensor([0, 0]), boxes, masks)])
+    distance = (seen[0][0, :250] - boxes[torch.arange(250) % 2, :2]).abs()
+    assert distance.max() <= 0.01 + 1e-6

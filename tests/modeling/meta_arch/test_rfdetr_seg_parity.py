@@ -20,8 +20,9 @@ NUM_CLASSES = 80
 @pytest.mark.parametrize(("name", "config"), NAMES)
 def test_network_outputs_and_final_objects_equal_the_originals(name, config, tmp_path):
     """First with all of the original's 91 outputs for classes, then with COCO's 80 alone."""
-    checkpoint = {"model": original_state_dict(name), "args": argparse.Namespace(resolution=312), "epoch": 7}
-    model = published_model(config, checkpoint, tmp_path)
+    file = tmp_path / "published.pth"
+    torch.save({"model": original_state_dict(name), "args": argparse.Namespace(resolution=312), "epoch": 7}, file)
+    model = published_model(config, file)
     expected = {key: torch.from_numpy(value) for key, value in reference_outputs(name).items()}
     outputs = torch.tensor(coco_outputs())
     height, width = expected["orig"].tolist()

@@ -1,0 +1,112 @@
+"""PP-HGNetV2, built of timm's blocks, which give the numbers of PaddlePaddle's with its weights.
+
+timm's own models of the sizes S and M have a learned scale and shift behind every activation; those of Mask-RT-DETR
+have none, so the network is made from timm's class and tables rather than by `timm.create_model`.
+Source: PP-HGNetV2 of PaddleClas, by way of https://github.com/huggingface/pytorch-image-models.
+"""
+
+from collections.abc import Sequence
+
+from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import Backbone
+from timm.models.hgnet import ConvBNAct, HighPerfGpuNet, model_cfgs
+from torch import Tensor, nn
+
+from ...layers.foldable import Foldable, fold_batch_norm
+
+# Mask-RT-DETR's name of each size, and timm's.
+TABLES = {"S": "hgnetv2_b1", "M": "hgnetv2_b2", "L": "hgnetv2_b4", "X": "hgnetv2_b5", "H": "hgnetv2_b6"}
+NORMS = ("FrozenBN", "BN")
+STAGE_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+
+
+class HGNetV2(Backbone, Foldable):
+    """The network without its classifier."""
+
+    def __init__(
+        self, *, size: str, norm: str, freeze_at: int, out_features: Sequence[str],
+        learning_rate_factors: Sequence[float] = (),
+    ):  # fmt: skip
+        """Build the network.
+
+        Args:
+            size: S (B1), M (B2), L (B4), X (B5) or H (B6).
+            norm: "FrozenBN" keeps batch norm as loaded, "BN" trains it.
+            freeze_at: how many parts are frozen, counting the stem as the first (0: none).
+            out_features: some of res2, res3, res4, res5.
+            learning_rate_factors: of the four stages, for `build_optimizer`; empty for the backbone's common factor.
+
+        Raises:
+            ValueError: a size, norm or feature name is none of the above, there are fewer parts to freeze, or the
+                factors are not four.
+        """
+        super().__init__()
+        if size not in TABLES:
+            raise ValueError(f"MODEL.HGNETV2.SIZE must be one of {', '.join(TABLES)}, got {size!r}.")
+        if norm not in NORMS:
+            raise ValueError(f"MODEL.HGNETV2.NORM must be one of {', '.join(NORMS)}, got {norm!r}.")
+        if unknown := set(out_features) - set(STAGE_STRIDES):
+            raise ValueError(f"MODEL.HGNETV2.OUT_FEATURES must be among {list(STAGE_STRIDES)}, got {sorted(unknown)}.")
+        if not 0 <= freeze_at <= 1 + len(STAGE_STRIDES):
+            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be 0 to {1 + len(STAGE_STRIDES)}, got {freeze_at}.")
+        if len(learning_rate_factors) not in (0, len(STAGE_STRIDES)):
+            raise ValueError(
+                f"MODEL.HGNETV2.LEARNING_RATE_FACTORS must be four numbers or none, got {tuple(learning_rate_factors)}."
+            )
+        network = HighPerfGpuNet(model_cfgs[TABLES[size]], num_classes=0, head_hidden_size=None, use_lab=False)
+        self.stem, self.stages = network.stem, network.stages
+        self._out_features = [name for name in STAGE_STRIDES if name in out_features]
+        self._out_feature_strides = STAGE_STRIDES
+        self._out_feature_channels = {
+            name: info["num_chs"] for name, info in zip(STAGE_STRIDES, network.feature_info, strict=True)
+        }
+        for stage, factor in zip(self.stages, learning_rate_factors):
+            stage.learning_rate_factor = factor
+        self._freeze(norm, freeze_at)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
+        x = self.stem(images)
+        features = {}
+        for name, stage in zip(STAGE_STRIDES, self.stages, strict=True):
+            x = stage(x)
+            if name in self._out_features:
+                features[name] = x
+        return features
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each output."""
+        return {
+            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
+            for name in self._out_features
+        }
+
+    def fold_(self) -> None:
+        """Put every batch norm into its convolution, whose output is then nobody else's."""
+        for module in self.modules():
+            if isinstance(module, ConvBNAct):
+                module.conv, module.bn = fold_batch_norm(module.conv, module.bn), nn.Identity()
+                if isinstance(module.act, nn.ReLU):
+                    module.act = nn.ReLU(inplace=True)
+
+    def _freeze(self, norm: str, freeze_at: int) -> None:
+        parts = [self.stem, *self.stages]
+        for i, part in enumerate(parts):
+            if i < freeze_at:
+                part.requires_grad_(False)
+            if i < freeze_at or norm == "FrozenBN":
+                FrozenBatchNorm2d.convert_frozen_batchnorm(part)
+
+
+@BACKBONE_REGISTRY.register()
+def build_hgnetv2_backbone(cfg, input_shape: ShapeSpec | None = None) -> HGNetV2:
+    """Build a PP-HGNetV2 from MODEL.HGNETV2.* and MODEL.BACKBONE.FREEZE_AT."""
+    hgnetv2 = cfg.MODEL.HGNETV2
+    return HGNetV2(
+        size=hgnetv2.SIZE,
+        norm=hgnetv2.NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        out_features=hgnetv2.OUT_FEATURES,
+        learning_rate_factors=hgnetv2.LEARNING_RATE_FACTORS,
+    )

@@ -1,0 +1,53 @@
+"""The positions of the pyramid that look most like an object become queries that start where their masks are.
+
+Letters: B images, S positions of all levels together, Q queries, C channels, (h, w) the mask map.
+"""
+
+import torch
+from torch import Tensor
+
+from ...layers.boxes import boxes_of_occupied, inverse_sigmoid, xyxy_to_cxcywh
+from ...layers.chunks import masks_at_a_time
+from ...structures import Memory, Prediction, Queries
+from .query_selection import TokenSelection
+from .shared_head_decoder import SharedHeadDecoder
+
+
+class MaskQuerySelection(TokenSelection):
+    """Starts a query from each of the best positions, with the box around the mask it predicts.
+
+    Source: Mask DINO, https://arxiv.org/abs/2206.02777
+    """
+
+    def forward(
+        self, memory: Memory, mask_features: Tensor, decoder: SharedHeadDecoder
+    ) -> tuple[Queries, Prediction]:
+        """Select.
+
+        Args:
+            memory: (B, S, C) tokens.
+            mask_features: (B, C_mask, h, w), projected.
+            decoder: its heads are those of the positions too.
+
+        Returns:
+            Q queries (detached), and what their positions predict by themselves.
+        """
+        tokens, _, anchor_logits = self.select(memory, decoder.class_head)
+        boxes = (decoder.box_head(tokens) + anchor_logits).sigmoid()
+        prediction = decoder.answer(tokens, boxes, mask_features)
+        return Queries(tokens.detach(), inverse_sigmoid(boxes_of_masks(prediction))), prediction
+
+
+@torch.no_grad()
+def boxes_of_masks(prediction: Prediction) -> Tensor:
+    """(B, Q, 4), cxcywh of the smallest boxes around the predicted masks; zeros for an empty mask."""
+    height, width = prediction.mask_features.shape[2:]
+    step = masks_at_a_time(height, width, prediction.mask_features.device)
+    boxes = []
+    for start in range(0, prediction.mask_embeddings.shape[1], step):
+        logits = prediction.of_queries(slice(start, start + step)).mask_logits
+        boxes.append(boxes_of_occupied(logits.amax(2) > 0, logits.amax(3) > 0))
+    pixels = torch.cat(boxes, dim=1)
+    # In the precision of the predicted boxes: that of masks may be half.
+    sides = prediction.boxes_cxcywh.new_tensor([width, height, width, height])
+    return xyxy_to_cxcywh(pixels.to(sides) / sides)

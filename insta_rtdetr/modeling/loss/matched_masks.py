@@ -1,0 +1,42 @@
+"""The masks of matched queries, made without those of the others.
+
+Letters: N matched pairs, (h, w) the mask map.
+"""
+
+import torch
+from torch import Tensor
+
+from ...structures import Match, Prediction
+from .matcher import full_precision
+
+
+def matched_mask_logits(pairs: list[tuple[Prediction, Match]]) -> Tensor:
+    """(N, h, w) mask logits of the matched queries of some predictions, one prediction after the other.
+
+    Each image's features are read once, for the queries of all predictions that share them.
+    """
+    logits = [None] * len(pairs)
+    groups: dict[int, list[int]] = {}
+    for i, (prediction, _) in enumerate(pairs):
+        groups.setdefault(id(prediction.mask_features), []).append(i)
+    for members in groups.values():
+        together = _logits_of_shared_features([pairs[i] for i in members])
+        for i, part in zip(members, together.split([len(pairs[i][1]) for i in members]), strict=True):
+            logits[i] = part
+    return torch.cat(logits)
+
+
+def _logits_of_shared_features(pairs: list[tuple[Prediction, Match]]) -> Tensor:
+    features = full_precision(pairs[0][0].mask_features)
+    embeddings = torch.cat([p.mask_embeddings[match.image, match.query] for p, match in pairs])
+    image = torch.cat([match.image for _, match in pairs])
+    counts = torch.bincount(image, minlength=len(features))
+    # Rank of each query among its image's, which is its row in the padded batch.
+    order = image.argsort(stable=True)
+    row = torch.empty_like(image)
+    row[order] = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image[order]]
+    padded = embeddings.new_zeros(len(features), int(counts.max()), embeddings.shape[1], dtype=features.dtype)
+    padded = padded.index_put((image, row), embeddings.to(features))
+    logits = (padded @ features.flatten(2))[image, row].unflatten(1, features.shape[2:])
+    biases = [p.mask_biases[match.image, match.query] for p, match in pairs if p.mask_biases is not None]
+    return logits + torch.cat(biases)[:, None, None] if biases else logits

@@ -1,0 +1,33 @@
+"""Mask-RT-DETR: RT-DETR whose heads are shared by positions and layers, and whose queries start around their masks.
+
+Source: https://github.com/PaddlePaddle/PaddleDetection/tree/666f597 (configs/mask_rtdetr); same numbers, other code.
+"""
+
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from ...structures import Memory, Prediction, Queries
+from ..head import MaskQuerySelection, PrototypeMaskHead, SharedHeadDecoder
+from .insta_rtdetr import InstaRTDETR, query_dim, read_decoder, read_selection
+
+
+@META_ARCH_REGISTRY.register()
+class MaskRTDETR(InstaRTDETR):
+    """Insta-RT-DETR with other heads; the encoder, the losses and the recipe are the config's."""
+
+    class_layers = {r"decoder\.class_head": 0, r"denoising\.label_embedding": 1}
+
+    @classmethod
+    def build_query_selection(cls, cfg) -> nn.Module:
+        """What `select_queries` uses."""
+        return MaskQuerySelection(**read_selection(cfg))
+
+    @classmethod
+    def build_decoder(cls, cfg) -> SharedHeadDecoder:
+        """The decoder with its heads."""
+        mask_head = PrototypeMaskHead(query_dim(cfg), cfg.MODEL.MASK_HEAD.FEATURE_DIM, cfg.MODEL.MASK_HEAD.DIM)
+        return SharedHeadDecoder(mask_head=mask_head, **read_decoder(cfg))
+
+    def select_queries(self, memory: Memory, mask_features: Tensor) -> tuple[Queries, Prediction]:
+        """The positions that become queries, and what they predict by themselves."""
+        return self.query_selection(memory, mask_features, self.decoder)
