@@ -62,10 +62,25 @@ def _write_onnx(program: torch.export.ExportedProgram, network: TopObjects, meta
 
         blocked = [*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATIONS]
         model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+        _drop_repeated_casts(model)
         OnnxModel(model).topological_sort()
     onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
     onnx.checker.check_model(model)
     onnx.save(model, target)
+
+
+def _drop_repeated_casts(model) -> None:
+    """ONNX Runtime's converter casts a tensor anew for each operation that reads it, under one and the same name."""
+    onnx = import_extra("onnx")
+    made: set[str] = set()
+    kept = []
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.output[0] in made:
+            continue
+        made.update(node.output)
+        kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 def _to_onnx(program: torch.export.ExportedProgram, network: TopObjects):
