@@ -200,7 +200,10 @@ def check_insta_rtdetr() -> Iterator[Finding]:
 
 def check_optional() -> Iterator[Finding]:
     """Extras that are only wanted by some."""
-    users = {"wandb": "WANDB.ENABLED", "ray": "tools/predict.py --workers", "supervision": "Result.to_supervision"}
+    users = {
+        "wandb": "WANDB.ENABLED", "ray": "tools/predict.py --workers", "supervision": "Result.to_supervision",
+        "fastapi": "insta_rtdetr.web", "uvicorn": "insta_rtdetr.web",
+    }  # fmt: skip
     for name, user in users.items():
         if importlib.util.find_spec(name) is None:
             yield note(f"{name} is not installed; only {user} needs it")

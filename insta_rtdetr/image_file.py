@@ -14,18 +14,23 @@ EXIF_ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 
 
 def read_rgb(file: str | os.PathLike) -> np.ndarray:
-    """Read an image, turned as its EXIF orientation says, without its transparency.
+    """Read an image, see `upright_rgb`, which tells what it returns and raises."""
+    with Image.open(file) as image:
+        return upright_rgb(image)
+
+
+def upright_rgb(image: Image.Image) -> np.ndarray:
+    """The pixels of an opened image, turned as its EXIF orientation says, without its transparency.
 
     Returns:
         uint8 (H, W, 3), RGB.  Of 16 bits the highest 8 are kept, as Pillow does for colour images.
     Raises:
         OSError, ValueError, ...: see UNREADABLE.
     """
-    with Image.open(file) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion clips at 255
-            return np.repeat(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-        return np.asarray(image.convert("RGB"))
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion clips at 255
+        return np.repeat(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
 
 
 def reason_unreadable(error: BaseException) -> str:

@@ -129,7 +129,7 @@ class Result:
         return file
 
     def save_to_json(self, path: str | os.PathLike) -> Path:
-        """Write a COCO file with this image, the model's categories and its objects as annotations with scores.
+        """Write a COCO file, see `to_coco_file`.
 
         Args:
             path: file, or folder for a file named like the source.
@@ -140,12 +140,7 @@ class Result:
             UserError: the file cannot be written, or is the source.
         """
         file = self._file(path, (".json",), ".json")
-        annotations = [{"id": i, "iscrowd": 0, **found} for i, found in enumerate(self.to_coco(), start=1)]
-        content = {
-            "images": [self.to_coco_image()],
-            "categories": coco_categories(self.categories),
-            "annotations": annotations,
-        }
+        content = self.to_coco_file()
         replace_file(file, lambda temporary: temporary.write_text(json.dumps(content)))
         return file
 
@@ -180,6 +175,15 @@ class Result:
             {**one, "area": area, "segmentation": {**rle, "counts": rle["counts"].decode("ascii")}}
             for one, rle, area in zip(found, rles, areas)
         ]
+
+    def to_coco_file(self) -> dict[str, Any]:
+        """The content of a COCO file: this image, the model's categories, the objects as annotations with scores."""
+        annotations = [{"id": i, "iscrowd": 0, **found} for i, found in enumerate(self.to_coco(), start=1)]
+        return {
+            "images": [self.to_coco_image()],
+            "categories": coco_categories(self.categories),
+            "annotations": annotations,
+        }
 
     def to_supervision(self) -> "supervision.Detections":
         """The objects as `supervision.Detections`, class names under data["class_name"].

@@ -1,0 +1,106 @@
+"""Serve a page on which pictures are dropped, and an endpoint for programs (described on /docs).
+
+    python -m insta_rtdetr.web --model quickstart_MNV2_D3_256
+"""
+
+import argparse
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from insta_rtdetr.engine.errors import UserError, report, user_error_types
+from insta_rtdetr.predict import create_model
+
+try:
+    import uvicorn
+
+    from .app import Demo, create_app
+    from .examples import examples_for
+    from .limits import MEGA, Limits
+except ImportError as error:
+    sys.exit(report(UserError(f"The web demo needs fastapi and uvicorn ({error}).  Run: pip install fastapi uvicorn")))
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 5123
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    # What the checkpointer warns of (a head left untrained) belongs before the user's eyes.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        args = parse(arguments)
+        listener = listen(args.host, args.port)
+        app = create_app(make_demo(args))
+    except user_error_types() as error:
+        return report(error)
+    host, port = listener.getsockname()[:2]
+    sys.stdout.write(f"Open http://{f'[{host}]' if ':' in host else host}:{port} in a browser; Ctrl+C ends it.\n")
+    sys.stdout.flush()
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse; a wrong option is a UserError."""
+    parser = argparse.ArgumentParser(
+        prog="python -m insta_rtdetr.web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    option("--model", required=True, help="config (name or file), or checkpoint that says which config it is of")
+    option("--weights", default="", metavar="FILE", help="checkpoint (default: the published one, if it is known here)")
+    option("--device", default="", help="cpu or cuda (default: the config's, cpu where there is no GPU)")
+    option("--opts", nargs="*", default=[], metavar="KEY VALUE", help="change the config")
+    option("--host", default=DEFAULT_HOST, help=f"address to serve on (default {DEFAULT_HOST}: this machine only)")
+    option("--port", type=int, default=DEFAULT_PORT, help=f"(default {DEFAULT_PORT}; 0: any that is free)")
+    option("--threshold", type=float, default=0.5, metavar="P", help="where the page's threshold starts (default 0.5)")
+    option("--examples", type=Path, metavar="FOLDER", help="pictures to offer (default: some for this model's classes)")
+    option("--max-megabytes", type=float, default=20, metavar="MB", help="of a file (default 20)")
+    option(
+        "--max-megapixels", type=float, default=16, metavar="MP",
+        help="of a picture (default 16); each million takes a megabyte of memory for every object found",
+    )  # fmt: skip
+    parser.error = _fail
+    args = parser.parse_args(arguments)
+    if not 0 <= args.threshold <= 1:
+        _fail(f"--threshold is {args.threshold}, wanted 0 to 1")
+    if not 0 <= args.port < 2**16:
+        _fail(f"--port is {args.port}, wanted 0 to 65535")
+    if min(args.max_megabytes, args.max_megapixels) <= 0:
+        _fail("--max-megabytes and --max-megapixels must be above 0")
+    return args
+
+
+def _fail(message: str) -> NoReturn:
+    raise UserError(f"{message}.  See python -m insta_rtdetr.web --help.")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for the server, made before the model is loaded, so that a taken port is told at once.
+
+    Raises:
+        UserError: the address cannot be used.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UserError(f"Cannot serve on {host}, port {port}: {error.strerror}.  Choose another --port.") from error
+    return listener
+
+
+def make_demo(args: argparse.Namespace) -> Demo:
+    """Load the model and the examples.
+
+    Raises:
+        UserError, CheckpointError: see `create_model` and `examples_for`.
+    """
+    model = create_model(args.model, args.weights, args.device, args.opts)
+    examples = examples_for(model.categories.names, args.examples)
+    limits = Limits(int(args.max_megabytes * MEGA), int(args.max_megapixels * MEGA))
+    return Demo(model, Path(args.model).stem, args.threshold, examples, limits)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Pictures to try a model on, held in memory under their names."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from insta_rtdetr.data.toy_scenes import CATEGORIES, draw_scene
+from insta_rtdetr.predict.inputs import find_files
+
+# scikit-image's photographs that are part of its wheel, by a class that they show.
+PHOTOGRAPHS = {"coin": "coins", "person": "astronaut", "cat": "chelsea", "cup": "coffee"}
+# Scenes of many objects among those that the toy data are made of.
+SCENE_SEEDS = (3, 4, 8)
+SCENE_SIZE = 320
+
+
+@dataclass(frozen=True)
+class Example:
+    """A file and its media type."""
+
+    content: bytes
+    media_type: str
+
+
+def examples_for(class_names: tuple[str, ...], folder: Path | None) -> dict[str, Example]:
+    """Name -> picture.
+
+    Args:
+        class_names: of the model; without a folder, the pictures are those that show one of these.
+        folder: of the user's own pictures.
+
+    Raises:
+        UserError: the folder does not exist or has no pictures.
+    """
+    if folder is not None:
+        return {file.name: Example(file.read_bytes(), _media_type(file)) for file in find_files(str(folder))}
+    pictures = _photographs(class_names)
+    if set(CATEGORIES) & set(class_names):
+        for number, seed in enumerate(SCENE_SEEDS, start=1):
+            pictures[f"scene_{number}"] = draw_scene(np.random.default_rng(seed), SCENE_SIZE)[0]
+    return {f"{name}.jpg": Example(_jpeg(picture), "image/jpeg") for name, picture in pictures.items()}
+
+
+def _photographs(class_names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """None if scikit-image, which only the tests need otherwise, is not installed."""
+    try:
+        from skimage import data
+    except ImportError:
+        return {}
+    return {file: getattr(data, file)() for name, file in PHOTOGRAPHS.items() if name in class_names}
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).convert("RGB").save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def _media_type(file: Path) -> str:
+    Image.init()
+    return Image.MIME.get(Image.EXTENSION.get(file.suffix.lower(), ""), "application/octet-stream")

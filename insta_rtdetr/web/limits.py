@@ -1,0 +1,94 @@
+"""What the server refuses, and the pictures within these limits."""
+
+import asyncio
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from fastapi import HTTPException, Request
+from PIL import Image
+
+from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_rgb
+
+MEGA = 10**6
+UPLOAD_SECONDS = 60
+# A browser shows the refusal of an upload only if the upload is read to its end; this many times the limit is.
+READ_AND_FORGOTTEN = 8
+# Those that Pillow reads by itself; others start programs (EPS) or are no photographs.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of what is taken.
+
+    Attributes:
+        max_bytes: of an uploaded file.
+        max_pixels: of a picture, which decide how much memory its masks need.
+        max_requests: that are read, wait or are predicted at the same time.
+    """
+
+    max_bytes: int = 20 * MEGA
+    max_pixels: int = 16 * MEGA
+    max_requests: int = 16
+
+
+async def read_upload(request: Request, limits: Limits) -> bytes:
+    """The body of a request.
+
+    Raises:
+        HTTPException: it is empty, too large, or too slow.
+    """
+    try:
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            body = await _read_body(request, limits.max_bytes)
+    except TimeoutError as error:
+        raise HTTPException(408, f"The picture did not arrive within {UPLOAD_SECONDS} seconds.") from error
+    if not body:
+        raise HTTPException(400, "The file is empty.  Send a picture as the body of the request.")
+    return body
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    num_bytes = 0
+    async for chunk in request.stream():
+        num_bytes += len(chunk)
+        if num_bytes <= max_bytes:
+            chunks.append(chunk)
+        else:
+            chunks.clear()
+        if num_bytes > READ_AND_FORGOTTEN * max_bytes:
+            break
+    if num_bytes > max_bytes:
+        raise HTTPException(413, f"The file is larger than {max_bytes / MEGA:g} MB.  Choose a smaller one.")
+    return b"".join(chunks)
+
+
+def decode_upload(content: bytes, limits: Limits) -> np.ndarray:
+    """The picture in a file: uint8 (H, W, 3), RGB, upright; see `upright_rgb`.
+
+    Raises:
+        HTTPException: it is no picture, broken, or has too many pixels, which is found before they are unpacked.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=_formats()) as image:
+            width, height = image.size
+            if width * height > limits.max_pixels:
+                raise HTTPException(
+                    413,
+                    f"The picture has {width} x {height} pixels, {width * height / MEGA:.1f} million; the limit is "
+                    f"{limits.max_pixels / MEGA:g} million.  Choose a smaller one.",
+                )
+            return upright_rgb(image)
+    except Image.DecompressionBombError as error:
+        raise HTTPException(413, f"The picture is too large: {reason_unreadable(error)}") from error
+    except Image.UnidentifiedImageError as error:
+        raise HTTPException(415, f"The file is no picture.  Choose one of {', '.join(_formats())}.") from error
+    except UNREADABLE as error:
+        raise HTTPException(400, f"The picture is broken: {reason_unreadable(error)}") from error
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]

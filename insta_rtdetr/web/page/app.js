@@ -1,0 +1,298 @@
+// The page: asks the server once for each picture, with all objects down to the slider's end, and draws what is wanted.
+
+import {classColor, css, objectColor} from "./colors.js";
+import {saveJson, savePicture} from "./download.js";
+import {decodeRuns} from "./masks.js";
+import {View} from "./view.js";
+
+const byId = (id) => document.getElementById(id);
+const canvas = byId("canvas"), stage = byId("stage"), slider = byId("threshold"), list = byId("objects");
+const SHOWS = ["masks", "boxes", "labels"];
+const MAX_ENLARGEMENT = 4;
+
+let about = null;
+let current = null;  // {answer, name, objects, view, hiddenClasses, active}
+let request = null;
+
+// Asking the server
+
+async function start() {
+  about = await (await fetch("api/model")).json();
+  byId("model").textContent = about.model;
+  slider.value = Math.round(about.threshold * 100);
+  showThreshold();
+  byId("examples").append(...about.examples.map(exampleButton));
+}
+
+function exampleButton(name) {
+  const address = `api/examples/${encodeURIComponent(name)}`;
+  const button = element("button", {type: "button", title: name});
+  button.append(element("img", {src: address, alt: `Example ${name}`}));
+  button.addEventListener("click", async () => predict(await (await fetch(address)).blob(), name));
+  return button;
+}
+
+async function predict(file, name) {
+  request?.abort();
+  const mine = request = new AbortController();
+  setBusy(true, `${name}: looking for objects ...`);
+  const started = performance.now();
+  try {
+    const {answer, picture} = await ask(file, name, mine.signal);
+    if (request !== mine) return;
+    showAnswer(answer, picture, name, performance.now() - started);
+  } catch (error) {
+    if (request !== mine) return;
+    setBusy(false, current ? describe() : "");
+    showError(`${name}: ${error.message}`);
+  }
+}
+
+async function ask(file, name, signal) {
+  if (about && file.size > about.max_bytes) {
+    throw new Error(`The file is larger than ${about.max_bytes / 1e6} MB.  Choose a smaller one.`);
+  }
+  const query = new URLSearchParams({threshold: slider.min / 100, picture: true, name: name.slice(0, 255)});
+  const response = await fetch(`api/predict?${query}`, {method: "POST", body: file, signal}).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("The server does not answer.");
+  });
+  const answer = await response.json().catch(() => ({detail: `The server failed (${response.status}).`}));
+  if (!response.ok) throw new Error(answer.detail);
+  // What is shown is what the model saw: upright, without transparency, in 8 bits.
+  const picture = new Image();
+  picture.src = answer.picture;
+  await picture.decode();
+  delete answer.picture;
+  return {answer, picture};
+}
+
+// Showing the answer
+
+function showAnswer(answer, picture, name, milliseconds) {
+  const classIndex = new Map(answer.categories.map((category, index) => [category.id, index]));
+  const objects = answer.annotations.map((annotation, index) => {
+    const [left, top, width, height] = annotation.bbox;
+    const itsClass = classIndex.get(annotation.category_id);
+    return {
+      annotation, score: annotation.score, name: answer.categories[itsClass].name, classIndex: itsClass,
+      box: [left, top, left + width, top + height], color: objectColor(itsClass, index),
+      runs: annotation.segmentation ? decodeRuns(annotation.segmentation.counts) : null,
+    };
+  });
+  current = {answer, name, objects, view: new View(picture, objects), hiddenClasses: new Set(), active: null};
+  byId("invitation").hidden = true;
+  canvas.hidden = false;
+  stage.classList.add("filled");
+  showError("");
+  showTiming(answer.timing, milliseconds);
+  makeFilter();
+  list.replaceChildren(...objects.map(objectRow));
+  byId("found").hidden = false;
+  byId("save-picture").disabled = byId("save-json").disabled = false;
+  request = null;
+  stage.classList.remove("busy");
+  classesChanged();
+}
+
+function showTiming(timing, milliseconds) {
+  const rows = [["waiting", timing.wait], ["reading", timing.read], ["prediction", timing.predict],
+    ["encoding", timing.encode], ["in all, with transfer", milliseconds / 1000]];
+  byId("timing").replaceChildren(...rows.map(([name, seconds]) => {
+    const pair = element("div");
+    pair.append(element("dt", {textContent: name}), element("dd", {textContent: `${Math.round(seconds * 1000)} ms`}));
+    return pair;
+  }));
+  byId("timing").hidden = false;
+}
+
+function makeFilter() {
+  const counts = new Map();
+  for (const {name, classIndex} of current.objects) counts.set(name, classIndex);
+  byId("classes").replaceChildren(...[...counts].map(([name, index]) => {
+    const label = element("label");
+    const box = element("input", {type: "checkbox", checked: true, value: name});
+    box.addEventListener("change", () => {
+      current.hiddenClasses[box.checked ? "delete" : "add"](name);
+      classesChanged();
+    });
+    const count = element("span", {className: "count"});
+    count.dataset.name = name;
+    label.append(box, swatch(classColor(index)), element("span", {className: "name", textContent: name}), count);
+    return label;
+  }));
+  byId("filter").hidden = counts.size === 0;
+}
+
+function setAllClasses(isShown) {
+  for (const box of byId("classes").querySelectorAll("input")) {
+    box.checked = isShown;
+    current.hiddenClasses[isShown ? "delete" : "add"](box.value);
+  }
+  classesChanged();
+}
+
+function objectRow(object, index) {
+  const row = element("div", {id: `object-${index}`});
+  row.setAttribute("role", "option");
+  row.append(swatch(object.color), element("span", {className: "name", textContent: object.name}),
+    element("span", {className: "score", textContent: object.score.toFixed(3)}));
+  row.addEventListener("pointerenter", () => activate(index));
+  row.addEventListener("click", () => activate(index));
+  object.row = row;
+  return row;
+}
+
+// What is shown: a threshold, classes, and one active object
+
+const isWanted = (object) => !current.hiddenClasses.has(object.name);
+const countAbove = () => current.objects.findLastIndex((object) => object.score >= slider.value / 100) + 1;
+const shownObjects = () => current.objects.slice(0, countAbove()).filter(isWanted);
+
+function classesChanged() {
+  current.view.assignOwners(isWanted);
+  thresholdChanged();
+}
+
+function thresholdChanged() {
+  showThreshold();
+  if (!current) return;
+  const count = countAbove();
+  current.view.colorMasks(count);
+  const counts = new Map();
+  current.objects.forEach((object, index) => {
+    object.row.hidden = index >= count || !isWanted(object);
+    if (index < count) counts.set(object.name, (counts.get(object.name) ?? 0) + 1);
+  });
+  for (const label of byId("classes").querySelectorAll(".count")) label.textContent = counts.get(label.dataset.name) ?? 0;
+  if (current.active?.row.hidden) activate(-1);
+  byId("status").textContent = describe();
+  canvas.setAttribute("aria-label", describe());
+  redraw();
+}
+
+function describe() {
+  const {name, objects, view} = current;
+  const shown = shownObjects().length;
+  return `${name}, ${view.width} × ${view.height}: ${shown} of ${objects.length} objects shown`;
+}
+
+function showThreshold() {
+  byId("threshold-value").textContent = `${slider.value} %`;
+}
+
+// index: of the object, or -1 for none.
+function activate(index) {
+  const object = current?.objects[index] ?? null;
+  if (!current || object === current.active) return;
+  current.active?.row.classList.remove("active");
+  current.active = object;
+  list.removeAttribute("aria-activedescendant");
+  if (object) {
+    object.row.classList.add("active");
+    list.setAttribute("aria-activedescendant", object.row.id);
+    const top = object.row.offsetTop - list.offsetTop;
+    if (top < list.scrollTop) list.scrollTop = top;
+    else if (top + object.row.offsetHeight > list.scrollTop + list.clientHeight) {
+      list.scrollTop = top + object.row.offsetHeight - list.clientHeight;
+    }
+  }
+  redraw();
+}
+
+function moveActive(event) {
+  const step = {ArrowDown: 1, ArrowUp: -1}[event.key];
+  if (!step || !current) return;
+  event.preventDefault();
+  const shown = shownObjects();
+  const next = shown[shown.indexOf(current.active) + step] ?? current.active ?? shown[0];
+  activate(current.objects.indexOf(next));
+}
+
+let isRedrawAsked = false;
+
+function redraw() {
+  if (isRedrawAsked) return;
+  isRedrawAsked = true;
+  requestAnimationFrame(() => {
+    isRedrawAsked = false;
+    draw();
+  });
+}
+
+const wantedParts = () => Object.fromEntries(SHOWS.map((part) => [part, byId(`show-${part}`).checked]));
+
+function draw() {
+  if (!current) return;
+  const {view, active} = current;
+  const unit = window.devicePixelRatio || 1;
+  const room = [stage.clientWidth / view.width, Math.max(240, window.innerHeight * 0.8) / view.height];
+  const scale = Math.min(MAX_ENLARGEMENT, ...room) * unit;
+  view.draw(canvas, shownObjects(), active, wantedParts(), scale, unit);
+  canvas.style.width = `${canvas.width / unit}px`;
+  canvas.style.height = `${canvas.height / unit}px`;
+}
+
+// Small things
+
+function setBusy(isBusy, text) {
+  stage.classList.toggle("busy", isBusy);
+  byId("status").textContent = text;
+  if (isBusy) showError("");
+}
+
+function showError(text) {
+  byId("error").textContent = text;
+  byId("error").hidden = !text;
+}
+
+function element(tag, properties = {}) {
+  return Object.assign(document.createElement(tag), properties);
+}
+
+function swatch(color) {
+  const patch = element("span", {className: "swatch"});
+  patch.style.backgroundColor = css(color);
+  return patch;
+}
+
+function openFirst(files) {
+  if (files.length) predict(files[0], files[0].name || "pasted picture");
+}
+
+// Events
+
+byId("choose").addEventListener("click", () => byId("file").click());
+byId("file").addEventListener("change", (event) => {
+  openFirst(event.target.files);
+  event.target.value = "";  // so that the same file can be chosen again
+});
+document.addEventListener("paste", (event) => openFirst(event.clipboardData.files));
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  stage.classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) stage.classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  stage.classList.remove("over");
+  openFirst(event.dataTransfer.files);
+});
+slider.addEventListener("input", thresholdChanged);
+for (const part of SHOWS) byId(`show-${part}`).addEventListener("change", redraw);
+byId("all-classes").addEventListener("click", () => setAllClasses(true));
+byId("no-classes").addEventListener("click", () => setAllClasses(false));
+list.addEventListener("keydown", moveActive);
+list.addEventListener("pointerleave", () => activate(-1));
+canvas.addEventListener("pointermove", (event) => {
+  if (!current) return;
+  const index = current.view.owners.at(event.offsetX / canvas.clientWidth, event.offsetY / canvas.clientHeight);
+  activate(index < countAbove() ? index : -1);
+});
+canvas.addEventListener("pointerleave", () => activate(-1));
+byId("save-picture").addEventListener("click", () => savePicture(current, shownObjects(), wantedParts()));
+byId("save-json").addEventListener("click", () => saveJson(current, shownObjects()));
+new ResizeObserver(redraw).observe(stage);
+
+start().catch(() => showError("The server does not answer."));

@@ -1,0 +1,93 @@
+"""One model for all requests: a thread of its own takes them one after another, and the server goes on answering."""
+
+import asyncio
+import base64
+import io
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from fastapi import HTTPException, Request
+from PIL import Image
+
+from insta_rtdetr.predict import Model
+from insta_rtdetr.predict.inputs import Picture
+
+from .limits import Limits, decode_upload, read_upload
+
+JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a request may ask for.
+
+    Attributes:
+        threshold: lowest score of an object.
+        name: of the picture, which the answer repeats.
+        has_picture: whether the answer has the picture as the model saw it.
+    """
+
+    threshold: float
+    name: str
+    has_picture: bool
+
+
+class Predictor:
+    """Answers requests with what a model finds."""
+
+    def __init__(self, model: Model, limits: Limits) -> None:
+        self.model, self.limits = model, limits
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
+        self._num_requests = 0
+
+    def close(self) -> None:
+        """Let the thread end after what it is doing."""
+        self._thread.shutdown(cancel_futures=True)
+
+    async def answer(self, request: Request, options: Options) -> bytes:
+        """The JSON of `schemas.Found` for the picture that is a request's body.
+
+        Raises:
+            HTTPException: the picture is refused, or there are too many requests.
+        """
+        with self._place():
+            content = await read_upload(request, self.limits)
+            arrived = time.perf_counter()
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._predict, content, options, arrived
+            )
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if self._num_requests >= self.limits.max_requests:
+            raise HTTPException(503, "Too many pictures at once.  Try again in a moment.", {"Retry-After": "5"})
+        self._num_requests += 1
+        try:
+            yield
+        finally:
+            self._num_requests -= 1
+
+    def _predict(self, content: bytes, options: Options, arrived: float) -> bytes:
+        times = [arrived, time.perf_counter()]
+        image = decode_upload(content, self.limits)
+        times.append(time.perf_counter())
+        (result,) = self.model.predict_batch([Picture(image, options.name)], options.threshold)
+        times.append(time.perf_counter())
+        found = result.to_coco_file()
+        picture = {"picture": _data_url(image)} if options.has_picture else {}
+        times.append(time.perf_counter())
+        stages = zip(("wait", "read", "predict", "encode"), np.diff(times).tolist())
+        timing = {stage: round(seconds, 4) for stage, seconds in stages}
+        return json.dumps({**found, **picture, "timing": timing}).encode()
+
+
+def _data_url(image_rgb: np.ndarray) -> str:
+    """The picture as a JPEG that is part of the answer: what a browser shows is then what the model saw."""
+    jpeg = io.BytesIO()
+    Image.fromarray(image_rgb).save(jpeg, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")
