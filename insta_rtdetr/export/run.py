@@ -108,6 +108,9 @@ def load_model(options: Options) -> Model:
         raise UserError(f"{cfg.MODEL.META_ARCHITECTURE} is no model of insta_rtdetr.  Change --config-file.")
     if not options.size and not cfg.INPUT.FIXED_SIZE:
         raise UserError("The config keeps each picture's shape (INPUT.FIXED_SIZE is empty).  Give --size H W.")
+    if options.dynamic_batch and cfg.MODEL.META_ARCHITECTURE != "InstaRTDETR":
+        # PyTorch's tracer takes minutes for the shapes of the others, if it ends.
+        raise UserError(f"--dynamic-batch is for InstaRTDETR, not {cfg.MODEL.META_ARCHITECTURE}.  Leave it out.")
     cfg.INPUT.FIXED_SIZE = tuple(options.size or cfg.INPUT.FIXED_SIZE)
     cfg.INPUT.MULTI_SCALE, cfg.INPUT.MIN_SIZE_TEST = (), 0
     model = Model(cfg)

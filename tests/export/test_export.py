@@ -1,4 +1,4 @@
-"""Exports of every meta-architecture: the network's numbers, and the same objects through `predict`."""
+"""Exports of Insta-RT-DETR: the network's numbers, and the same objects through `predict`."""
 
 import dataclasses
 import importlib.util
@@ -18,13 +18,11 @@ from insta_rtdetr.export.run import Options, compare, describe, load_model
 from insta_rtdetr.export.session import open_session
 from insta_rtdetr.predict.exported import ExportedModel
 from insta_rtdetr.predict.model import build_module
-from tests.tiny import tiny_config, tiny_fastinst_config, tiny_rfdetr_seg_config
+from tests.tiny import tiny_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = {
     "insta_rtdetr": tiny_config("MODEL.DECODER.NUM_LAYERS", 1),
-    "fastinst": tiny_fastinst_config("MODEL.DECODER.NUM_LAYERS", 1, "INPUT.FIXED_SIZE", (64, 96)),
-    "rfdetr_seg": tiny_rfdetr_seg_config("MODEL.DECODER.NUM_LAYERS", 1),
 }
 
 
