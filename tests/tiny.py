@@ -35,44 +35,48 @@ SMALL = [
 ]  # fmt: skip
 
 
-def tiny_config(*overrides: object) -> CfgNode:
-    """Insta-RT-DETR with a ResNet-18, 32 channels and 5 classes on 64 x 64 images; overrides are KEY, value, ..."""
+def _config(name: str, settings: list[object]) -> CfgNode:
+    """One of our configs with settings KEY, value, ...; of a key that comes twice the last one counts."""
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
-    cfg.merge_from_file(f"{CONFIG_DIR}/insta_rtdetr_R18vd_D3_640.yaml")
-    cfg.merge_from_list([
+    cfg.merge_from_file(f"{CONFIG_DIR}/{name}.yaml")
+    cfg.merge_from_list(settings)
+    return cfg
+
+
+def _drawn(cfg: CfgNode, seed: int) -> InstanceSegmenter:
+    """The model of a config, its weights drawn from a seed, in training mode."""
+    torch.manual_seed(seed)
+    return build_model(cfg)
+
+
+def tiny_config(*overrides: object) -> CfgNode:
+    """Insta-RT-DETR with a ResNet-18, 32 channels and 5 classes on 64 x 64 images; overrides are KEY, value, ..."""
+    return _config("insta_rtdetr_R18vd_D3_640", [
         "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "INPUT.FIXED_SIZE", (64, 64), "INPUT.MULTI_SCALE", (),
         "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.FEEDFORWARD_DIM", 32, "MODEL.ENCODER.NUM_FUSION_BLOCKS", 1,
         "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 20, "MODEL.MASK_HEAD.DIM", 16,
         "MODEL.DENOISING.NUM_QUERIES", 12, "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64,
         "SOLVER.AMP.ENABLED", False,
+        *overrides,
     ])  # fmt: skip
-    cfg.merge_from_list(list(overrides))
-    return cfg
 
 
 def tiny_fastinst_config(*overrides: object) -> CfgNode:
     """FastInst-D3 with a ResNet-18, 32 channels and 5 classes; overrides are KEY, value, ..."""
-    cfg = get_cfg()
-    add_insta_rtdetr_config(cfg)
-    cfg.merge_from_file(f"{CONFIG_DIR}/fastinst_R50_ppm-fpn_x3_640.yaml")
-    cfg.merge_from_list([
+    return _config("fastinst_R50_ppm-fpn_x3_640", [
         "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "MODEL.WEIGHTS", "",
         "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RESNETS.NORM", "BN",
         "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 20,
         "MODEL.DECODER.NUM_AUX_QUERIES", 3, "MODEL.MASK_HEAD.DIM", 16,
         "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64, "SOLVER.AMP.ENABLED", False,
+        *overrides,
     ])  # fmt: skip
-    cfg.merge_from_list(list(overrides))
-    return cfg
 
 
 def tiny_mask_rtdetr_config(*overrides: object) -> CfgNode:
     """Mask-RT-DETR-S with 32 channels, 2 layers and 5 classes on 64 x 64 images; overrides are KEY, value, ..."""
-    cfg = get_cfg()
-    add_insta_rtdetr_config(cfg)
-    cfg.merge_from_file(f"{CONFIG_DIR}/mask_rtdetr_hgnetv2_s_640.yaml")
-    cfg.merge_from_list([
+    return _config("mask_rtdetr_hgnetv2_s_640", [
         "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "INPUT.FIXED_SIZE", (64, 64), "INPUT.MULTI_SCALE", (),
         "MODEL.BACKBONE.FREEZE_AT", 0, "MODEL.HGNETV2.NORM", "BN",
         "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.FEEDFORWARD_DIM", 32, "MODEL.ENCODER.NUM_FUSION_BLOCKS", 1,
@@ -80,29 +84,23 @@ def tiny_mask_rtdetr_config(*overrides: object) -> CfgNode:
         "MODEL.DECODER.NUM_QUERIES", 20, "MODEL.MASK_HEAD.DIM", 16, "MODEL.MASK_HEAD.PYRAMID_DIM", 16,
         "MODEL.MASK_HEAD.FEATURE_DIM", 8, "MODEL.DENOISING.NUM_QUERIES", 12,
         "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64, "SOLVER.AMP.ENABLED", False,
+        *overrides,
     ])  # fmt: skip
-    cfg.merge_from_list(list(overrides))
-    return cfg
 
 
 def tiny_mask_rtdetr(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_mask_rtdetr_config`, its weights drawn from a seed, in training mode."""
-    torch.manual_seed(seed)
-    return build_model(tiny_mask_rtdetr_config(*overrides))
+    return _drawn(tiny_mask_rtdetr_config(*overrides), seed)
 
 
 def tiny_fastinst(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_fastinst_config`, its weights drawn from a seed, in training mode."""
-    torch.manual_seed(seed)
-    return build_model(tiny_fastinst_config(*overrides))
+    return _drawn(tiny_fastinst_config(*overrides), seed)
 
 
 def tiny_rfdetr_seg_config(*overrides: object) -> CfgNode:
     """RF-DETR-Seg, 6 blocks, 2 x 2 windows, 32 channels, 3 groups, 5 classes, 48 x 48; overrides are KEY, value, ..."""
-    cfg = get_cfg()
-    add_insta_rtdetr_config(cfg)
-    cfg.merge_from_file(f"{CONFIG_DIR}/rfdetr_seg_small_384.yaml")
-    cfg.merge_from_list([
+    return _config("rfdetr_seg_small_384", [
         "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "MODEL.NUM_UNUSED_CLASSES", 2,
         "INPUT.FIXED_SIZE", (48, 48), "INPUT.MULTI_SCALE", (), "TEST.DETECTIONS_PER_IMAGE", 100,
         "MODEL.TIMM.ARGS", ("embed_dim=32", "depth=6", "num_heads=2"), "MODEL.DINOV2.POSITION_GRID", 4,
@@ -111,21 +109,18 @@ def tiny_rfdetr_seg_config(*overrides: object) -> CfgNode:
         "MODEL.DECODER.NUM_LAYERS", 2, "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 10,
         "MODEL.DECODER.NUM_GROUPS", 3, "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64,
         "SOLVER.AMP.ENABLED", False,
+        *overrides,
     ])  # fmt: skip
-    cfg.merge_from_list(list(overrides))
-    return cfg
 
 
 def tiny_rfdetr_seg(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_rfdetr_seg_config`, its weights drawn from a seed, in training mode."""
-    torch.manual_seed(seed)
-    return build_model(tiny_rfdetr_seg_config(*overrides))
+    return _drawn(tiny_rfdetr_seg_config(*overrides), seed)
 
 
 def tiny_model(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_config`, its weights drawn from a seed, in training mode."""
-    torch.manual_seed(seed)
-    return build_model(tiny_config(*overrides))
+    return _drawn(tiny_config(*overrides), seed)
 
 
 def random_image(height: int = 64, width: int = 64, seed: int = 0) -> Tensor:

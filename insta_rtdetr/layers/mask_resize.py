@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .boxes import boxes_of_occupied, first_and_after_last
+from .chunks import CHUNK_PIXELS_GPU
 
 # Pixels that are made at a time: few enough to stay in a processor's cache, and to read few rows of cells.
 CHUNK_PIXELS = 2**16
-CHUNK_PIXELS_GPU = 2**27
 # Columns of pixels that a processor makes by one product of matrices, because they read few columns of cells.
 BAND_COLUMNS = 256
 # Results up to this many pixels are left to PyTorch's interpolation if most of them can exceed the threshold.

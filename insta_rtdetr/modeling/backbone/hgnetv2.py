@@ -75,13 +75,6 @@ class HGNetV2(Backbone, Foldable):
                 features[name] = x
         return features
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each output."""
-        return {
-            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
-            for name in self._out_features
-        }
-
     def fold_(self) -> None:
         """Put every batch norm into its convolution, whose output is then nobody else's."""
         for module in self.modules():

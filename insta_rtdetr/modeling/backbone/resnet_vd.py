@@ -168,13 +168,6 @@ class ResNetVD(Backbone, Foldable):
                 features[name] = x
         return features
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each output."""
-        return {
-            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
-            for name in self._out_features
-        }
-
     def fold_(self) -> None:
         """Put the stem's norms into its convolutions."""
         self.conv1[0], self.conv1[1] = fold_batch_norm(self.conv1[0], self.conv1[1]), nn.Identity()

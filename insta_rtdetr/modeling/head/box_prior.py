@@ -30,13 +30,14 @@ class BoxPrior(nn.Module):
 
     def extend_features(self, mask_features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C + 4, h, w), the last four being x, y, x ** 2 and y ** 2 from -0.5 to 0.5."""
-        height, width = mask_features.shape[2:]
+        features = full_precision(mask_features)
+        height, width = features.shape[2:]
         y, x = (
-            (torch.arange(side, device=mask_features.device) + 0.5) / side - 0.5 for side in (height, width)
+            (torch.arange(side, device=features.device) + 0.5) / side - 0.5 for side in (height, width)
         )
         y, x = torch.meshgrid(y, x, indexing="ij")
-        coordinates = torch.stack([x, y, x**2, y**2]).expand(len(mask_features), -1, -1, -1)
-        return torch.cat([full_precision(mask_features), coordinates.to(full_precision(mask_features))], dim=1)
+        coordinates = torch.stack([x, y, x**2, y**2]).expand(len(features), -1, -1, -1)
+        return torch.cat([features, coordinates.to(features)], dim=1)
 
     def forward(self, embeddings: Tensor, biases: Tensor | None, boxes_cxcywh: Tensor) -> tuple[Tensor, Tensor]:
         """Extend what a query is compared with the features by.
