@@ -13,7 +13,7 @@ from ...layers.deformable_attention import DeformableAttention
 from ...layers.mlp import MLP
 from ...structures import Memory, Prediction, Queries
 from .box_prior import BoxPrior
-from .mask_head import MaskHead
+from .mask_head import MaskHead, masks_of
 from .query_selection import init_box_head, init_class_head
 
 
@@ -98,19 +98,19 @@ class RefiningDecoder(nn.Module):
         """The boxes (B, Q, 4) that a layer answers, and those that the next one starts from."""
         raise NotImplementedError
 
-    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
         """What a layer answers for queries (B, Q, C) with these boxes."""
         raise NotImplementedError
 
     def forward(
-        self, queries: Queries, memory: Memory, mask_features: Tensor, attention_mask: Tensor | None = None
+        self, queries: Queries, memory: Memory, mask_features: Tensor | None, attention_mask: Tensor | None = None
     ) -> list[Prediction]:
         """Decode.
 
         Args:
             queries: (B, Q, ...).
             memory: the pyramid's tokens.
-            mask_features: (B, C_mask, h, w), projected by the mask head.
+            mask_features: (B, C_mask, h, w), projected by the mask head; None: no masks are wanted.
             attention_mask: (Q, Q), True where a query (row) must not look.
 
         Returns:
@@ -154,10 +154,10 @@ class DeformableDecoder(RefiningDecoder):
             init_box_head(box_head)
 
     def forward(
-        self, queries: Queries, memory: Memory, mask_features: Tensor, attention_mask: Tensor | None = None
+        self, queries: Queries, memory: Memory, mask_features: Tensor | None, attention_mask: Tensor | None = None
     ) -> list[Prediction]:
         """See `RefiningDecoder`."""
-        if self.box_prior is not None:
+        if self.box_prior is not None and mask_features is not None:
             mask_features = self.box_prior.extend_features(mask_features)
         return super().forward(queries, memory, mask_features, attention_mask)
 
@@ -166,10 +166,10 @@ class DeformableDecoder(RefiningDecoder):
         refined = (self.box_heads[layer](content) + inverse_sigmoid(boxes)).sigmoid()
         return refined, refined
 
-    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
         """See `RefiningDecoder`."""
-        embeddings, biases = self.mask_head.embed(content)
-        if self.box_prior is not None:
+        embeddings, mask_features, biases = masks_of(self.mask_head, content, mask_features)
+        if self.box_prior is not None and mask_features is not None:
             embeddings, biases = self.box_prior(embeddings, biases, boxes)
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
 
