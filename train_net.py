@@ -18,7 +18,7 @@ from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException
 
 import insta_rtdetr  # noqa: F401  (registers the models and the datasets)
-from insta_rtdetr.data import find_dataset, register_found
+from insta_rtdetr.data import find_dataset, needs_masks, register_found
 from insta_rtdetr.engine import Trainer, UserError, check, setup_cfg, start_logging
 from insta_rtdetr.engine.dataset_flag import DATASET_HELP
 from insta_rtdetr.engine.errors import report, user_error_types
@@ -57,7 +57,7 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     try:
         if args.dataset and comm.get_world_size() > 1:
             # A process of its own knows nothing of what the first has registered.
-            register_found(find_dataset(Path(args.dataset)))
+            register_found(find_dataset(Path(args.dataset)), needs_masks(cfg))
         start_logging(cfg, args)
         if args.eval_only:
             Trainer.evaluate_weights(cfg)

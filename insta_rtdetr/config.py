@@ -47,6 +47,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
 
 
 def _add_backbone_keys(cfg: CfgNode) -> None:
+    # What is trained: "joint" (all), "detector" (all but the mask branch, which does not run: boxes alone, learnt from
+    # data with or without masks) or "masks" (the mask branch alone, for the frozen detector in MODEL.WEIGHTS).  To
+    # evaluate, "masks" is the same as "joint".  Not FastInst, which has no boxes.
+    cfg.MODEL.STAGE = "joint"
     # Number of object classes `K`.
     cfg.MODEL.NUM_CLASSES = 80
     # RFDETRSeg: outputs of the class heads that belong to no class.  The published weights have 11, for the numbers
@@ -131,6 +135,10 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # Whether positions next to a better one become queries after all others: for images with hundreds of objects, whose
     # queries would otherwise crowd on the clearest ones.
     cfg.MODEL.DECODER.LOCAL_MAXIMA = False
+    # MaskRTDETR: whether queries start from the boxes around the masks that their positions predict (Mask DINO's
+    # mask-enhanced boxes), not from the boxes that these predict.  Boxes that depend on masks cannot be trained in
+    # stages: MODEL.STAGE detector and masks want False, which then also belongs to the model at test.
+    cfg.MODEL.DECODER.MASK_ENHANCED_BOXES = True
 
     cfg.MODEL.MASK_HEAD = CfgNode()
     # Stride of the mask features: 2 (reads res1, which timm's models have), 4 (res2) or 8 pixels (res3); FastInst's is
@@ -213,6 +221,12 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.EMA.ENABLED = False
     cfg.SOLVER.EMA.DECAY = 0.9999
     cfg.SOLVER.EMA.RAMP_ITERS = 2000
+    # Equal parts of SOLVER.IMS_PER_BATCH that go through the network one after the other, to save memory; their
+    # gradients make one step.  Iterations, schedules and periods count steps, whatever the parts.
+    cfg.SOLVER.ACCUMULATION_STEPS = 1
+    # Evaluations (every TEST.EVAL_PERIOD) in a row without a better TEST.BEST_METRIC before training stops; 0: never.
+    cfg.SOLVER.EARLY_STOPPING = CfgNode()
+    cfg.SOLVER.EARLY_STOPPING.PATIENCE = 0
     # Consecutive iterations with a loss that is not finite, skipped and logged, before training stops. Count.
     cfg.SOLVER.MAX_SKIPPED_ITERS = 20
     # Weights & Biases logging (needs the package wandb).
@@ -231,5 +245,6 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # What masks are resized to the image's size as: "probability", as Insta-RT-DETR does, "logit", or "logit_twice",
     # logits that are resized to the network's input on their way, as FastInst does.
     cfg.TEST.MASK_RESIZE = "probability"
-    # Metric by which model_best.pth is chosen, as Detectron2 logs it.
+    # Metric by which model_best.pth is chosen, as Detectron2 logs it; of boxes in the stage "detector", which has no
+    # masks: bbox/AP for segm/AP.
     cfg.TEST.BEST_METRIC = "segm/AP"

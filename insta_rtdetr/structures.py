@@ -18,11 +18,11 @@ class Pyramid:
 
     Attributes:
         levels: L tensors (B, C, H / stride, W / stride).
-        mask_features: (B, C_mask, h, w).
+        mask_features: (B, C_mask, h, w), or None if no masks are wanted.
     """
 
     levels: list[Tensor]
-    mask_features: Tensor
+    mask_features: Tensor | None
 
 
 @dataclass
@@ -145,6 +145,10 @@ class Prediction:
         """The same prediction for a slice of the queries."""
         return self._map(lambda values: values[:, queries], self.mask_features)
 
+    def without_masks(self) -> "Prediction":
+        """Its classes and boxes."""
+        return replace(self, mask_embeddings=None, mask_features=None, mask_biases=None)
+
     def of_classes(self, classes: slice) -> "Prediction":
         """The same prediction for a slice of the classes."""
         return replace(self, class_logits=self.class_logits[..., classes])
@@ -177,6 +181,19 @@ class Target:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+
+@dataclass
+class Accumulated:
+    """The batches whose gradients one process adds up to one step of the optimizer.
+
+    Attributes:
+        num_objects: of all of them.
+        num_batches: how many they are.
+    """
+
+    num_objects: int
+    num_batches: int = 1
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
@@ -23,7 +24,11 @@ _BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.")
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Saves and loads a model and what is trained with it; use it like Detectron2's."""
+    """Saves and loads a model and what is trained with it; use it like Detectron2's.
+
+    Attributes:
+        unloaded: tensors of the model that have their values, or rows for classes, not from the last checkpoint loaded.
+    """
 
     def __init__(
         self, model: nn.Module, save_dir: str = "", *, class_names: Sequence[str] = (), config: str = "",
@@ -40,6 +45,7 @@ class Checkpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self._description = {"class_names": list(class_names), "config": config}
         self._class_names = list(class_names)
+        self.unloaded = set(self.model.state_dict())
         self._class_layers = self.model.class_layers if isinstance(self.model, InstanceSegmenter) else {}
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -84,6 +90,7 @@ class Checkpointer(DetectionCheckpointer):
         if path and not Path(path).is_file():
             raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
         self._resumes = checkpointables is None and bool(self.checkpointables)
+        self._partly_loaded: set[str] = set()
         return super().load(path, checkpointables)
 
     def _local_copy(self, address: str) -> str:
@@ -106,9 +113,20 @@ class Checkpointer(DetectionCheckpointer):
                 f"{shorten(self._class_names)}. Set another OUTPUT_DIR, and this file as MODEL.WEIGHTS to begin with "
                 "what it has learnt."
             )
+        if self._resumes:
+            self._check_stage(checkpoint.get("config", ""))
         if "ema" in self.checkpointables and self._resumes and raw is not None:
             checkpoint["ema"]["model"], checkpoint["model"] = checkpoint["model"], raw
         return checkpoint
+
+    def _check_stage(self, found: str) -> None:
+        """Refuse to resume a training of another stage (MODEL.STAGE), which trains other parameters."""
+        stages = [_stage_of(config) for config in (found, self._description["config"])]
+        if None not in stages and stages[0] != stages[1]:
+            raise CheckpointError(
+                f"{self._file} is of a training with MODEL.STAGE {stages[0]}, not {stages[1]}. Set another OUTPUT_DIR, "
+                "and this file as MODEL.WEIGHTS to begin with what it has learnt."
+            )
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if not checkpoint.get("matching_heuristics", False):
@@ -130,6 +148,8 @@ class Checkpointer(DetectionCheckpointer):
         if not found or found == self._class_names:
             return weights
         match = ClassMatch(found, self._class_names)
+        if match.added:
+            self._partly_loaded = {name for name in weights if num_extra_rows(name, self._class_layers) is not None}
         self.logger.log(logging.WARNING if match.added else logging.INFO, match.summary())
         return match.move(weights, self.model.state_dict(), self._class_layers)
 
@@ -137,6 +157,7 @@ class Checkpointer(DetectionCheckpointer):
         total = len(self.model.state_dict())
         missing, unexpected = list(incompatible.missing_keys), list(incompatible.unexpected_keys)
         reshaped = [name for name, *_ in incompatible.incorrect_shapes]
+        self.unloaded = {*missing, *reshaped, *self._partly_loaded}
         self.logger.info(f"Loaded {total - len(missing)} of the model's {total} tensors.")
         for names, meaning in (
             (missing, "not in the checkpoint, left as initialised"),
@@ -145,6 +166,11 @@ class Checkpointer(DetectionCheckpointer):
         ):
             if names:
                 self.logger.warning(f"{len(names)} tensors are {meaning}: {shorten(names)}")
+
+
+def _stage_of(config: str) -> str | None:
+    """MODEL.STAGE of a config as yaml, None without a config."""
+    return yaml.safe_load(config)["MODEL"].get("STAGE", "joint") if config else None
 
 
 def add_backbone_prefix(weights: dict[str, Tensor], model_state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,13 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.structures import BoxMode
 
 from insta_rtdetr.dataset_tools.check_records import invalid_image, leaves_folder
 from insta_rtdetr.dataset_tools.errors import DatasetError
-from insta_rtdetr.dataset_tools.segmentation import UnusableMask, clean_segmentation
+from insta_rtdetr.dataset_tools.segmentation import NO_MASK, UnusableMask, clean_segmentation
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,14 @@ def forget_dataset(name: str) -> None:
         MetadataCatalog.remove(name)
 
 
+def needs_masks(cfg: CfgNode) -> bool:
+    """Whether what MODEL.STAGE trains and evaluates needs data with masks."""
+    return cfg.MODEL.STAGE != "detector"
+
+
 def load_datasets(
     names: list[str] | tuple[str, ...], num_classes: int, filter_empty: bool = False, key: str = "DATASETS.TRAIN",
-    max_missing: int = 0,
+    max_missing: int = 0, with_masks: bool = True,
 ) -> list[dict]:  # fmt: skip
     """Load datasets one after another, each checked by check_dataset.
 
@@ -65,7 +71,7 @@ def load_datasets(
     Raises:
         DatasetError: see check_dataset; or no image is left.
     """
-    dicts = [item for name in names for item in check_dataset(name, num_classes, key, max_missing)]
+    dicts = [item for name in names for item in check_dataset(name, num_classes, key, max_missing, with_masks)]
     if filter_empty:
         dicts = filter_images_with_only_crowd_annotations(dicts)
     if not dicts:
@@ -76,7 +82,9 @@ def load_datasets(
     return dicts
 
 
-def check_dataset(name: str, num_classes: int, key: str = "DATASETS.TRAIN", max_missing: int = 0) -> list[dict]:
+def check_dataset(
+    name: str, num_classes: int, key: str = "DATASETS.TRAIN", max_missing: int = 0, with_masks: bool = True
+) -> list[dict]:
     """Load a dataset and check it.
 
     Objects whose box has no area or lies outside the image, and those without a mask, are dropped and counted in one
@@ -87,19 +95,22 @@ def check_dataset(name: str, num_classes: int, key: str = "DATASETS.TRAIN", max_
         num_classes: of the model, MODEL.NUM_CLASSES.
         key: the config key that named the dataset, for the messages.
         max_missing: image files that may be missing, DATALOADER.MAX_UNREADABLE_IMAGES.
+        with_masks: False: objects without a mask stay, without "segmentation".
 
     Returns:
         Detectron2's dataset dicts.
 
     Raises:
         DatasetError: the name, the folder, the annotation file or images are missing; the file is not COCO's format; an
-            annotation has an unknown image or category, or its class is outside the model's.
+            annotation has an unknown image or category, or its class is outside the model's; masks are needed, and no
+            object has one.
     """
     if name not in DatasetCatalog.list():
         raise DatasetError(f"{key} names {name!r}, which is not registered.  Register it, or change {key}.")
     metadata = MetadataCatalog.get(name)
     if metadata.get("evaluator_type") == "coco" and metadata.get("json_file"):
-        dicts = _load_coco(name, Path(metadata.json_file), Path(metadata.image_root), mend_path(name, key))
+        files = Path(metadata.json_file), Path(metadata.image_root)
+        dicts = _load_coco(name, *files, mend_path(name, key), with_masks)
     else:
         dicts = DatasetCatalog.get(name)
     _check_classes(name, dicts, num_classes)
@@ -114,7 +125,7 @@ def mend_path(name: str, key: str = "DATASETS.TRAIN") -> str:
     return f"Set the environment variable {ROOT_VARIABLE} ({state}), or {key} (now with {name})."
 
 
-def _load_coco(name: str, json_file: Path, image_root: Path, advice: str) -> list[dict]:
+def _load_coco(name: str, json_file: Path, image_root: Path, advice: str, with_masks: bool = True) -> list[dict]:
     """Detectron2's load_coco_json in one pass over the file, with checks that know the annotations' ids."""
     if not json_file.is_file():
         raise DatasetError(f"{name}: annotation file {json_file} not found.  {advice}")
@@ -130,18 +141,29 @@ def _load_coco(name: str, json_file: Path, image_root: Path, advice: str) -> lis
             file_name = os.path.join(image_root, image["file_name"])
             size = {"height": image["height"], "width": image["width"]}
             records[image["id"]] = {"file_name": file_name, **size, "image_id": image["id"], "annotations": []}
-        dropped = Counter(_add(annotation, records, class_of, name, json_file) for annotation in content["annotations"])
+        dropped = Counter(
+            _add(annotation, records, class_of, name, json_file, with_masks) for annotation in content["annotations"]
+        )
         _check_ids(content["annotations"], json_file)
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{json_file} is not in COCO's format: {type(error).__name__} {error} in its images, annotations or "
             "categories.  Correct the file."
         ) from None
+    if set(dropped) == {NO_MASK}:
+        raise no_masks(json_file, dropped[NO_MASK])
     dropped.pop("", None)
     if dropped:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
         logger.warning(f"{json_file}: dropped {sum(dropped.values())} objects: {counts}")
     return list(records.values())
+
+
+def no_masks(origin: str | os.PathLike, num_objects: int) -> DatasetError:
+    """The error that masks are needed and no object has one."""
+    return DatasetError(
+        f"{origin}: none of its {num_objects} objects has a mask.  Add masks, or set MODEL.STAGE detector: boxes alone."
+    )
 
 
 def read_coco(json_file: Path) -> dict[str, Any]:
@@ -197,7 +219,9 @@ def _check_ids(annotations: list[dict], json_file: Path) -> None:
         raise DatasetError(f"{json_file}: annotation id {annotation_id} is used {count} times.  Correct the file.")
 
 
-def _add(annotation: dict, records: dict[Any, dict], class_of: dict[int, int], name: str, json_file: Path) -> str:
+def _add(
+    annotation: dict, records: dict[Any, dict], class_of: dict[int, int], name: str, json_file: Path, with_masks: bool
+) -> str:
     """Add an annotation to its image's record; why it is dropped, or nothing."""
     record = records.get(annotation["image_id"])
     origin = f"{json_file}: annotation {annotation.get('id')}"
@@ -218,15 +242,16 @@ def _add(annotation: dict, records: dict[Any, dict], class_of: dict[int, int], n
         return "with a box of no area"
     if not (left < record["width"] and top < record["height"] and left + width > 0 and top + height > 0):
         return "with a box outside the image"
+    entry = {"bbox": [left, top, width, height], "bbox_mode": BoxMode.XYWH_ABS}
     try:
-        segmentation = clean_segmentation(annotation.get("segmentation"), record["height"], record["width"])
+        entry["segmentation"] = clean_segmentation(annotation.get("segmentation"), record["height"], record["width"])
     except UnusableMask as error:
-        return str(error)
+        if with_masks:
+            return str(error)
     except (OverflowError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise DatasetError(
             f"{origin} has a segmentation that is neither polygons nor RLE: {error}.  Correct the file."
         ) from None
-    entry = {"bbox": [left, top, width, height], "bbox_mode": BoxMode.XYWH_ABS, "segmentation": segmentation}
     entry |= {"category_id": class_of[annotation["category_id"]], "iscrowd": annotation.get("iscrowd", 0)}
     record["annotations"].append(entry | {"id": annotation.get("id")})
     return ""

@@ -14,7 +14,7 @@ from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
 from .augmentation import RandomView, photometric_distort
 from .copy_paste import copy_paste
-from .datasets import DatasetError
+from .datasets import DatasetError, needs_masks
 from .mosaic import mosaic
 from .sample import Sample
 from .shared_state import SharedIntegers
@@ -35,6 +35,7 @@ class InstanceMapper:
         test_resize: T.ResizeShortestEdge | None = None, photometric_prob: float = 0.0, mosaic_prob: float = 0.0,
         copy_paste_prob: float = 0.0,
         donors: Sequence[dict] | None = None, min_object_size: float = 1.0, max_unreadable: int = 0,
+        with_masks: bool = True,
     ):  # fmt: skip
         """Build.
 
@@ -48,6 +49,7 @@ class InstanceMapper:
             donors: dataset dicts for mosaic and copy-paste, see attach.
             min_object_size: smaller objects are dropped from the targets, pixels.
             max_unreadable: different images that may be unreadable before a DatasetError.
+            with_masks: whether objects need masks, and targets have them.
 
         Raises:
             ValueError: the image format is neither.
@@ -63,6 +65,7 @@ class InstanceMapper:
         self.copy_paste_prob = copy_paste_prob
         self.min_object_size = min_object_size
         self.max_unreadable = max_unreadable
+        self.with_masks = with_masks
         self._donors: Sequence[dict] = ()
         if donors is not None:
             self.attach(donors)
@@ -72,7 +75,10 @@ class InstanceMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True, donors: list[dict] | None = None) -> dict:
-        """Read INPUT.* and DATALOADER.MAX_UNREADABLE_IMAGES.  Donors, if needed and not given, are DATASETS.TRAIN's."""
+        """Read INPUT.*, DATALOADER.MAX_UNREADABLE_IMAGES and MODEL.STAGE.
+
+        Donors, if needed and not given, are DATASETS.TRAIN's.
+        """
         inputs = cfg.INPUT
         settings = {
             "is_train": is_train,
@@ -93,6 +99,7 @@ class InstanceMapper:
             "copy_paste_prob": inputs.COPY_PASTE_PROB,
             "donors": donors,
             "min_object_size": inputs.MIN_OBJECT_SIZE,
+            "with_masks": needs_masks(cfg),
         }
 
     def attach(self, donors: Sequence[dict]) -> None:
@@ -119,10 +126,10 @@ class InstanceMapper:
 
         Returns:
             the dict without its annotations, with "image", uint8 (3, H, W), and in training "instances": gt_boxes
-            (xyxy, pixels of that image), gt_classes and gt_masks (BitMasks), possibly none.  "height" and "width" are
-            the file's.  An unreadable image, where DATALOADER.MAX_UNREADABLE_IMAGES allows it, becomes a black one
-            without objects: Detectron2's loaders cannot leave an image out of an evaluation, and in training those of
-            Detectron2 0.6 cannot replace it under Python 3.11.
+            (xyxy, pixels of that image), gt_classes and, if with_masks, gt_masks (BitMasks), possibly none.  "height"
+            and "width" are the file's.  An unreadable image, where DATALOADER.MAX_UNREADABLE_IMAGES allows it, becomes
+            a black one without objects: Detectron2's loaders cannot leave an image out of an evaluation, and in
+            training those of Detectron2 0.6 cannot replace it under Python 3.11.
 
         Raises:
             DatasetError: the image cannot be read or its size is not the annotation's, or an object has no mask.
@@ -151,7 +158,8 @@ class InstanceMapper:
         if is_strong:
             sample.image = photometric_distort(sample.image, self.photometric_prob)
         view, kept = self.random_view(*sample.image.shape[:2], sample.boxes_xyxy, is_strong)
-        return view.apply_image(sample.image), sample.select(kept).instances(view, self.min_object_size)
+        instances = sample.select(kept).instances(view, self.min_object_size, self.with_masks)
+        return view.apply_image(sample.image), instances
 
     def _mosaic(self, sample: Sample) -> Sample:
         donors = [self._draw_donor() for _ in range(3)]
@@ -169,7 +177,7 @@ class InstanceMapper:
 
     def _sample(self, dataset_dict: dict, image: np.ndarray, annotations: list[dict]) -> Sample:
         try:
-            return Sample.of_annotations(image, annotations)
+            return Sample.of_annotations(image, annotations, self.with_masks)
         except ValueError as error:
             raise DatasetError(
                 f"{dataset_dict['file_name']}: {error}, wanted COCO polygons or RLE.  Correct the annotations."

@@ -15,14 +15,17 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
-from .datasets import DatasetError, register_coco_json
+from .datasets import DatasetError, no_masks, register_coco_json
 from .layouts import FoundDataset, Split
 
 logger = logging.getLogger(__name__)
 
 
-def register_found(found: FoundDataset) -> dict[str, str]:
+def register_found(found: FoundDataset, needs_masks: bool = True) -> dict[str, str]:
     """Register every split; names that are taken are registered anew.
+
+    Args:
+        needs_masks: whether objects without a mask are left out.
 
     Returns:
         split -> registered name.
@@ -33,8 +36,8 @@ def register_found(found: FoundDataset) -> dict[str, str]:
     for split, part in found.splits.items():
         names[split] = found.registered_name(split)
         json_file = part.json_file
-        if json_file is None or not is_complete(part.content, found.classes):
-            json_file = write_copy(names[split], complete(part, found.classes))
+        if json_file is None or not is_complete(part.content, found.classes, needs_masks):
+            json_file = write_copy(names[split], complete(part, found.classes, needs_masks))
         register_coco_json(names[split], json_file, part.image_root)
         ids = sorted(category["id"] for category in part.content["categories"])
         if json_file != part.json_file:
@@ -46,33 +49,37 @@ def register_found(found: FoundDataset) -> dict[str, str]:
     return names
 
 
-def is_complete(content: dict[str, Any], classes: list[str]) -> bool:
+def is_complete(content: dict[str, Any], classes: list[str], needs_masks: bool) -> bool:
     """Whether Detectron2's evaluator takes the content as it is."""
     categories = sorted(content["categories"], key=lambda category: category["id"])
     if [category["name"] for category in categories] != classes:
         return False
     annotations = content["annotations"]
     ids = {item.get("id") for item in annotations}
-    has_all = all("iscrowd" in item and "area" in item and item.get("segmentation") for item in annotations)
+    has_all = all("iscrowd" in item and "area" in item for item in annotations)
+    has_all = has_all and not (needs_masks and any(not item.get("segmentation") for item in annotations))
     return has_all and len(ids) == len(annotations) and not ids & {0, None}
 
 
-def complete(part: Split, classes: list[str]) -> dict[str, Any]:
+def complete(part: Split, classes: list[str], needs_masks: bool) -> dict[str, Any]:
     """COCO's dict with the categories 1, 2, ... for the classes, and annotations with all that the evaluator reads.
 
-    An "area" that is missing becomes that of the box.  Objects without a mask are left out, with a line in the log.
+    An "area" that is missing becomes that of the box.  Objects without a mask are left out where it is needed, with
+    a line in the log.
 
     Raises:
-        DatasetError: an annotation is of no category, or has no bbox.
+        DatasetError: an annotation is of no category, or has no bbox; masks are needed, and no object has one.
     """
     number_of = {name: number for number, name in enumerate(classes, start=1)}
     category_ids = {item["id"]: number_of.get(item["name"]) for item in part.content["categories"]}
-    with_masks = [item for item in part.content["annotations"] if item.get("segmentation")]
+    kept = [item for item in part.content["annotations"] if item.get("segmentation") or not needs_masks]
     origin = part.json_file or part.image_root
-    if num_dropped := len(part.content["annotations"]) - len(with_masks):
+    if part.content["annotations"] and not kept:
+        raise no_masks(origin, len(part.content["annotations"]))
+    if num_dropped := len(part.content["annotations"]) - len(kept):
         logger.warning(f"{origin}: dropped {num_dropped} objects without a mask")
     annotations = []
-    for number, annotation in enumerate(with_masks, start=1):
+    for number, annotation in enumerate(kept, start=1):
         category_id = category_ids.get(annotation.get("category_id"))
         if category_id is None:
             wrong = annotation.get("category_id")

@@ -8,6 +8,7 @@ from pycocotools import mask as mask_util
 
 # A polygon's points may lie this many image sides away; drawing an outline of a billion pixels fills the memory.
 MAX_DISTANCE = 10
+NO_MASK = "without a mask"
 
 
 class UnusableMask(ValueError):
@@ -28,7 +29,7 @@ def clean_segmentation(segmentation: Any, height: int, width: int) -> Any:
             the RLE is not of the image's size.
     """
     if not segmentation:
-        raise UnusableMask("without a mask")
+        raise UnusableMask(NO_MASK)
     if isinstance(segmentation, dict):
         return _clean_rle(segmentation, height, width)
     if not isinstance(segmentation, list):

@@ -12,17 +12,18 @@ from insta_rtdetr.data.layouts import WHOLE
 DATASET_HELP = "your own data, of any layout in datasets/README.md: sets the datasets and the classes"
 
 
-def use_dataset(cfg: CfgNode, path: str) -> None:
+def use_dataset(cfg: CfgNode, path: str, needs_masks: bool = True) -> None:
     """Register a dataset, set DATASETS.* and the number of classes to it, and print one line on what it is.
 
     Args:
         path: folder or file of any layout in `insta_rtdetr.data.layouts`.
+        needs_masks: whether objects without a mask are left out.
 
     Raises:
         DatasetError: it is of none, or wrong.
     """
     found = find_dataset(Path(path))
-    names = register_found(found)
+    names = register_found(found, needs_masks)
     cfg.DATASETS.TRAIN = tuple(names[split] for split in ("train", WHOLE) if split in names)
     cfg.DATASETS.TEST = tuple(names[split] for split in ("val", "test", WHOLE) if split in names)[:1]
     set_num_classes(cfg, len(found.classes))

@@ -17,10 +17,11 @@ from .errors import UserError
 class ModelEMA:
     """The moving average of a model's parameters and floating-point buffers; other buffers are the model's last ones.
 
+    Frozen parameters, and the buffers of modules in eval mode, are the model's own and are not touched.
     In a checkpoint: {"model": state dict, "updates": count}.
 
     Args:
-        model: its present weights are the start of the average.
+        model: in training mode; its present weights are the start of the average.
         decay: what the decay grows towards.
         ramp_iters: updates after which the decay has grown to 63 % of that.
     """
@@ -29,7 +30,10 @@ class ModelEMA:
         self.decay = decay
         self.ramp_iters = ramp_iters
         self.updates = 0
-        self._state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        state = model.state_dict()
+        fixed = frozen_names(model)
+        self._fixed = {name: tensor for name, tensor in state.items() if name in fixed}
+        self._state = {name: tensor.detach().clone() for name, tensor in state.items() if name not in fixed}
 
     def decay_after(self, updates: int) -> float:
         """decay * (1 - exp(-updates / ramp_iters)): small at first, so that the start is soon forgotten."""
@@ -57,7 +61,7 @@ class ModelEMA:
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Within the context the model holds the averages; its own weights are back afterwards, errors or not."""
-        state = model.state_dict()
+        state = {name: tensor for name, tensor in model.state_dict().items() if name in self._state}
         own = {name: tensor.detach().clone() for name, tensor in state.items()}
         try:
             _copy(self._state, state)
@@ -66,7 +70,7 @@ class ModelEMA:
             _copy(own, state)
 
     def state_dict(self) -> dict:
-        return {"model": dict(self._state), "updates": self.updates}
+        return {"model": self._state | self._fixed, "updates": self.updates}
 
     def load_state_dict(self, state: dict) -> None:
         """Load what state_dict gave.
@@ -75,7 +79,7 @@ class ModelEMA:
             UserError: the names or the shapes are not this model's.
         """
         found = {name: tuple(tensor.shape) for name, tensor in state["model"].items()}
-        wanted = {name: tuple(tensor.shape) for name, tensor in self._state.items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in (self._state | self._fixed).items()}
         if found != wanted:
             differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
             raise UserError(
@@ -85,6 +89,15 @@ class ModelEMA:
             )
         _copy(state["model"], self._state)
         self.updates = int(state["updates"])
+
+
+def frozen_names(model: nn.Module) -> set[str]:
+    """Of a model in training mode, the parameters and buffers that training does not change."""
+    names = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    for prefix, module in model.named_modules():
+        if not module.training:
+            names |= {f"{prefix}.{name}".lstrip(".") for name, _ in module.named_buffers(recurse=False)}
+    return names
 
 
 @torch.no_grad()

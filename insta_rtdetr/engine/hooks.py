@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import torch
 from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, get_event_storage
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -86,6 +87,56 @@ class BestCheckpointer(hooks.BestCheckpointer):
         state = {"iteration": iteration, "best_metric": value, "best_metric_name": self._val_metric}
         self._checkpointer.save(self._file_prefix, **state)
         logger.info(f"Best {self._val_metric} so far: {value:.3f} (iteration {iteration})")
+
+
+class TrainingStopped(BaseException):
+    """Ends the loop before its last iteration; no Exception, for Detectron2 would log it as an error."""
+
+
+class EarlyStoppingHook(HookBase):
+    """Stops when evaluations have not been better for a while.  To stand after all other hooks.
+
+    What it counts is told by `BestCheckpointer`, which a resumed run reads from the best checkpoint.
+
+    Args:
+        best: the hook that knows the best evaluation; None in all processes but the main one.
+        checkpointer: writes model_final.pth.
+        period: of evaluation, iterations.
+        patience: evaluations in a row that may be no better than the best.
+    """
+
+    def __init__(self, best: BestCheckpointer | None, checkpointer, period: int, patience: int) -> None:
+        self._best = best
+        self._checkpointer = checkpointer
+        self._period = period
+        self._patience = patience
+
+    def before_train(self) -> None:
+        done = self.trainer.start_iter
+        if self._is_hopeless(done):
+            raise TrainingStopped(f"This run has stopped early at iteration {done}.  To go on {self._advice}")
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done % self._period or done == self.trainer.max_iter or not self._is_hopeless(done):
+            return
+        self._checkpointer.save("model_final", iteration=self.trainer.iter)
+        raise TrainingStopped(
+            f"Stopped early at iteration {done}: {self._patience} evaluations in a row were no better than the best, "
+            f"which is in model_best.pth; the last weights are in model_final.pth.  To go on {self._advice}"
+        )
+
+    @property
+    def _advice(self) -> str:
+        return f"raise SOLVER.EARLY_STOPPING.PATIENCE, now {self._patience}, and --resume."
+
+    def _is_hopeless(self, iterations_done: int) -> bool:
+        # All processes have to stop at once, and one knows.
+        is_hopeless = False
+        if self._best is not None and self._best.best_iter is not None:
+            evaluations = iterations_done // self._period - (self._best.best_iter + 1) // self._period
+            is_hopeless = evaluations >= self._patience
+        return any(comm.all_gather(is_hopeless))
 
 
 class CurvesHook(HookBase):

@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from insta_rtdetr.config import add_insta_rtdetr_config
-from insta_rtdetr.data import load_datasets
+from insta_rtdetr.data import load_datasets, needs_masks
 from insta_rtdetr.zoo import find_config
 
 from .dataset_flag import use_dataset
@@ -38,6 +38,8 @@ LOWEST = {
     "SOLVER.CHECKPOINT_PERIOD": 1,
     "SOLVER.EMA.RAMP_ITERS": 0,
     "SOLVER.MAX_SKIPPED_ITERS": 1,
+    "SOLVER.ACCUMULATION_STEPS": 1,
+    "SOLVER.EARLY_STOPPING.PATIENCE": 0,
     "TEST.EVAL_PERIOD": 0,
     "TEST.DETECTIONS_PER_IMAGE": 1,
 }
@@ -60,10 +62,13 @@ def setup_cfg(config_file: str, overrides: list[str], dataset: str = "") -> CfgN
     if config_file:
         config_file = find_config(config_file)
         _merge(cfg, lambda: cfg.merge_from_file(config_file), f"config file {config_file}")
-    if dataset:
-        use_dataset(cfg, dataset)
     if len(overrides) % 2:
         raise UserError(f"Overrides must be KEY VALUE pairs, found {len(overrides)} words: {' '.join(overrides)}")
+    if dataset:
+        # They override what the dataset sets, but say whether it needs masks.
+        overridden = cfg.clone()
+        _merge(overridden, lambda: overridden.merge_from_list(overrides), "command line")
+        use_dataset(cfg, dataset, needs_masks(overridden))
     _merge(cfg, lambda: cfg.merge_from_list(overrides), "command line")
     try:
         torch.device(cfg.MODEL.DEVICE)
@@ -180,10 +185,14 @@ def _check_numbers(cfg: CfgNode) -> None:
 
 def _check_solver(cfg: CfgNode, num_processes: int) -> None:
     solver = cfg.SOLVER
-    if solver.IMS_PER_BATCH < 1 or solver.IMS_PER_BATCH % num_processes:
+    num_parts = num_processes * solver.ACCUMULATION_STEPS
+    if solver.IMS_PER_BATCH < 1 or solver.IMS_PER_BATCH % num_parts:
         raise UserError(
-            f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}, wanted a multiple of the {num_processes} processes."
+            f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}, wanted a multiple of {num_parts}: {num_processes} "
+            f"processes with SOLVER.ACCUMULATION_STEPS {solver.ACCUMULATION_STEPS}."
         )
+    if solver.EARLY_STOPPING.PATIENCE and not (cfg.TEST.EVAL_PERIOD and cfg.DATASETS.TEST):
+        raise UserError("SOLVER.EARLY_STOPPING.PATIENCE needs evaluations: set TEST.EVAL_PERIOD and DATASETS.TEST.")
     choices = {
         "SOLVER.AMP.DTYPE": (solver.AMP.DTYPE, ("bfloat16", "float16")),
         "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (solver.CLIP_GRADIENTS.CLIP_TYPE, ("full_model", "norm", "value")),
@@ -214,7 +223,9 @@ def load_test_dataset(cfg: CfgNode, name: str) -> list[dict]:
         DatasetError: see insta_rtdetr.data.check_dataset.
     """
     max_missing = cfg.DATALOADER.MAX_UNREADABLE_IMAGES
-    return load_datasets([name], cfg.MODEL.NUM_CLASSES, key="DATASETS.TEST", max_missing=max_missing)
+    return load_datasets(
+        [name], cfg.MODEL.NUM_CLASSES, key="DATASETS.TEST", max_missing=max_missing, with_masks=needs_masks(cfg)
+    )
 
 
 def _check_output(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -236,6 +247,8 @@ def _check_weights(cfg: CfgNode, args: argparse.Namespace) -> None:
     if not weights:
         if args.eval_only:
             raise UserError("--eval-only needs weights.  Add MODEL.WEIGHTS path/to/model.pth at the end.")
+        if cfg.MODEL.STAGE == "masks" and not args.resume:
+            raise UserError("MODEL.STAGE masks needs a trained detector.  Add MODEL.WEIGHTS path/to/detector.pth.")
         return
     # Addresses (https://, detectron2://) are looked up when they are loaded.
     if "://" not in weights and not os.path.isfile(weights):

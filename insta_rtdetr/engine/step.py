@@ -3,11 +3,14 @@
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
+
+from insta_rtdetr.structures import Accumulated
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +27,7 @@ class OptimizationStep:
         norm_type: which norm, 2 for the usual one.
         amp_dtype: type of mixed precision, or None; on CPU bfloat16.
         max_skipped: consecutive iterations that may be skipped before training stops.
+        accumulation_steps: batches of the loader whose gradients make one iteration.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class OptimizationStep:
         norm_type: float = 2.0,
         amp_dtype: torch.dtype | None = None,
         max_skipped: int = 20,
+        accumulation_steps: int = 1,
     ) -> None:
         model.train()
         self.model = model
@@ -48,6 +53,7 @@ class OptimizationStep:
         self._norm_type = norm_type
         self._amp_dtype = amp_dtype
         self._max_skipped = max_skipped
+        self._accumulation_steps = accumulation_steps
         self._batches = None
         self._device_type = next(model.parameters()).device.type
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -67,11 +73,10 @@ class OptimizationStep:
         Raises:
             FloatingPointError: max_skipped consecutive iterations had losses that are not finite.
         """
-        batch, data_time = self._next_batch()
+        batches, data_time = self._next_batches()
         torch._foreach_copy_(self._good_buffers, self._buffers)
-        losses = self._forward(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        self.grad_scaler.scale(sum(losses.values())).backward()
+        losses = self._accumulate(batches)
         self.grad_scaler.unscale_(self.optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm, self._norm_type)
 
@@ -89,12 +94,31 @@ class OptimizationStep:
             self.grad_scaler.update()
         self._log(values, data_time)
 
-    def _next_batch(self) -> tuple[list[dict], float]:
+    def _next_batches(self) -> tuple[list[list[dict]], float]:
         start = time.perf_counter()
         if self._batches is None:
             # Not earlier: the loader's processes start here, after a resumed run has told the mapper where it stands.
             self._batches = iter(self.data_loader)
-        return next(self._batches), time.perf_counter() - start
+        batches = [next(self._batches) for _ in range(self._accumulation_steps)]
+        return batches, time.perf_counter() - start
+
+    def _accumulate(self, batches: list[list[dict]]) -> dict[str, Tensor]:
+        """Add up the gradients of the batches' mean loss; the means of the losses."""
+        if len(batches) > 1:
+            num_objects = sum(len(item["instances"]) for batch in batches for item in batch)
+            getattr(self.model, "module", self.model).accumulated = Accumulated(num_objects, len(batches))
+        means: dict[str, Tensor] = {}
+        for batch in batches:
+            with self._without_exchange() if batch is not batches[-1] else nullcontext():
+                losses = self._forward(batch)
+                self.grad_scaler.scale(sum(losses.values()) / len(batches)).backward()
+            for name, loss in losses.items():
+                means[name] = means.get(name, 0) + loss.detach() / len(batches)
+        return means
+
+    def _without_exchange(self) -> AbstractContextManager:
+        """Within the context processes keep their gradients to themselves: the last batch's exchange has them all."""
+        return self.model.no_sync() if hasattr(self.model, "no_sync") else nullcontext()
 
     def _forward(self, batch: list[dict]) -> dict[str, Tensor]:
         with torch.autocast(self._device_type, dtype=self._amp_dtype, enabled=self._amp_dtype is not None):

@@ -17,15 +17,24 @@ from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
 from insta_rtdetr.checkpoint import Checkpointer
-from insta_rtdetr.data import InstanceMapper, config_class_names, load_datasets
+from insta_rtdetr.data import InstanceMapper, config_class_names, load_datasets, needs_masks
 from insta_rtdetr.evaluation import build_evaluator
 
 from .ema import ModelEMA
 from .errors import config_errors
-from .hooks import BestCheckpointer, CurvesHook, EMAHook, PlainAugmentationHook, ProgressBarHook
+from .hooks import (
+    BestCheckpointer,
+    CurvesHook,
+    EarlyStoppingHook,
+    EMAHook,
+    PlainAugmentationHook,
+    ProgressBarHook,
+    TrainingStopped,
+)
 from .optimizer import build_optimizer
 from .sampler import ResumableSampler
 from .setup import load_test_dataset
+from .stage import best_metric, check_detector, check_stage, log_trained
 from .step import OptimizationStep
 from .writers import ProgressPrinter, WandbWriter
 
@@ -55,6 +64,7 @@ class Trainer(DefaultTrainer):
         data_loader, self._sampler = build_train_loader(cfg, dataset, self.mapper)
         # Convolutions are faster so, a third of the time on CPU.
         model = self.build_model(cfg).to(memory_format=torch.channels_last)
+        log_trained(model, cfg.MODEL.STAGE)
         optimizer = self.build_optimizer(cfg, model)
         self.ema = ModelEMA(model, cfg.SOLVER.EMA.DECAY, cfg.SOLVER.EMA.RAMP_ITERS) if cfg.SOLVER.EMA.ENABLED else None
         self._trainer = _build_step(cfg, model, data_loader, optimizer)
@@ -74,9 +84,18 @@ class Trainer(DefaultTrainer):
         """The model without the wrapper of distributed training."""
         return getattr(self.model, "module", self.model)
 
+    def train(self) -> None:
+        """Train to the last iteration, or until a hook stops it."""
+        try:
+            super().train()
+        except TrainingStopped as stop:
+            logger.info(str(stop))
+
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from OUTPUT_DIR's last checkpoint if resume is set and there is one, else load MODEL.WEIGHTS."""
         super().resume_or_load(resume)
+        if self.cfg.MODEL.STAGE == "masks" and not (resume and self.checkpointer.has_checkpoint()):
+            check_detector(self.raw_model, self.checkpointer.unloaded, self.cfg.MODEL.WEIGHTS)
         if self.start_iter > 0:
             if self._sampler is not None:
                 self._sampler.num_seen = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
@@ -98,12 +117,16 @@ class Trainer(DefaultTrainer):
             hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD) if is_main else None,
             hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate) if cfg.DATASETS.TEST else None,
         ]
+        best = None
         if is_main and cfg.DATASETS.TEST:
-            built.append(BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, cfg.TEST.BEST_METRIC))
+            best = BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, best_metric(cfg))
+            built.append(best)
         if is_main:
             built.append(hooks.PeriodicWriter(writers, period=WRITE_PERIOD))
             built.append(CurvesHook(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD, cfg.SOLVER.IMS_PER_BATCH, writers))
             built.append(ProgressBarHook(sys.stderr))
+        if patience := cfg.SOLVER.EARLY_STOPPING.PATIENCE:
+            built.append(EarlyStoppingHook(best, self.checkpointer, cfg.TEST.EVAL_PERIOD, patience))
         return [hook for hook in built if hook is not None]
 
     def build_writers(self) -> list[EventWriter]:
@@ -156,7 +179,9 @@ class Trainer(DefaultTrainer):
             UserError: the config's values give no model.
         """
         with config_errors("model"):
-            return super().build_model(cfg)
+            model = super().build_model(cfg)
+        check_stage(cfg, model)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -202,6 +227,7 @@ def load_train_dataset(cfg: CfgNode) -> list[dict]:
         cfg.MODEL.NUM_CLASSES,
         filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
         max_missing=cfg.DATALOADER.MAX_UNREADABLE_IMAGES,
+        with_masks=needs_masks(cfg),
     )
 
 
@@ -216,8 +242,12 @@ def build_train_loader(
     sampler = None
     if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
         sampler = ResumableSampler(len(dataset), seed=cfg.SEED if cfg.SEED >= 0 else None)
+    batch_size = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATION_STEPS
     with config_errors("data loader (DATALOADER.*)"):
-        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler), sampler
+        loader = build_detection_train_loader(
+            cfg, mapper=mapper, dataset=dataset, sampler=sampler, total_batch_size=batch_size
+        )
+    return loader, sampler
 
 
 def _build_step(
@@ -236,4 +266,5 @@ def _build_step(
         norm_type=clip.NORM_TYPE,
         amp_dtype=AMP_DTYPES[cfg.SOLVER.AMP.DTYPE] if is_mixed else None,
         max_skipped=cfg.SOLVER.MAX_SKIPPED_ITERS,
+        accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
     )

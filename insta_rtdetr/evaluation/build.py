@@ -6,6 +6,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 
+from insta_rtdetr.data import needs_masks
+
 from .cityscapes import CityscapesEvaluator
 
 
@@ -19,9 +21,14 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = No
     Args:
         output_dir: predictions are written here; None: OUTPUT_DIR/inference.
     Raises:
-        EvaluationError: there is no evaluator for this type.
+        EvaluationError: there is no evaluator for this type, or it scores masks and the stage has none.
     """
     evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
+    if evaluator_type == "cityscapes_instance" and not needs_masks(cfg):
+        raise EvaluationError(
+            f"Dataset {dataset_name} is for masks alone, and MODEL.STAGE detector has none.  Set DATASETS.TEST to "
+            "another, or to ()."
+        )
     if evaluator_type == "cityscapes_instance":
         return CityscapesEvaluator(dataset_name)
     if evaluator_type != "coco":
@@ -31,7 +38,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = No
         )
     return COCOEvaluator(
         dataset_name,
-        tasks=("bbox", "segm"),
+        tasks=("bbox", "segm") if needs_masks(cfg) else ("bbox",),
         distributed=True,
         output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference"),
         max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,

@@ -59,22 +59,26 @@ class Postprocessor:
             raise ValueError(f"TEST.MASK_RESIZE must be one of {', '.join(RESIZES)}, got {self.resize!r}.")
 
     def __call__(self, prediction: Prediction, sizes: list[ImageSize]) -> list[Instances]:
-        """One `Instances` for each image, with pred_boxes, pred_masks, scores (descending) and pred_classes."""
+        """One `Instances` for each image: pred_boxes, pred_masks (if predicted), scores (descending), pred_classes."""
         return [self._image(prediction, i, size) for i, size in enumerate(sizes)]
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
         scores, classes, queries = self._select(prediction.class_logits[image].sigmoid())
-        boxes = self._boxes(prediction.of_image(image, queries), size)
+        instances = Instances(size.output)
+        instances.pred_boxes = self._boxes(prediction.of_image(image, queries), size)
+        if prediction.has_masks:
+            instances.pred_masks = self._masks(prediction, image, queries, size)
+        instances.scores = scores
+        instances.pred_classes = classes
+        return instances
+
+    def _masks(self, prediction: Prediction, image: int, queries: Tensor, size: ImageSize) -> Tensor:
+        """(N, height, width), bool, of N queries of an image."""
         # A query may be kept for several classes; its mask is made once.
         queries, which = queries.unique(return_inverse=True)
         enlarged = self._enlarged(prediction.of_image(image, queries), size)
         pieces = [(region, exceeds(values, self._threshold)) for region, values in enlarged]
-        instances = Instances(size.output)
-        instances.pred_boxes = boxes
-        instances.pred_masks = paste(pieces, which, size.output)
-        instances.scores = scores
-        instances.pred_classes = classes
-        return instances
+        return paste(pieces, which, size.output)
 
     def _boxes(self, chosen: Prediction, size: ImageSize) -> Boxes:
         return Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))

@@ -115,14 +115,14 @@ class HybridEncoder(nn.Module):
         """What makes the mask features from a backbone level of so many channels and the pyramid."""
         return MaskFusion(in_channels, cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.MASK_HEAD.DIM, nn.SiLU)
 
-    def forward(self, features: dict[str, Tensor]) -> Pyramid:
-        """Backbone features to levels (B, C, H / stride, W / stride), finest first, and mask features."""
+    def forward(self, features: dict[str, Tensor], with_masks: bool = True) -> Pyramid:
+        """Backbone features to levels (B, C, H / stride, W / stride), finest first, and mask features if wanted."""
         levels = [
             project(features[name]) for project, name in zip(self.input_projections, self.in_features, strict=True)
         ]
         levels[self.aifi_level] = self.aifi(levels[self.aifi_level])
         levels = self._bottom_up(self._top_down(levels))
-        return Pyramid(levels, self.mask_fusion(features[self.mask_source], levels))
+        return Pyramid(levels, self.mask_fusion(features[self.mask_source], levels) if with_masks else None)
 
     def _top_down(self, levels: list[Tensor]) -> list[Tensor]:
         fused = [levels[-1]]

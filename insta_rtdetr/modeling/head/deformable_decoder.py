@@ -102,19 +102,19 @@ class RefiningDecoder(nn.Module):
         """The boxes (B, Q, 4) that a layer answers, and those that the next one starts from."""
         raise NotImplementedError
 
-    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
         """What a layer answers for queries (B, Q, C) with these boxes."""
         raise NotImplementedError
 
     def forward(
-        self, queries: Queries, memory: Memory, mask_features: Tensor, attention_mask: Tensor | None = None
+        self, queries: Queries, memory: Memory, mask_features: Tensor | None, attention_mask: Tensor | None = None
     ) -> list[Prediction]:
         """Decode.
 
         Args:
             queries: (B, Q, ...).
             memory: the pyramid's tokens.
-            mask_features: (B, C_mask, h, w), see `project_masks`.
+            mask_features: (B, C_mask, h, w), see `project_masks`; None: no masks are wanted.
             attention_mask: (Q, Q), True where a query (row) must not look.
 
         Returns:
@@ -172,8 +172,10 @@ class DeformableDecoder(RefiningDecoder):
         refined = (self.box_heads[layer](content) + inverse_sigmoid(boxes)).sigmoid()
         return refined, refined
 
-    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
         """See `RefiningDecoder`."""
+        if mask_features is None:
+            return Prediction(self.class_heads[layer](content), boxes)
         embeddings, biases = self.embed_masks(content, boxes)
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
 

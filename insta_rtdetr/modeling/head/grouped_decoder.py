@@ -12,6 +12,7 @@ from ...layers.position_encoding import box_position_encoding
 from ...structures import GroupedQueries, Memory, Prediction
 from .deformable_decoder import DecoderLayer, check_heads, num_eval_layers
 from .depthwise_mask_head import DepthwiseMaskHead
+from .mask_head import masks_of
 from .query_selection import init_box_head, init_class_head
 
 
@@ -56,13 +57,13 @@ class GroupedDecoder(nn.Module):
         init_class_head(self.class_head)
         init_box_head(self.box_head)
 
-    def forward(self, queries: GroupedQueries, memory: Memory, mask_features: Tensor) -> list[Prediction]:
+    def forward(self, queries: GroupedQueries, memory: Memory, mask_features: Tensor | None) -> list[Prediction]:
         """Decode.
 
         Args:
             queries: (B, G * Q, ...).
             memory: the pyramid's tokens.
-            mask_features: (B, C, h, w), at the size of the masks.
+            mask_features: (B, C, h, w), at the size of the masks; None: no masks are wanted.
 
         Returns:
             The predictions of every layer in training, of the last layer that runs otherwise.
@@ -73,17 +74,15 @@ class GroupedDecoder(nn.Module):
         predictions = []
         for i in range(num_layers):
             content = self.layers[i](content, positions, boxes, memory, groups=queries.groups)
-            mask_features = self.mask_head.blocks[i](mask_features)
+            if mask_features is not None:
+                mask_features = self.mask_head.blocks[i](mask_features)
             if self.training or i == num_layers - 1:
                 predictions.append(self._predict(self.norm(content), boxes, mask_features))
         return predictions
 
-    def _predict(self, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
-        embeddings, biases = self.mask_head.embed(content)
+    def _predict(self, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
         return Prediction(
             self.class_head(content),
             shift_and_scale(boxes, self.box_head(content)),
-            embeddings,
-            mask_features,
-            biases,
+            *masks_of(self.mask_head, content, mask_features),
         )

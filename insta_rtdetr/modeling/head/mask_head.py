@@ -29,6 +29,16 @@ def move_projection(embeddings: Tensor, projection: nn.Linear) -> tuple[Tensor, 
     return embeddings @ projection.weight, embeddings @ projection.bias
 
 
+def masks_of(
+    mask_head: nn.Module, queries: Tensor, mask_features: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The last three parts of a `Prediction`: embeddings, features and biases; None without features."""
+    if mask_features is None:
+        return None, None, None
+    embeddings, biases = mask_head.embed(queries)
+    return embeddings, mask_features, biases
+
+
 class MaskHead(Foldable):
     """Projects the mask features once, and embeds queries into the same space."""
 

@@ -19,14 +19,24 @@ class MaskQuerySelection(TokenSelection):
     Source: Mask DINO, https://arxiv.org/abs/2206.02777
     """
 
+    def __init__(self, *selection, mask_enhanced: bool = True, **more):
+        """Build.
+
+        Args:
+            mask_enhanced: False: queries start with the box that their position predicts.
+            selection, more: see `TokenSelection`.
+        """
+        super().__init__(*selection, **more)
+        self.mask_enhanced = mask_enhanced
+
     def forward(
-        self, memory: Memory, mask_features: Tensor, decoder: SharedHeadDecoder
+        self, memory: Memory, mask_features: Tensor | None, decoder: SharedHeadDecoder
     ) -> tuple[Queries, Prediction]:
         """Select.
 
         Args:
             memory: (B, S, C) tokens.
-            mask_features: (B, C_mask, h, w), projected.
+            mask_features: (B, C_mask, h, w), projected; None: no masks are wanted, nor `mask_enhanced`.
             decoder: its heads are those of the positions too.
 
         Returns:
@@ -35,7 +45,8 @@ class MaskQuerySelection(TokenSelection):
         tokens, _, anchor_logits = self.select(memory, decoder.class_head)
         boxes = (decoder.box_head(tokens) + anchor_logits).sigmoid()
         prediction = decoder.answer(tokens, boxes, mask_features)
-        return Queries(tokens.detach(), inverse_sigmoid(boxes_of_masks(prediction))), prediction
+        start = boxes_of_masks(prediction) if self.mask_enhanced else boxes.detach()
+        return Queries(tokens.detach(), inverse_sigmoid(start)), prediction
 
 
 @torch.no_grad()

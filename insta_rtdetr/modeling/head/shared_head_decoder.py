@@ -10,6 +10,7 @@ from ...layers.boxes import inverse_sigmoid
 from ...layers.mlp import MLP
 from ...structures import Memory, Prediction, Queries
 from .deformable_decoder import RefiningDecoder
+from .mask_head import masks_of
 from .query_selection import init_box_head, init_class_head
 
 
@@ -32,7 +33,7 @@ class SharedHeadDecoder(RefiningDecoder):
         init_box_head(self.box_head)
 
     def forward(
-        self, queries: Queries, memory: Memory, mask_features: Tensor, attention_mask: Tensor | None = None
+        self, queries: Queries, memory: Memory, mask_features: Tensor | None, attention_mask: Tensor | None = None
     ) -> list[Prediction]:
         """See `RefiningDecoder`; in training what the queries answer before the first layer comes first."""
         layers = super().forward(queries, memory, mask_features, attention_mask)
@@ -40,23 +41,22 @@ class SharedHeadDecoder(RefiningDecoder):
             return layers
         return [self.answer(queries.content, queries.reference_logits.sigmoid(), mask_features), *layers]
 
-    def answer(self, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+    def answer(self, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
         """Classes and masks of queries.
 
         Args:
             content: (B, Q, C).
             boxes: (B, Q, 4), cxcywh, passed on.
-            mask_features: (B, C_mask, h, w), projected by the mask head.
+            mask_features: (B, C_mask, h, w), projected by the mask head; None: no masks are wanted.
         """
         content = self.norm(content)
-        embeddings, biases = self.mask_head.embed(content)
-        return Prediction(self.class_head(content), boxes, embeddings, mask_features, biases)
+        return Prediction(self.class_head(content), boxes, *masks_of(self.mask_head, content, mask_features))
 
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """See `RefiningDecoder`; a box learns from the one after it, not from later ones."""
         shift = self.box_head(content)
         return (shift + inverse_sigmoid(boxes)).sigmoid(), (shift + inverse_sigmoid(boxes.detach())).sigmoid()
 
-    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor) -> Prediction:
+    def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
         """See `RefiningDecoder`."""
         return self.answer(content, boxes, mask_features)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
 from ...layers.point_sampling import regions_around, sample_masks, sample_points, uncertain_points
-from ...structures import DenoisingPredictions, Match, ModelOutput, Prediction, Target
+from ...structures import Accumulated, DenoisingPredictions, Match, ModelOutput, Prediction, Target
 from .functions import mask_bce_loss, mask_dice_loss, mask_iou, reduce_masks, varifocal_loss
 from .matched_masks import matched_mask_logits
 from .matcher import build_matcher, full_precision, num_points_of
@@ -119,6 +119,14 @@ class MaskCriterion(nn.Module):
             "point_region": loss.POINT_REGION,
         }
 
+    def count_objects(self, batch: BatchTargets, accumulated: Accumulated | None, groups: int = 1) -> Tensor:
+        """The mean number of objects of a batch, over the accumulated batches and all processes, times the groups.
+
+        At least 1 for each step of the optimizer.
+        """
+        accumulated = accumulated or Accumulated(len(batch.classes))
+        return mean_over_processes(accumulated.num_objects * groups, batch.classes.device) / accumulated.num_batches
+
     def mask_losses(self, supervised: list[Supervised], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
@@ -154,7 +162,9 @@ class SetCriterion(MaskCriterion):
     class_name = "loss_vfl"
 
     @configurable
-    def __init__(self, *, alpha: float, gamma: float, detach_weight: bool, quality: str, **shared):
+    def __init__(
+        self, *, alpha: float, gamma: float, detach_weight: bool, quality: str, masks_only: bool = False, **shared
+    ):
         """Build.
 
         Args:
@@ -162,6 +172,7 @@ class SetCriterion(MaskCriterion):
             gamma: its exponent.
             detach_weight: whether that weight is a constant to the gradient.
             quality: what the class score learns in last layers, one of `QUALITIES`; in the others it is the box IoU.
+            masks_only: whether only the last layer's masks learn, with objects matched by classes and boxes.
             shared: see `MaskCriterion`; weights of the class loss, loss_bbox and loss_giou beside those of the masks.
 
         Raises:
@@ -171,10 +182,11 @@ class SetCriterion(MaskCriterion):
         if quality not in QUALITIES:
             raise ValueError(f"MODEL.LOSS.QUALITY must be one of {', '.join(QUALITIES)}, got {quality!r}.")
         self.alpha, self.gamma, self.detach_weight, self.quality = alpha, gamma, detach_weight, quality
+        self.masks_only = masks_only
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
+        """Read MODEL.LOSS.*, MODEL.MATCHER.* and MODEL.STAGE."""
         loss, shared = cfg.MODEL.LOSS, super().from_config(cfg)
         weights = {cls.class_name: loss.CLASS_WEIGHT, "loss_bbox": loss.BOX_WEIGHT, "loss_giou": loss.GIOU_WEIGHT}
         return shared | {
@@ -183,28 +195,40 @@ class SetCriterion(MaskCriterion):
             "gamma": loss.VARIFOCAL_GAMMA,
             "detach_weight": loss.VARIFOCAL_DETACH,
             "quality": loss.QUALITY,
+            "masks_only": cfg.MODEL.STAGE == "masks",
         }
 
-    def forward(self, output: ModelOutput, targets: list[Target]) -> dict[str, Tensor]:
+    def forward(
+        self, output: ModelOutput, targets: list[Target], accumulated: Accumulated | None = None
+    ) -> dict[str, Tensor]:
         """Weighted losses.
 
         Returns:
             loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer; the same with the
             suffix _aux_<layer> for the layers before it, _enc for the encoder, _dn for the last layer's
             denoising queries and _dn_<layer> for the layers before it.  Sums over the matched pairs divided by the
-            mean number of objects a process has, times the groups of queries.
+            mean number of objects a process has, times the groups of queries.  Predictions or targets without masks
+            have no mask losses.
         """
         batch = BatchTargets.join(targets)
-        num_objects = mean_over_processes(len(batch.classes) * output.groups, batch.boxes_cxcywh.device)
+        num_objects = self.count_objects(batch, accumulated, output.groups)
+        if self.masks_only:
+            return self.mask_losses([self._match_detected(output.layers[-1], targets, num_objects)], batch)
         supervised = self._match(output, targets, num_objects)
         if output.denoising is not None:
             supervised += _supervise_denoising(output.denoising, targets, num_objects)
         losses = {}
         for one in supervised:
             losses |= self._class_and_box_losses(one, batch)
-        if batch.masks is not None:
-            losses |= self.mask_losses([one for one in supervised if one.prediction.has_masks], batch)
+        with_masks = [one for one in supervised if one.prediction.has_masks]
+        if with_masks and batch.masks is not None:
+            losses |= self.mask_losses(with_masks, batch)
         return losses
+
+    def _match_detected(self, prediction: Prediction, targets: list[Target], num_objects: Tensor) -> Supervised:
+        """Matched as the detector was, so that an object's mask is learnt by the query that detects it."""
+        (match,) = self.matcher([prediction.without_masks()], targets)
+        return Supervised("", prediction, match, num_objects, is_last=True)
 
     def _match(self, output: ModelOutput, targets: list[Target], num_objects: Tensor) -> list[Supervised]:
         predictions = {_layer_suffix("aux", i, len(output.layers)): p for i, p in enumerate(output.layers)}

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor
 
-from ...structures import Match, ModelOutput, Prediction, Target
-from .criterion import BatchTargets, MaskCriterion, Supervised, mean_over_processes
+from ...structures import Accumulated, Match, ModelOutput, Prediction, Target
+from .criterion import BatchTargets, MaskCriterion, Supervised
 from .matcher import full_precision
 
 
@@ -38,7 +38,9 @@ class SoftmaxCriterion(MaskCriterion):
         weights = {"loss_ce": loss.CLASS_WEIGHT, "loss_proposal": loss.PROPOSAL_WEIGHT}
         return shared | {"weights": weights | shared["weights"], "no_object_weight": loss.NO_OBJECT_WEIGHT}
 
-    def forward(self, output: ModelOutput, targets: list[Target]) -> dict[str, Tensor]:
+    def forward(
+        self, output: ModelOutput, targets: list[Target], accumulated: Accumulated | None = None
+    ) -> dict[str, Tensor]:
         """Weighted losses.
 
         Returns:
@@ -49,7 +51,7 @@ class SoftmaxCriterion(MaskCriterion):
         """
         batch = BatchTargets.join(targets)
         losses = {}
-        supervised = self._match(output, targets, mean_over_processes(len(batch.classes), batch.classes.device))
+        supervised = self._match(output, targets, self.count_objects(batch, accumulated))
         for one in supervised:
             losses["loss_ce" + one.suffix] = self._class_loss(one.prediction, one.match, batch)
         losses |= self.mask_losses(supervised, batch)

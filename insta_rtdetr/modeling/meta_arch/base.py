@@ -1,14 +1,18 @@
 """What every model of the house does around its network."""
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from ...layers.foldable import fold_
-from ...structures import ModelOutput, Prediction, Target
+from ...structures import Accumulated, ModelOutput, Prediction, Target
 from ..postprocessing import Postprocessor
 from ..preprocessing import Preprocessor
+
+# What of a model is trained, see MODEL.STAGE.
+STAGES = ("joint", "detector", "masks")
 
 
 class InstanceSegmenter(nn.Module):
@@ -20,18 +24,39 @@ class InstanceSegmenter(nn.Module):
         class_layers: every layer whose weight and bias have a row for each class, in the order of the classes: its name
             (a regular expression) -> how many more rows follow those, for "no object" or padding.  What another set of
             classes changes is these rows, and nothing else.
+        mask_branch: names of the modules that only masks depend on; empty of a model that has no boxes without masks.
     """
 
     class_layers: dict[str, int] = {}
+    mask_branch: tuple[str, ...] = ()
 
     def __init__(
-        self, *, preprocessor: Preprocessor, criterion: nn.Module, postprocessor: Postprocessor, fuse_on_eval: bool
-    ):
+        self, *, preprocessor: Preprocessor, criterion: nn.Module, postprocessor: Postprocessor, fuse_on_eval: bool,
+        stage: str = "joint",
+    ):  # fmt: skip
+        """Build.
+
+        Args:
+            preprocessor, criterion, postprocessor: what is around the network.
+            fuse_on_eval: whether a folded copy of the network predicts.
+            stage: what is trained, one of `STAGES`.
+
+        Raises:
+            ValueError: there is no such stage, or the model has none.
+        """
         super().__init__()
+        if stage not in STAGES:
+            raise ValueError(f"MODEL.STAGE must be one of {', '.join(STAGES)}, got {stage!r}.")
+        if stage != "joint" and not self.mask_branch:
+            name = type(self).__name__
+            raise ValueError(f"MODEL.STAGE is {stage}, but {name} has no box head to train alone. Set it to joint.")
+        self.stage = stage
         self.preprocessor, self.criterion, self.postprocessor = preprocessor, criterion, postprocessor
         self.fuse_on_eval = fuse_on_eval
         # Whether training batches are rescaled; the trainer turns it off for the last iterations.
         self.multi_scale_enabled = True
+        # What losses are normalised over; the trainer sets it where gradients are accumulated, else it is the batch.
+        self.accumulated: Accumulated | None = None
         self.is_fused = False
         # A one-element list, because a module stored as an attribute would become part of the checkpoint.
         self._fused_copy: list[tuple[tuple, InstanceSegmenter]] = []
@@ -44,6 +69,29 @@ class InstanceSegmenter(nn.Module):
             targets: of each image, in training.
         """
         raise NotImplementedError
+
+    @property
+    def predicts_masks(self) -> bool:
+        """Whether the mask branch runs."""
+        return self.stage != "detector"
+
+    def is_of_mask_branch(self, name: str) -> bool:
+        """Whether a module, parameter or buffer belongs to the mask branch."""
+        return f"{name}.".startswith(tuple(f"{branch}." for branch in self.mask_branch))
+
+    def freeze_for_stage(self) -> None:
+        """Take the gradients from all that this stage does not train; for the end of a subclass's constructor."""
+        for part, learns in self._parts_by_stage():
+            part.requires_grad_(learns)
+        self.train(self.training)
+
+    def _parts_by_stage(self) -> Iterator[tuple[nn.Module, bool]]:
+        """Modules, and whether this stage trains them, if not all are; of two that share parts the later counts."""
+        if self.stage == "masks":
+            yield from ((part, False) for part in self.children())
+        if self.stage != "joint":
+            branches = [module for name, module in self.named_modules() if name in self.mask_branch]
+            yield from ((branch, self.stage == "masks") for branch in branches)
 
     @property
     def device(self) -> torch.device:
@@ -59,8 +107,8 @@ class InstanceSegmenter(nn.Module):
                 gt_boxes, gt_classes and gt_masks (bit masks).
 
         Returns:
-            In training, a dict of weighted losses.  Else [{"instances": Instances}, ...] with pred_boxes, pred_masks,
-            scores and pred_classes.
+            In training, a dict of weighted losses.  Else [{"instances": Instances}, ...] with pred_boxes, pred_masks
+            (but for the stage "detector"), scores and pred_classes.
         """
         if self.training:
             return self._losses(batched_inputs)
@@ -74,7 +122,7 @@ class InstanceSegmenter(nn.Module):
         images = self.preprocessor.rescale(batch.images) if self.multi_scale_enabled else batch.images
         output = self.run_network(images, targets)
         with torch.autocast(self.device.type, enabled=False):
-            return self.criterion(output, targets)
+            return self.criterion(output, targets, self.accumulated)
 
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict]) -> list[dict]:
@@ -92,9 +140,9 @@ class InstanceSegmenter(nn.Module):
         """The network's answer before post-processing: all queries, last layer, in eval mode.
 
         Returns:
-            class_logits (B, Q, K), or (B, Q, K + 1) of a model with a class "no object"; boxes_cxcywh (B, Q, 4) in
-            [0, 1], but for a model that predicts none; and mask_logits (B, Q, h, w); relative to the network's input,
-            which all images of the batch share.
+            class_logits (B, Q, K), or (B, Q, K + 1) of a model with a class "no object"; and of what the model predicts
+            boxes_cxcywh (B, Q, 4) in [0, 1] and mask_logits (B, Q, h, w); relative to the network's input, which all
+            images of the batch share.
         Raises:
             RuntimeError: the model is in training mode.
         """
@@ -104,7 +152,7 @@ class InstanceSegmenter(nn.Module):
         raw = {
             "class_logits": prediction.class_logits,
             "boxes_cxcywh": prediction.boxes_cxcywh,
-            "mask_logits": prediction.mask_logits,
+            "mask_logits": prediction.mask_logits if prediction.has_masks else None,
         }
         return {name: values for name, values in raw.items() if values is not None}
 
@@ -131,10 +179,13 @@ class InstanceSegmenter(nn.Module):
         return self
 
     def train(self, mode: bool = True) -> "InstanceSegmenter":
-        """Switch between training and eval mode; training forgets the fused copy."""
+        """Switch between training and eval mode, which frozen parts stay in; training forgets the fused copy."""
+        super().train(mode)
         if mode:
             self._fused_copy.clear()
-        return super().train(mode)
+            for part, learns in self._parts_by_stage():
+                part.train(learns)
+        return self
 
     def _inference_network(self) -> "InstanceSegmenter":
         """This model, or its fused copy, made anew when a weight has changed."""
@@ -154,12 +205,13 @@ COARSEST_STRIDE = 32
 def read_around_network(
     cfg, criterion: nn.Module, postprocessor: type[Postprocessor], divisibility: int = COARSEST_STRIDE
 ) -> dict:
-    """The arguments of `InstanceSegmenter`: MODEL.{PIXEL_*, FUSE_ON_EVAL}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST.*."""
+    """`InstanceSegmenter`'s arguments: MODEL.{PIXEL_*, FUSE_ON_EVAL, STAGE}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST."""
     return {
         "preprocessor": _build_preprocessor(cfg, divisibility),
         "criterion": criterion,
         "postprocessor": _build_postprocessor(cfg, postprocessor),
         "fuse_on_eval": cfg.MODEL.FUSE_ON_EVAL,
+        "stage": cfg.MODEL.STAGE,
     }
 
 

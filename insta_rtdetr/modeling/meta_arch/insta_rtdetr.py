@@ -25,6 +25,7 @@ class InstaRTDETR(InstanceSegmenter):
         r"query_selection\.class_head": 0, r"decoder\.class_heads\.\d+": 0,
         r"denoising\.label_embedding": 1,  # the row of padding
     }  # fmt: skip
+    mask_branch = ("encoder.mask_fusion", "decoder.mask_head", "decoder.box_prior")
 
     @configurable
     def __init__(
@@ -40,6 +41,7 @@ class InstaRTDETR(InstanceSegmenter):
         self.denoising = denoising
         self.decoder = decoder
         self.encoder_masks = encoder_masks
+        self.freeze_for_stage()
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -70,11 +72,12 @@ class InstaRTDETR(InstanceSegmenter):
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
-        pyramid = self.encoder(self.backbone(images))
+        pyramid = self.encoder(self.backbone(images), with_masks=self.predicts_masks)
         memory = self.level_projection(pyramid.levels)
-        mask_features = self.decoder.project_masks(pyramid.mask_features)
+        mask_features = self.decoder.project_masks(pyramid.mask_features) if self.predicts_masks else None
         queries, encoder_prediction = self.select_queries(memory, mask_features)
-        if not self.training or self.denoising is None:
+        # A frozen denoising part is in eval mode while the model is not.
+        if self.denoising is None or not self.denoising.training:
             layers = self.decoder(queries, memory, mask_features)
             return ModelOutput(layers, encoder_prediction)
         noised = self.denoising(targets, queries.content.shape[1])
@@ -86,9 +89,9 @@ class InstaRTDETR(InstanceSegmenter):
             DenoisingPredictions([layer.of_queries(slice(num_noised)) for layer in layers], noised.groups),
         )
 
-    def select_queries(self, memory: Memory, mask_features: Tensor) -> tuple[Queries, Prediction]:
+    def select_queries(self, memory: Memory, mask_features: Tensor | None) -> tuple[Queries, Prediction]:
         """The positions that become queries, and what they predict by themselves."""
-        if self.training and self.encoder_masks:
+        if self.query_selection.training and self.encoder_masks and mask_features is not None:
             return self.query_selection(memory, self.decoder.embed_masks, mask_features)
         return self.query_selection(memory)
 

@@ -19,8 +19,17 @@ class MaskRTDETR(InstaRTDETR):
 
     @classmethod
     def build_query_selection(cls, cfg) -> nn.Module:
-        """What `select_queries` uses."""
-        return MaskQuerySelection(**read_selection(cfg))
+        """What `select_queries` uses.
+
+        Raises:
+            ValueError: boxes are to be trained without masks, or masks without boxes, and boxes start from masks.
+        """
+        if cfg.MODEL.STAGE != "joint" and cfg.MODEL.DECODER.MASK_ENHANCED_BOXES:
+            raise ValueError(
+                f"in the stage {cfg.MODEL.STAGE} boxes must not depend on masks. Set MODEL.DECODER.MASK_ENHANCED_BOXES "
+                "False in both stages and at test, or MODEL.STAGE joint."
+            )
+        return MaskQuerySelection(mask_enhanced=cfg.MODEL.DECODER.MASK_ENHANCED_BOXES, **read_selection(cfg))
 
     @classmethod
     def build_decoder(cls, cfg) -> SharedHeadDecoder:
@@ -28,6 +37,6 @@ class MaskRTDETR(InstaRTDETR):
         mask_head = PrototypeMaskHead(query_dim(cfg), cfg.MODEL.MASK_HEAD.FEATURE_DIM, cfg.MODEL.MASK_HEAD.DIM)
         return SharedHeadDecoder(mask_head=mask_head, **read_decoder(cfg))
 
-    def select_queries(self, memory: Memory, mask_features: Tensor) -> tuple[Queries, Prediction]:
+    def select_queries(self, memory: Memory, mask_features: Tensor | None) -> tuple[Queries, Prediction]:
         """The positions that become queries, and what they predict by themselves."""
         return self.query_selection(memory, mask_features, self.decoder)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...structures import Memory, ModelOutput, Prediction, Target
 from ..encoder import build_encoder
 from ..head import GroupedDecoder, GroupedQuerySelection
+from ..head.mask_head import masks_of
 from ..loss import IoUAwareCriterion
 from ..postprocessing import ClippingPostprocessor
 from .base import InstanceSegmenter, read_around_network
@@ -22,6 +23,7 @@ class RFDETRSeg(InstanceSegmenter):
 
     # Behind the classes the published weights have the 11 numbers that are no category of COCO.
     class_layers = {r"query_selection\.groups\.\d+\.class_head": 11, r"decoder\.class_head": 11}
+    mask_branch = ("decoder.mask_head",)
 
     @configurable
     def __init__(
@@ -35,6 +37,7 @@ class RFDETRSeg(InstanceSegmenter):
         self.decoder = decoder
         self.num_classes = num_classes
         self.class_layers = dict.fromkeys(self.class_layers, decoder.class_head.out_features - num_classes)
+        self.freeze_for_stage()
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -60,12 +63,14 @@ class RFDETRSeg(InstanceSegmenter):
         pyramid = self.encoder(self.backbone(images))
         memory = Memory.of_levels(pyramid.levels)
         queries, tokens, class_logits, boxes = self.query_selection(memory)
-        mask_features = self.decoder.mask_head.enlarge(pyramid.mask_features, images.shape[2:])
+        mask_features = None
+        if self.predicts_masks:
+            mask_features = self.decoder.mask_head.enlarge(pyramid.mask_features, images.shape[2:])
         layers = self.decoder(queries, memory, mask_features)
-        if not self.training:
+        # A frozen decoder is in eval mode while the model is not.
+        if not self.decoder.training:
             return ModelOutput([layer.of_classes(slice(self.num_classes)) for layer in layers])
-        embeddings, biases = self.decoder.mask_head.embed(tokens)
-        encoder = Prediction(class_logits, boxes, embeddings, mask_features, biases)
+        encoder = Prediction(class_logits, boxes, *masks_of(self.decoder.mask_head, tokens, mask_features))
         return ModelOutput(layers, encoder, groups=queries.groups)
 
 

@@ -1,0 +1,59 @@
+"""What the stages of a training (MODEL.STAGE) mean to the trainer."""
+
+import logging
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+
+from .errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def best_metric(cfg: CfgNode) -> str:
+    """TEST.BEST_METRIC, or that of boxes in a stage without masks."""
+    name = cfg.TEST.BEST_METRIC
+    return name.replace("segm/", "bbox/") if cfg.MODEL.STAGE == "detector" else name
+
+
+def check_stage(cfg: CfgNode, model: nn.Module) -> None:
+    """Refuse a stage for a model that is not this package's.
+
+    Raises:
+        UserError: it is not.
+    """
+    if cfg.MODEL.STAGE != "joint" and not isinstance(model, InstanceSegmenter):
+        name = type(model).__name__
+        raise UserError(f"MODEL.STAGE is {cfg.MODEL.STAGE}, but {name} is not a model of stages.  Set it to joint.")
+
+
+def log_trained(model: nn.Module, stage: str) -> None:
+    """Log how many parameters are trained and how many are not."""
+    counts = {True: 0, False: 0}
+    for parameter in model.parameters():
+        counts[parameter.requires_grad] += parameter.numel()
+    logger.info(
+        f"Stage {stage}: {counts[True]:,} of {counts[True] + counts[False]:,} parameters are trained, "
+        f"{counts[False]:,} are frozen"
+    )
+
+
+def check_detector(model: InstanceSegmenter, unloaded: set[str], weights: str) -> None:
+    """Refuse to train masks for a detector that is not there.
+
+    Args:
+        unloaded: tensors of the model that the weights did not fill.
+        weights: MODEL.WEIGHTS, for the message.
+
+    Raises:
+        UserError: a tensor outside the mask branch is among them.
+    """
+    detector = [name for name in model.state_dict() if not model.is_of_mask_branch(name)]
+    if lacking := [name for name in detector if name in unloaded]:
+        raise UserError(
+            f"MODEL.STAGE masks needs a trained detector, but {weights} lacks {len(lacking)} of its {len(detector)} "
+            f"tensors, for example {lacking[-1]}.  Set MODEL.WEIGHTS to what MODEL.STAGE detector or joint trained on "
+            "these classes."
+        )
