@@ -66,6 +66,13 @@ def test_coco_results_load_and_are_the_masks(result, tmp_path):
     assert [one["score"] for one in dataset.loadAnns(dataset.getAnnIds())] == [0.75, 0.5]
 
 
+def test_more_than_255_objects_have_areas(result):
+    many = Instances((HEIGHT, WIDTH))
+    for name, values in result.instances.get_fields().items():
+        many.set(name, type(values).cat([values] * 150) if name == "pred_boxes" else torch.cat([values] * 150))
+    assert [one["area"] for one in Result(noise(0), many, CATEGORIES, "many.png").to_coco()] == [400, 48] * 150
+
+
 def test_supervision_gets_everything(result):
     supervision = pytest.importorskip("supervision")
     detections = result.to_supervision()
