@@ -260,10 +260,7 @@ def test_the_description_is_readable_offline(page, address, tmp_path):
 
 
 def test_400_objects_are_fluid(page, tmp_path):
-    """A step of the slider over 400 objects of a large picture, masks included, takes less than 0.15 s.
-
-    The quickest of 20 steps, because this machine may have other work.
-    """
+    """A step of the slider over 400 objects of a large picture, masks included, takes less than 0.2 s (the median)."""
     height, width, count = 1500, 2000, 400
     rng = np.random.default_rng(0)
     annotations = []
@@ -295,11 +292,18 @@ def test_400_objects_are_fluid(page, tmp_path):
             await new Promise((done) => requestAnimationFrame(done));
             times.push(performance.now() - start);
         }
-        return Math.min(...times);
+        return times.sort((a, b) => a - b)[times.length / 2];
     }""")
     assert num_shown(page) > 300
+    # What steps left on the canvas is what drawing all anew gives.
+    stepped = canvas_pixels(page)
+    page.click("#all-classes")
+    assert (stepped == canvas_pixels(page)).all()
+    set_threshold(page, 100)
+    set_threshold(page, 39)
+    assert (stepped == canvas_pixels(page)).all()
     page.screenshot(path=tmp_path / "many.png")
-    assert milliseconds < 150, milliseconds
+    assert milliseconds < 200, milliseconds
 
 
 def rectangle_rle(x: int, y: int, size: int, height: int, width: int) -> str:
