@@ -131,16 +131,7 @@ class Result:
         return file
 
     def save_to_json(self, path: str | os.PathLike) -> Path:
-        """Write a COCO file, see `to_coco_file`.
-
-        Args:
-            path: file, or folder for a file named like the source.
-
-        Returns:
-            the file.
-        Raises:
-            UserError: the file cannot be written, or is the source.
-        """
+        """Write a COCO file, see `to_coco_file`; arguments, returns and errors are those of `save_to_img`."""
         file = self._file(path, (".json",), ".json")
         content = self.to_coco_file()
         replace_file(file, lambda temporary: temporary.write_text(json.dumps(content)))
