@@ -21,7 +21,7 @@ from insta_rtdetr.layers.mask_resize import paste
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 from .categories import categories_of
-from .inputs import Input, Picture, PictureError, find_inputs
+from .inputs import Input, Picture, PictureError, check_options, find_inputs
 from .result import Result
 from .rle_masks import encode_pieces
 
@@ -75,10 +75,7 @@ class Model:
         Raises:
             UserError: an argument is wrong, or the only picture cannot be read.
         """
-        if not 0 <= threshold <= 1:
-            raise UserError(f"threshold is {threshold}, wanted 0 to 1.")
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}, wanted at least 1.")
+        check_options(threshold, batch_size)
         # Not a generator itself, so that a wrong argument is told now and not at the first result.
         return self._predict(_readable(find_inputs(source)), threshold, batch_size)
 

@@ -24,7 +24,7 @@ from insta_rtdetr.visualization import draw, write_picture
 
 from .categories import Categories
 from .inputs import Input
-from .outputs import PICTURE_ENDINGS, is_file_name, make_folder, refuse_replacing
+from .outputs import PICTURE_ENDINGS, is_file_name, make_folder, refuse_replacing, writing
 from .rle_masks import RleMasks
 
 if TYPE_CHECKING:
@@ -127,14 +127,16 @@ class Result:
         """
         suffix = Path(Input(self.source).path).suffix.lower()
         file = self._file(path, PICTURE_ENDINGS, suffix if suffix in PICTURE_ENDINGS else ".png")
-        write_picture(self.draw(), file)
+        with writing(file):
+            write_picture(self.draw(), file)
         return file
 
     def save_to_json(self, path: str | os.PathLike) -> Path:
         """Write a COCO file, see `to_coco_file`; arguments, returns and errors are those of `save_to_img`."""
         file = self._file(path, (".json",), ".json")
         content = self.to_coco_file()
-        replace_file(file, lambda temporary: temporary.write_text(json.dumps(content)))
+        with writing(file):
+            replace_file(file, lambda temporary: temporary.write_text(json.dumps(content)))
         return file
 
     def _file(self, path: str | os.PathLike, endings: tuple[str, ...], default: str) -> Path:

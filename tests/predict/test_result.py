@@ -114,6 +114,16 @@ def test_a_folder_that_cannot_be_made_is_named(result, tmp_path):
         result.save_to_img(tmp_path / "file" / "below")
 
 
+def test_a_file_that_cannot_be_written_is_named(result, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    for save, name in ((result.save_to_img, "found.png"), (result.save_to_json, "found.json")):
+        with pytest.raises(UserError, match=f"{name} cannot be written: No space"):
+            save(tmp_path / name)
+
+
 def test_show_gives_the_drawn_picture_to_a_viewer_or_says_that_there_is_none(result, monkeypatch):
     shown = []
 
