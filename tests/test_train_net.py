@@ -116,7 +116,7 @@ def test_bad_config_files_are_named(capsys, folder, content, parts):
         ("MODEL.DECODER.EVAL_LAYERS", "9", "MODEL.DECODER.EVAL_LAYERS must be from 0"),
         ("MODEL.DECODER.NUM_QUERIES", "0", "MODEL.DECODER.NUM_QUERIES must be at least 1"),
         ("MODEL.DECODER.ANCHOR_SIZES", "(0.1,)", "MODEL.DECODER.ANCHOR_SIZES has 1 values for 3 levels"),
-        ("MODEL.MASK_HEAD.STRIDE", "16", "MODEL.MASK_HEAD.STRIDE must be 4 or 8"),
+        ("MODEL.MASK_HEAD.STRIDE", "16", "MODEL.MASK_HEAD.STRIDE must be 2, 4 or 8"),
         ("INPUT.FIXED_SIZE", "(640,)", "INPUT.FIXED_SIZE must be"),
         ("INPUT.FIXED_SIZE", "('a', 'b')", "INPUT.FIXED_SIZE must be"),
         ("INPUT.MULTI_SCALE", "(0,)", "INPUT.MULTI_SCALE must be"),

@@ -29,7 +29,8 @@ class InstaRTDETR(InstanceSegmenter):
     @configurable
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, level_projection: LevelProjection,
-        query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, **around_network,
+        query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, encoder_masks: bool,
+        **around_network,
     ):  # fmt: skip
         super().__init__(**around_network)
         self.backbone = backbone
@@ -38,6 +39,7 @@ class InstaRTDETR(InstanceSegmenter):
         self.query_selection = query_selection
         self.denoising = denoising
         self.decoder = decoder
+        self.encoder_masks = encoder_masks
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -50,6 +52,7 @@ class InstaRTDETR(InstanceSegmenter):
             "query_selection": cls.build_query_selection(cfg),
             "denoising": _build_denoising(cfg) if cfg.MODEL.DENOISING.NUM_QUERIES > 0 else None,
             "decoder": cls.build_decoder(cfg),
+            "encoder_masks": cfg.MODEL.LOSS.ENCODER_MASKS,
             **read_around_network(cfg, SetCriterion(cfg), Postprocessor),
         }
 
@@ -69,7 +72,7 @@ class InstaRTDETR(InstanceSegmenter):
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
         pyramid = self.encoder(self.backbone(images))
         memory = self.level_projection(pyramid.levels)
-        mask_features = self.decoder.mask_head.project(pyramid.mask_features)
+        mask_features = self.decoder.project_masks(pyramid.mask_features)
         queries, encoder_prediction = self.select_queries(memory, mask_features)
         if not self.training or self.denoising is None:
             layers = self.decoder(queries, memory, mask_features)
@@ -85,6 +88,8 @@ class InstaRTDETR(InstanceSegmenter):
 
     def select_queries(self, memory: Memory, mask_features: Tensor) -> tuple[Queries, Prediction]:
         """The positions that become queries, and what they predict by themselves."""
+        if self.training and self.encoder_masks:
+            return self.query_selection(memory, self.decoder.embed_masks, mask_features)
         return self.query_selection(memory)
 
 
