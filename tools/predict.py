@@ -7,16 +7,15 @@ A run that was stopped goes on when the same command is given again.  Inputs tha
 others are done all the same; the exit code is then 1, as for any bad input.
 """
 
-import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 # A checkout works without `pip install`, as it does for train_net.py.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from insta_rtdetr.engine.errors import UserError, report, user_error_types
+from insta_rtdetr.engine.errors import report, user_error_types
+from insta_rtdetr.predict.command_line import ModelParser
 from insta_rtdetr.predict.offline import JOURNAL_NAME, SAVE_CHOICES, Job, predict_offline
 from insta_rtdetr.predict.recorder import Settings
 
@@ -41,12 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> Job:
     """Parse; a wrong option is a UserError."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, fromfile_prefix_chars="@"
-    )
+    parser = ModelParser("python tools/predict.py", __doc__, fromfile_prefix_chars="@")
     option = parser.add_argument
-    option("--model", required=True, help="config (name or file), or checkpoint that says which config it is of")
-    option("--weights", default="", metavar="FILE", help="checkpoint (default: the published one, if it is known here)")
     option(
         "--input", nargs="+", required=True, metavar="PATH",
         help="pictures, videos, folders of pictures, 'quoted' patterns, addresses; @FILE for a file of one a line",
@@ -55,19 +50,12 @@ def parse(arguments: list[str] | None) -> Job:
     option("--save", choices=SAVE_CHOICES, default="both", help="drawn pictures, COCO's json, or both (default)")
     option("--threshold", type=float, default=0.5, metavar="P", help="lowest score (default 0.5)")
     option("--batch-size", type=int, default=1, metavar="N", help="pictures the network is given at a time (default 1)")
-    option("--device", default="", help="cpu or cuda (default: the config's, cpu where there is no GPU)")
     option("--workers", type=int, default=0, metavar="N", help="workers of Ray (default 0: this process, no Ray)")
-    option("--opts", nargs="*", default=[], metavar="KEY VALUE", help="change the config")
-    parser.error = _fail
     args = parser.parse_args(arguments)
     settings = Settings(
         args.model, args.weights, args.device, tuple(args.opts), args.threshold, args.batch_size, args.save != "img"
     )
     return Job(settings, args.input, args.output, args.save, args.workers)
-
-
-def _fail(message: str) -> NoReturn:
-    raise UserError(f"{message}.  See python tools/predict.py --help.")
 
 
 if __name__ == "__main__":

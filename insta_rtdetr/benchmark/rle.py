@@ -6,7 +6,7 @@ with vector instructions in the mask as it lies in memory, and only those few ar
 Letters: N masks, (H, W) their size in pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pycocotools.mask as coco_mask
@@ -34,6 +34,28 @@ def encode_masks(masks: Tensor) -> list[dict]:
     if not num_masks:
         return []
     changes = _changes_on_cpu(masks.numpy()) if masks.device.type == "cpu" else _changes_on_gpu(masks)
+    return _compress(changes, height, width)
+
+
+def encode_strip(strip: Tensor, left: int, width: int) -> dict:
+    """Encode a mask that is known to be empty beside a strip.
+
+    Args:
+        strip: (H, w), bool, on the CPU: all rows, and the columns from `left` on.
+        left: first column of the strip.
+        width: of the mask, in pixels.
+
+    Returns:
+        what `encode_masks` gives for the whole mask.
+    """
+    height, strip_width = strip.shape
+    (changes,) = _changes_on_cpu(strip.numpy()[None])
+    # The object ends with the strip; a change at the end of the mask would be an empty run.
+    ends = [height * strip_width] if strip[-1, -1] and left + strip_width < width else []
+    return _compress([np.append(changes, ends) + left * height], height, width)[0]
+
+
+def _compress(changes: Iterable[np.ndarray], height: int, width: int) -> list[dict]:
     # The first run is of background, and has length 0 where the first pixel is not.
     counts = [np.diff(positions, prepend=0, append=height * width) for positions in changes]
     return coco_mask.frPyObjects([{"size": [height, width], "counts": runs} for runs in counts], height, width)

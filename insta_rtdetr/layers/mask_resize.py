@@ -5,7 +5,7 @@ Letters: N maps of (h, w) cells, which become (H, W) pixels; M masks of a result
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -177,19 +177,19 @@ def areas_of(masks: Tensor) -> Tensor:
     return torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()])
 
 
-def paste(pieces: list[tuple[Region, Tensor]], which: Tensor, size: tuple[int, int]) -> Tensor:
+def paste(pieces: Iterable[tuple[Region, Tensor]], which: Tensor, size: tuple[int, int]) -> Tensor:
     """Whole masks from the regions that `enlarge` gave.
 
     Args:
-        pieces: regions, and the masks there, bool.
+        pieces: regions in the order in which `enlarge` gave them, and the masks there, bool.
         which: (M,), the map that each mask is of.
         size: (H, W).
 
     Returns:
         (M, H, W), bool.
     """
-    if which.device.type != "cpu" and pieces:
-        return torch.cat([piece for _, piece in pieces])[which]
+    if which.device.type != "cpu" and (whole := [piece for _, piece in pieces]):
+        return torch.cat(whole)[which]
     # The system gives zeros that cost nothing until something is written there.
     masks = torch.from_numpy(np.zeros((len(which), *size), dtype=bool)).to(which.device)
     places = defaultdict(list)

@@ -4,8 +4,9 @@ Letters: Q queries, K classes, N objects that are kept, (h, w) mask map.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,7 @@ class Postprocessor:
         score_threshold: objects with a lower score are left out.
         mask_threshold: probability above which a pixel belongs to an object.
         resize: what is enlarged, one of `RESIZES`.
+        assemble: makes the masks of a result from their pieces, as `paste` does, which documents its arguments.
 
     Raises:
         ValueError: `resize` is none of them.
@@ -53,6 +55,7 @@ class Postprocessor:
     score_threshold: float
     mask_threshold: float
     resize: str
+    assemble: Callable[[Iterable[tuple[Region, Tensor]], Tensor, tuple[int, int]], Any] = paste
 
     def __post_init__(self) -> None:
         if self.resize not in RESIZES:
@@ -77,8 +80,9 @@ class Postprocessor:
         # A query may be kept for several classes; its mask is made once.
         queries, which = queries.unique(return_inverse=True)
         enlarged = self._enlarged(prediction.of_image(image, queries), size)
-        pieces = [(region, exceeds(values, self._threshold)) for region, values in enlarged]
-        return paste(pieces, which, size.output)
+        # One after another: all of them may not fit into the memory.
+        pieces = ((region, exceeds(values, self._threshold)) for region, values in enlarged)
+        return self.assemble(pieces, which, size.output)
 
     def _boxes(self, chosen: Prediction, size: ImageSize) -> Boxes:
         return Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))
@@ -135,7 +139,7 @@ class MaskScoringPostprocessor(Postprocessor):
         kept = order[scores >= self.score_threshold]
         instances = Instances(size.output)
         instances.pred_boxes = Boxes(boxes[which[kept]])
-        instances.pred_masks = paste(pieces, which[kept], size.output)
+        instances.pred_masks = self.assemble(pieces, which[kept], size.output)
         instances.scores = scores[: len(kept)]
         instances.pred_classes = classes[kept]
         return instances

@@ -2,8 +2,10 @@
 
 import contextlib
 import glob
+import numbers
 import os
 import shutil
+import sys
 import tempfile
 import urllib.parse
 import urllib.request
@@ -16,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_rgb
 from insta_rtdetr.visualization import PictureError, read_picture
 
 from .video import VIDEO_ENDINGS, count_frames, frames_per_second, read_video
@@ -45,7 +48,7 @@ class Input:
     """A picture file, a video file, an address of either, or a picture in memory (`image` is not None)."""
 
     name: str
-    image: np.ndarray | None = None
+    image: np.ndarray | Image.Image | None = None
 
     @property
     def is_video(self) -> bool:
@@ -70,7 +73,8 @@ class Input:
             PictureError: it cannot be read.
         """
         if self.image is not None:
-            yield Picture(self.image, self.name)
+            is_array = isinstance(self.image, np.ndarray)
+            yield Picture(self.image if is_array else _pixels(self.image, self.name), self.name)
             return
         with _on_disk(self.name) as file, _named(self.name, file):
             if self.is_video:
@@ -79,6 +83,18 @@ class Input:
                     yield Picture(image, self.name, frame, fps)
             else:
                 yield Picture(read_picture(file), self.name)
+
+
+def check_options(threshold: float, batch_size: int) -> None:
+    """Check what `Model.predict` is given beside its source.
+
+    Raises:
+        UserError: a value is of another kind, or out of its range.
+    """
+    if not (isinstance(threshold, numbers.Real) and 0 <= threshold <= 1):
+        raise UserError(f"threshold is {threshold}, wanted 0 to 1.")
+    if not (isinstance(batch_size, numbers.Integral) and 1 <= batch_size <= sys.maxsize):
+        raise UserError(f"batch_size is {batch_size}, wanted a whole number, at least 1.")
 
 
 def find_inputs(source: Any) -> list[Input]:
@@ -99,7 +115,7 @@ def _inputs_of(item: Any, number: int) -> list[Input]:
     if isinstance(item, np.ndarray):
         return [Input(f"picture_{number}", _check_array(item, number))]
     if isinstance(item, Image.Image):
-        return [Input(f"picture_{number}", np.asarray(item.convert("RGB")))]
+        return [Input(f"picture_{number}", item)]
     if not isinstance(item, (str, os.PathLike)):
         raise UserError(
             f"Picture {number} is a {type(item).__name__}, wanted a path, an address, a PIL image, an array "
@@ -111,6 +127,18 @@ def _inputs_of(item: Any, number: int) -> list[Input]:
     return [Input(str(file)) for file in find_files(os.path.expanduser(name))]
 
 
+def _pixels(image: Image.Image, name: str) -> np.ndarray:
+    """Those that the image's file would give."""
+    try:
+        # Of the copy, because turning it upright changes it.
+        pixels = upright_rgb(image.copy())
+    except UNREADABLE as error:
+        raise PictureError(f"{name} cannot be read: {reason_unreadable(error)}") from error
+    if not pixels.size:
+        raise PictureError(f"{name} cannot be read: it has {image.width} x {image.height} pixels")
+    return pixels
+
+
 def _check_array(image: np.ndarray, number: int) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(f"Picture {number} is an array {image.dtype} {image.shape}, wanted uint8 (H, W, 3), RGB.")
@@ -119,7 +147,7 @@ def _check_array(image: np.ndarray, number: int) -> np.ndarray:
 
 def is_address(name: str) -> bool:
     """Whether it is to be fetched from the network."""
-    return name.startswith(("http://", "https://"))
+    return name.lower().startswith(("http://", "https://"))
 
 
 def find_files(path: str) -> list[Path]:

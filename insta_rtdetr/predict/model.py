@@ -17,11 +17,13 @@ from torch import nn
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data import config_class_names
 from insta_rtdetr.engine.errors import UserError, config_errors
+from insta_rtdetr.layers.mask_resize import paste
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 from .categories import categories_of
-from .inputs import Input, Picture, PictureError, find_inputs
+from .inputs import Input, Picture, PictureError, check_options, find_inputs
 from .result import Result
+from .rle_masks import encode_pieces
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,11 @@ class Model:
         cfg: the config.
         module: the Detectron2 meta-architecture, in eval mode.
         categories: names and COCO ids of its classes.
+        masks_as_rle: whether the instances of its results hold `RleMasks`, which take little memory, in place of
+            tensors.  Detectron2's own models do not.
     """
+
+    masks_as_rle = False
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build the model of a config and load MODEL.WEIGHTS.
@@ -69,10 +75,7 @@ class Model:
         Raises:
             UserError: an argument is wrong, or the only picture cannot be read.
         """
-        if not 0 <= threshold <= 1:
-            raise UserError(f"threshold is {threshold}, wanted 0 to 1.")
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}, wanted at least 1.")
+        check_options(threshold, batch_size)
         # Not a generator itself, so that a wrong argument is told now and not at the first result.
         return self._predict(_readable(find_inputs(source)), threshold, batch_size)
 
@@ -91,6 +94,7 @@ class Model:
     @torch.no_grad()
     def _find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
         set_score_threshold(self.module, threshold)
+        set_mask_form(self.module, self.masks_as_rle)
         inputs = [self._as_input(image) for image in images]
         found: dict[int, Instances] = {}
         for indices in self._groups(inputs):
@@ -141,10 +145,18 @@ def set_score_threshold(module: nn.Module, threshold: float) -> None:
             part.test_score_thresh = threshold
 
 
+def set_mask_form(module: nn.Module, as_rle: bool) -> None:
+    """Let a model of this package make its masks as `RleMasks`, or as tensors."""
+    if isinstance(module, InstanceSegmenter):
+        module.postprocessor.assemble = encode_pieces if as_rle else paste
+
+
 def above(instances: Instances, threshold: float) -> Instances:
     """The objects of at least this score, on CPU."""
     instances = instances.to("cpu")
-    return instances[instances.scores >= threshold]
+    is_kept = instances.scores >= threshold
+    # The masks of a large picture may not fit into the memory twice.
+    return instances if is_kept.all() else instances[is_kept]
 
 
 def _readable(inputs: list[Input]) -> Iterator[Picture]:

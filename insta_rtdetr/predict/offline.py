@@ -19,7 +19,7 @@ from insta_rtdetr.checkpoint.checkpointer import replace_file
 from insta_rtdetr.engine.errors import UserError, one_line
 
 from .distributed import records_on_ray
-from .inputs import Input, find_inputs
+from .inputs import Input, check_options, find_inputs
 from .journal import Journal, Record
 from .outputs import make_folder, refuse_replacing, targets_in
 from .recorder import Recorder, Settings, Task, make_batches
@@ -70,11 +70,9 @@ def predict_offline(job: Job) -> int:
 
 
 def _check(job: Job) -> None:
-    if not 0 <= job.settings.threshold <= 1:
-        raise UserError(f"threshold is {job.settings.threshold}, wanted 0 to 1.")
-    for name, value, least in (("batch size", job.settings.batch_size, 1), ("workers", job.num_workers, 0)):
-        if value < least:
-            raise UserError(f"{name} is {value}, wanted at least {least}.")
+    check_options(job.settings.threshold, job.settings.batch_size)
+    if job.num_workers < 0:
+        raise UserError(f"workers is {job.num_workers}, wanted at least 0.")
 
 
 def run_identity(job: Job) -> dict[str, object]:

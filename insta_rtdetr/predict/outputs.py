@@ -1,7 +1,8 @@
 """Where drawn pictures and videos are written."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from insta_rtdetr.engine.errors import UserError
@@ -69,6 +70,15 @@ def refuse_replacing(names: Iterable[str], targets: Iterable[Path]) -> None:
     for name in names:
         if Path(name).resolve() in resolved:
             raise UserError(f"What is written would replace the input {name}.  Name another file or folder.")
+
+
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Within the context a file is written: what hinders it, such as a full disk, is a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror or error}.") from error
 
 
 def make_folder(folder: Path) -> None:

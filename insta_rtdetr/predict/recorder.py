@@ -89,6 +89,7 @@ class Recorder:
                 yield {"name": task.name, "error": str(error)}
         if not pictures:
             return
+        self.model.masks_as_rle = not tasks[0].target  # drawing needs all pixels
         for task, result in zip(tasks, self.model.predict_batch(pictures, self.settings.threshold)):
             if task.target:
                 result.save_to_img(task.target)
@@ -98,6 +99,7 @@ class Recorder:
         frames = Input(task.name).read(task.first_frame)
         # A video that is none is refused before a file is begun.
         batch = list(itertools.islice(frames, self.settings.batch_size))
+        self.model.masks_as_rle = not task.target
         with self._drawing(task, batch) as draw:
             while batch:
                 for result in self.model.predict_batch(batch, self.settings.threshold):

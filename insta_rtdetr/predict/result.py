@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pycocotools.mask as coco_mask
 from detectron2.structures import Instances
 from PIL import Image, ImageShow
 from tabulate import tabulate
@@ -23,7 +24,8 @@ from insta_rtdetr.visualization import draw, write_picture
 
 from .categories import Categories
 from .inputs import Input
-from .outputs import PICTURE_ENDINGS, is_file_name, make_folder, refuse_replacing
+from .outputs import PICTURE_ENDINGS, is_file_name, make_folder, refuse_replacing, writing
+from .rle_masks import RleMasks
 
 if TYPE_CHECKING:
     import supervision
@@ -125,23 +127,16 @@ class Result:
         """
         suffix = Path(Input(self.source).path).suffix.lower()
         file = self._file(path, PICTURE_ENDINGS, suffix if suffix in PICTURE_ENDINGS else ".png")
-        write_picture(self.draw(), file)
+        with writing(file):
+            write_picture(self.draw(), file)
         return file
 
     def save_to_json(self, path: str | os.PathLike) -> Path:
-        """Write a COCO file, see `to_coco_file`.
-
-        Args:
-            path: file, or folder for a file named like the source.
-
-        Returns:
-            the file.
-        Raises:
-            UserError: the file cannot be written, or is the source.
-        """
+        """Write a COCO file, see `to_coco_file`; arguments, returns and errors are those of `save_to_img`."""
         file = self._file(path, (".json",), ".json")
         content = self.to_coco_file()
-        replace_file(file, lambda temporary: temporary.write_text(json.dumps(content)))
+        with writing(file):
+            replace_file(file, lambda temporary: temporary.write_text(json.dumps(content)))
         return file
 
     def _file(self, path: str | os.PathLike, endings: tuple[str, ...], default: str) -> Path:
@@ -167,10 +162,12 @@ class Result:
             {"image_id": image_id, "category_id": self.categories.ids[class_id], "bbox": box, "score": score}
             for class_id, box, score in zip(self.class_ids, boxes_xywh.tolist(), self.scores.tolist())
         ]
-        if self.masks is None:
+        if not self.instances.has("pred_masks"):
             return found
-        rles = encode_masks(self.instances.pred_masks)
-        areas = self.masks.sum(axis=(1, 2)).tolist()
+        masks = self.instances.pred_masks
+        rles = masks.rles if isinstance(masks, RleMasks) else encode_masks(masks)
+        # Each by itself: pycocotools 2.0.11 fails on more than 255.
+        areas = [int(coco_mask.area(rle)) for rle in rles]
         return [
             {**one, "area": area, "segmentation": {**rle, "counts": rle["counts"].decode("ascii")}}
             for one, rle, area in zip(found, rles, areas)

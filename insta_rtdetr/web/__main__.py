@@ -4,14 +4,15 @@
 """
 
 import argparse
+import contextlib
 import logging
 import socket
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from insta_rtdetr.engine.errors import UserError, report, user_error_types
 from insta_rtdetr.predict import create_model
+from insta_rtdetr.predict.command_line import ModelParser
 
 try:
     import uvicorn
@@ -38,20 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
     host, port = listener.getsockname()[:2]
     sys.stdout.write(f"Open http://{f'[{host}]' if ':' in host else host}:{port} in a browser; Ctrl+C ends it.\n")
     sys.stdout.flush()
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # which the server gives back when it has ended
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
     return 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parse; a wrong option is a UserError."""
-    parser = argparse.ArgumentParser(
-        prog="python -m insta_rtdetr.web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ModelParser("python -m insta_rtdetr.web", __doc__)
     option = parser.add_argument
-    option("--model", required=True, help="config (name or file), or checkpoint that says which config it is of")
-    option("--weights", default="", metavar="FILE", help="checkpoint (default: the published one, if it is known here)")
-    option("--device", default="", help="cpu or cuda (default: the config's, cpu where there is no GPU)")
-    option("--opts", nargs="*", default=[], metavar="KEY VALUE", help="change the config")
     option("--host", default=DEFAULT_HOST, help=f"address to serve on (default {DEFAULT_HOST}: this machine only)")
     option("--port", type=int, default=DEFAULT_PORT, help=f"(default {DEFAULT_PORT}; 0: any that is free)")
     option("--threshold", type=float, default=0.5, metavar="P", help="where the page's threshold starts (default 0.5)")
@@ -59,21 +55,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     option("--max-megabytes", type=float, default=20, metavar="MB", help="of a file (default 20)")
     option(
         "--max-megapixels", type=float, default=16, metavar="MP",
-        help="of a picture (default 16); each million takes a megabyte of memory for every object found",
+        help="of a picture (default 16); Detectron2's models need a megabyte of memory for each million and object",
     )  # fmt: skip
-    parser.error = _fail
     args = parser.parse_args(arguments)
     if not 0 <= args.threshold <= 1:
-        _fail(f"--threshold is {args.threshold}, wanted 0 to 1")
+        parser.error(f"--threshold is {args.threshold}, wanted 0 to 1")
     if not 0 <= args.port < 2**16:
-        _fail(f"--port is {args.port}, wanted 0 to 65535")
+        parser.error(f"--port is {args.port}, wanted 0 to 65535")
     if min(args.max_megabytes, args.max_megapixels) <= 0:
-        _fail("--max-megabytes and --max-megapixels must be above 0")
+        parser.error("--max-megabytes and --max-megapixels must be above 0")
     return args
-
-
-def _fail(message: str) -> NoReturn:
-    raise UserError(f"{message}.  See python -m insta_rtdetr.web --help.")
 
 
 def listen(host: str, port: int) -> socket.socket:

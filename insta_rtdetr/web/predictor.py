@@ -42,6 +42,7 @@ class Predictor:
 
     def __init__(self, model: Model, limits: Limits) -> None:
         self.model, self.limits = model, limits
+        self.model.masks_as_rle = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
         self._num_requests = 0
 

@@ -145,10 +145,39 @@ def test_wrong_input_is_named_at_once(model, source, parts, tmp_path, monkeypatc
         assert part in str(caught.value), caught.value
 
 
-@pytest.mark.parametrize("option, value", [("threshold", 1.5), ("threshold", -0.1), ("batch_size", 0)])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("threshold", 1.5), ("threshold", -0.1), ("threshold", float("nan")), ("threshold", "0.5"), ("threshold", None),
+        ("batch_size", 0), ("batch_size", 1.5), ("batch_size", "2"), ("batch_size", 10**30),
+    ])
 def test_wrong_options_are_named_at_once(model, option, value):
     with pytest.raises(UserError, match=f"{option} is {value}"):
         model.predict(noise(0), **{option: value})
+
+
+def test_pil_images_are_seen_as_their_files(model, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(0)).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(noise(0)[:, :, 0].astype(np.uint16) * 257).save(tmp_path / "16_bits.png")
+    for name, shape in (("turned.jpg", (WIDTH, HEIGHT, 3)), ("16_bits.png", (HEIGHT, WIDTH, 3))):
+        image = Image.open(tmp_path / name)
+        size = image.size
+        (found,), (expected,) = model.predict(image), model.predict(tmp_path / name)
+        assert found.image.shape == shape and (found.image == expected.image).all() and image.size == size
+
+
+def test_a_broken_pil_image_is_named_and_the_others_are_done(model, pictures, tmp_path, caplog):
+    (tmp_path / "cut.png").write_bytes((pictures / "a.png").read_bytes()[:2000])
+    closed = Image.open(pictures / "c.png")
+    closed.close()
+    images = [Image.open(tmp_path / "cut.png"), closed, Image.new("RGB", (0, 0)), Image.open(pictures / "a.png")]
+    assert [result.source for result in model.predict(images)] == ["picture_4"]
+    assert [f"picture_{i}" in caplog.text for i in (1, 2, 3, 4)] == [True, True, True, False]
+    for image in images[:3]:
+        with pytest.raises(PictureError, match="picture_1"):
+            list(model.predict(image))
 
 
 def test_pictures_are_turned_upright(tmp_path):

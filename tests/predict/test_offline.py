@@ -164,7 +164,7 @@ def test_a_video_is_taken_up_at_the_frame_where_it_was_killed(tool, model_folder
     [
         (["--input", "absent.png"], ["absent.png not found"]),
         (["--input", "in", "--threshold", "2"], ["threshold is 2.0"]),
-        (["--input", "in", "--batch-size", "0"], ["batch size is 0"]),
+        (["--input", "in", "--batch-size", "0"], ["batch_size is 0"]),
         (["--input", "in", "--workers", "-1"], ["workers is -1"]),
         (["--input", "in", "--save", "xml"], ["--save", "xml"]),
         (["--input", "in", "--device", "tpu"], ["tpu"]),

@@ -66,6 +66,13 @@ def test_coco_results_load_and_are_the_masks(result, tmp_path):
     assert [one["score"] for one in dataset.loadAnns(dataset.getAnnIds())] == [0.75, 0.5]
 
 
+def test_more_than_255_objects_have_areas(result):
+    many = Instances((HEIGHT, WIDTH))
+    for name, values in result.instances.get_fields().items():
+        many.set(name, type(values).cat([values] * 150) if name == "pred_boxes" else torch.cat([values] * 150))
+    assert [one["area"] for one in Result(noise(0), many, CATEGORIES, "many.png").to_coco()] == [400, 48] * 150
+
+
 def test_supervision_gets_everything(result):
     supervision = pytest.importorskip("supervision")
     detections = result.to_supervision()
@@ -105,6 +112,16 @@ def test_a_folder_that_cannot_be_made_is_named(result, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="cannot be made"):
         result.save_to_img(tmp_path / "file" / "below")
+
+
+def test_a_file_that_cannot_be_written_is_named(result, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    for save, name in ((result.save_to_img, "found.png"), (result.save_to_json, "found.json")):
+        with pytest.raises(UserError, match=f"{name} cannot be written: No space"):
+            save(tmp_path / name)
 
 
 def test_show_gives_the_drawn_picture_to_a_viewer_or_says_that_there_is_none(result, monkeypatch):

@@ -15,7 +15,7 @@ import pycocotools.mask as coco_mask
 import pytest
 from PIL import Image
 
-from insta_rtdetr.web.app import Demo, create_app
+from insta_rtdetr.web.app import PAGE_FOLDER, Demo, create_app
 from insta_rtdetr.web.limits import Limits
 from insta_rtdetr.web.predictor import Predictor
 from insta_rtdetr.web.schemas import About, Found
@@ -201,7 +201,9 @@ def test_examples_are_looked_up_by_name_only(client):
 
 
 def test_the_pages_load_nothing_from_elsewhere(client):
-    for path in ("/", "/docs", "/docs.html", "/style.css", "/app.js", "/view.js", "/masks.js", "/docs.js", "/icon.svg"):
+    files = [f"/{file.name}" for file in PAGE_FOLDER.iterdir()]
+    assert len(files) > 8
+    for path in ("/", "/docs", *files):
         response = client.get(path)
         assert response.status_code == 200 and "https://" not in response.text, path
     description = client.get("/openapi.json").json()

@@ -3,131 +3,30 @@
     python -m pytest tests/web/test_browser.py --basetemp shots    # screenshots are in shots/
 """
 
-import base64
+# ruff: noqa: F811 (pytest finds fixtures by the names of imports and arguments)
+
 import io
 import json
-import re
-import shutil
-import threading
-from collections.abc import Iterator
 
 import numpy as np
-import pycocotools.mask as coco_mask
 import pytest
-import uvicorn
 from PIL import Image
 
-from insta_rtdetr import create_model
-from insta_rtdetr.web.__main__ import listen
-from insta_rtdetr.web.app import Demo, create_app
-from insta_rtdetr.web.examples import examples_for
-from tests.predict.conftest import noise
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-playwright = pytest.importorskip("playwright.sync_api")
-if not BROWSER:
-    pytest.skip("no Chromium here", allow_module_level=True)
-
-MODEL = "quickstart_MNV2_D3_256"
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-REFUSED = "the server responded with a status of 415"  # what Chromium logs of a refused upload
-
-
-@pytest.fixture(scope="module")
-def demo() -> Demo:
-    model = create_model(MODEL)
-    return Demo(model, MODEL, examples=examples_for(model.categories.names, None))
-
-
-@pytest.fixture(scope="module")
-def address(demo) -> Iterator[str]:
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(demo), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser, address, request):
-    """The page; a test's parameter is its viewport.  Fails on errors in the console and on foreign addresses."""
-    viewport = getattr(request, "param", DESKTOP)
-    is_phone = viewport == PHONE
-    context = browser.new_context(
-        viewport=viewport, color_scheme="dark" if is_phone else "light", device_scale_factor=2 if is_phone else 1
-    )
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    errors, foreign = [], []
-    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda sent: sent.url.startswith(("data:", "blob:", address)) or foreign.append(sent.url))
-    page.goto(address)
-    page.wait_for_selector("#examples img")
-    yield page
-    assert not [error for error in errors if REFUSED not in error] and not foreign
-    context.close()
-
-
-def open_example(page, name: str) -> None:
-    page.click(f"#examples button[title='{name}']")
-    wait_for(page, name)
-
-
-def wait_for(page, name: str) -> None:
-    playwright.expect(page.locator("#status")).to_contain_text(re.compile(f"^{name}.* shown$"), timeout=20_000)
-    settle(page)
-
-
-def settle(page) -> None:
-    """Wait until what was asked for is drawn."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def num_shown(page) -> int:
-    return int(page.text_content("#status").split(": ")[1].split(" of ")[0])
-
-
-def canvas_pixels(page) -> np.ndarray:
-    """(H, W, 3), uint8."""
-    settle(page)
-    address = page.evaluate("() => document.getElementById('canvas').toDataURL()")
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).convert("RGB"))
-
-
-def set_threshold(page, percent: int) -> None:
-    page.evaluate(
-        "(value) => { const slider = document.getElementById('threshold'); slider.value = value;"
-        " slider.dispatchEvent(new Event('input')); }",
-        percent,
-    )
-    settle(page)
-
-
-def overlapping_parts(page) -> list[str]:
-    """Pairs of visible parts that lie over one another, and parts that stick out of the page."""
-    return page.evaluate("""() => {
-        const parts = [...document.querySelectorAll("h1, #model, header a, #stage, #status, #timing, #choose,"
-            + "#examples, .slider, #show-masks, #show-labels, #filter, #found, #save-picture, #save-json")]
-            .filter((part) => part.offsetParent).map((part) => [part.id || part.className || part.tagName,
-                part.getBoundingClientRect()]);
-        const wrong = parts.filter(([, box]) => box.left < 0 || box.right > innerWidth + 1).map(([name]) => name);
-        parts.forEach(([name, box], i) => parts.slice(i + 1).forEach(([other, its]) => {
-            if (box.left < its.right - 1 && its.left < box.right - 1 && box.top < its.bottom - 1
-                && its.top < box.bottom - 1) wrong.push(`${name} and ${other}`);
-        }));
-        return wrong;
-    }""")
+from .browser import (  # noqa: F401
+    DESKTOP,
+    PHONE,
+    address,
+    browser,
+    canvas_pixels,
+    demo,
+    num_shown,
+    open_example,
+    overlapping_parts,
+    page,
+    playwright,
+    set_threshold,
+    wait_for,
+)
 
 
 @pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
@@ -257,54 +156,3 @@ def test_the_description_is_readable_offline(page, address, tmp_path):
     playwright.expect(page.locator("article")).to_contain_text("POST /api/predict")
     playwright.expect(page.locator("#types")).to_contain_text("Annotation")
     page.screenshot(path=tmp_path / "docs.png", full_page=True)
-
-
-def test_400_objects_are_fluid(page, tmp_path):
-    """A step of the slider over 400 objects of a large picture, masks included, takes less than 0.15 s.
-
-    The quickest of 20 steps, because this machine may have other work.
-    """
-    height, width, count = 1500, 2000, 400
-    rng = np.random.default_rng(0)
-    annotations = []
-    for number in range(count):
-        size = int(rng.integers(40, 400))
-        x, y = int(rng.integers(0, width - size)), int(rng.integers(0, height - size))
-        segmentation = {"size": [height, width], "counts": rectangle_rle(x, y, size, height, width)}
-        annotations.append({
-            "id": number + 1, "image_id": 1, "iscrowd": 0, "category_id": number % 5 + 1, "area": size * size,
-            "bbox": [x, y, size, size], "score": 1 - number / 500, "segmentation": segmentation,
-        })  # fmt: skip
-    jpeg = io.BytesIO()
-    Image.fromarray(noise(0, height, width)).save(jpeg, "JPEG", quality=30)
-    answer = {
-        "images": [{"id": 1, "file_name": "many", "height": height, "width": width}],
-        "categories": [{"id": i + 1, "name": f"class {i}"} for i in range(5)],
-        "annotations": annotations, "timing": {"wait": 0, "read": 0, "predict": 0, "encode": 0},
-        "picture": "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode(),
-    }  # fmt: skip
-    page.route("**/api/predict*", lambda route: route.fulfill(json=answer))
-    page.click("#examples button >> nth=0")
-    wait_for(page, "coins.jpg, 2000 × 1500")
-    milliseconds = page.evaluate("""async () => {
-        const slider = document.getElementById("threshold"), times = [];
-        for (let value = 20; value < 40; value++) {
-            const start = performance.now();
-            slider.value = value;
-            slider.dispatchEvent(new Event("input"));
-            await new Promise((done) => requestAnimationFrame(done));
-            times.push(performance.now() - start);
-        }
-        return Math.min(...times);
-    }""")
-    assert num_shown(page) > 300
-    page.screenshot(path=tmp_path / "many.png")
-    assert milliseconds < 150, milliseconds
-
-
-def rectangle_rle(x: int, y: int, size: int, height: int, width: int) -> str:
-    runs = [x * height + y]
-    for _ in range(size):
-        runs += [size, height - size]
-    runs[-1] = height * width - sum(runs[:-1])
-    return coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"].decode()

@@ -1,11 +1,11 @@
 // The page: asks the server once for each picture, with all objects down to the slider's end, and draws what is wanted.
 
-import {classColor, css, objectColor} from "./colors.js";
+import {classColor} from "./colors.js";
 import {saveJson, savePicture} from "./download.js";
-import {decodeRuns} from "./masks.js";
+import {byId, element, showTiming, swatch} from "./elements.js";
+import {ask, objectsOf} from "./server.js";
 import {View} from "./view.js";
 
-const byId = (id) => document.getElementById(id);
 const canvas = byId("canvas"), stage = byId("stage"), slider = byId("threshold"), list = byId("objects");
 const SHOWS = ["masks", "boxes", "labels"];
 const MAX_ENLARGEMENT = 4;
@@ -38,7 +38,7 @@ async function predict(file, name) {
   setBusy(true, `${name}: looking for objects ...`);
   const started = performance.now();
   try {
-    const {answer, picture} = await ask(file, name, mine.signal);
+    const {answer, picture} = await ask(file, name, slider.min / 100, about?.max_bytes ?? Infinity, mine.signal);
     if (request !== mine) return;
     showAnswer(answer, picture, name, performance.now() - started);
   } catch (error) {
@@ -48,37 +48,10 @@ async function predict(file, name) {
   }
 }
 
-async function ask(file, name, signal) {
-  if (about && file.size > about.max_bytes) {
-    throw new Error(`The file is larger than ${about.max_bytes / 1e6} MB.  Choose a smaller one.`);
-  }
-  const query = new URLSearchParams({threshold: slider.min / 100, picture: true, name: name.slice(0, 255)});
-  const response = await fetch(`api/predict?${query}`, {method: "POST", body: file, signal}).catch((error) => {
-    throw error.name === "AbortError" ? error : new Error("The server does not answer.");
-  });
-  const answer = await response.json().catch(() => ({detail: `The server failed (${response.status}).`}));
-  if (!response.ok) throw new Error(answer.detail);
-  // What is shown is what the model saw: upright, without transparency, in 8 bits.
-  const picture = new Image();
-  picture.src = answer.picture;
-  await picture.decode();
-  delete answer.picture;
-  return {answer, picture};
-}
-
 // Showing the answer
 
 function showAnswer(answer, picture, name, milliseconds) {
-  const classIndex = new Map(answer.categories.map((category, index) => [category.id, index]));
-  const objects = answer.annotations.map((annotation, index) => {
-    const [left, top, width, height] = annotation.bbox;
-    const itsClass = classIndex.get(annotation.category_id);
-    return {
-      annotation, score: annotation.score, name: answer.categories[itsClass].name, classIndex: itsClass,
-      box: [left, top, left + width, top + height], color: objectColor(itsClass, index),
-      runs: annotation.segmentation ? decodeRuns(annotation.segmentation.counts) : null,
-    };
-  });
+  const objects = objectsOf(answer);
   current = {answer, name, objects, view: new View(picture, objects), hiddenClasses: new Set(), active: null};
   byId("invitation").hidden = true;
   canvas.hidden = false;
@@ -92,17 +65,6 @@ function showAnswer(answer, picture, name, milliseconds) {
   request = null;
   stage.classList.remove("busy");
   classesChanged();
-}
-
-function showTiming(timing, milliseconds) {
-  const rows = [["waiting", timing.wait], ["reading", timing.read], ["prediction", timing.predict],
-    ["encoding", timing.encode], ["in all, with transfer", milliseconds / 1000]];
-  byId("timing").replaceChildren(...rows.map(([name, seconds]) => {
-    const pair = element("div");
-    pair.append(element("dt", {textContent: name}), element("dd", {textContent: `${Math.round(seconds * 1000)} ms`}));
-    return pair;
-  }));
-  byId("timing").hidden = false;
 }
 
 function makeFilter() {
@@ -243,16 +205,6 @@ function setBusy(isBusy, text) {
 function showError(text) {
   byId("error").textContent = text;
   byId("error").hidden = !text;
-}
-
-function element(tag, properties = {}) {
-  return Object.assign(document.createElement(tag), properties);
-}
-
-function swatch(color) {
-  const patch = element("span", {className: "swatch"});
-  patch.style.backgroundColor = css(color);
-  return patch;
 }
 
 function openFirst(files) {

@@ -33,11 +33,13 @@ export class OwnerMap {
     this.firstRow = firstViewIndices(height, this.height);
     this.owners = new Uint16Array(this.width * this.height);  // column by column, as the runs are
     this.codes = new Uint16Array(this.width * this.height);  // row by row: twice the owner, plus 1 on its border
+    this.bounds = [];  // of each object: left, top, right, bottom
   }
 
   // objects: sorted by score, `runs` of each (null if it has no mask); isWanted(object): whether its class is shown.
   assign(objects, isWanted) {
     this.owners.fill(NOBODY);
+    this.bounds = objects.map(() => [this.width, this.height, 0, 0]);
     for (let i = objects.length - 1; i >= 0; i--) {
       if (objects[i].runs && isWanted(objects[i])) this.#fill(objects[i].runs, i + 1);
     }
@@ -59,8 +61,13 @@ export class OwnerMap {
       const columnStart = x * sourceHeight, columnEnd = Math.min(end, columnStart + sourceHeight);
       const viewX = firstColumn[x];
       if (viewX < firstColumn[x + 1]) {
-        this.owners.fill(
-          owner, viewX * height + firstRow[start - columnStart], viewX * height + firstRow[columnEnd - columnStart]);
+        const top = firstRow[start - columnStart], bottom = firstRow[columnEnd - columnStart];
+        this.owners.fill(owner, viewX * height + top, viewX * height + bottom);
+        const bounds = this.bounds[owner - 1];
+        bounds[0] = Math.min(bounds[0], viewX);
+        bounds[1] = Math.min(bounds[1], top);
+        bounds[2] = Math.max(bounds[2], viewX + 1);
+        bounds[3] = Math.max(bounds[3], bottom);
       }
       start = columnEnd;
     }
@@ -85,16 +92,28 @@ export class OwnerMap {
     }
   }
 
-  // Colour the first `count` objects.  colors: [red, green, blue] of each; image: ImageData of the view's size.
-  paint(image, count, colors) {
+  // Where it makes a difference whether the objects from one index to another are coloured.
+  regionsOf(first, afterLast) {
+    const regions = this.bounds.slice(first, afterLast).filter(([left, top, right, bottom]) => left < right && top < bottom);
+    const pixels = regions.reduce((sum, [left, top, right, bottom]) => sum + (right - left) * (bottom - top), 0);
+    return pixels < this.width * this.height ? regions : [[0, 0, this.width, this.height]];
+  }
+
+  // Colour the first `count` objects.  colors: [red, green, blue] of each; image: ImageData of the view's size;
+  // regions: where, each left, top, right, bottom.
+  paint(image, count, colors, regions) {
     const table = new Uint32Array(2 * (colors.length + 1));  // 0, nothing, for all others
     for (let i = 0; i < count; i++) {
       const color = colors[i][0] | colors[i][1] << 8 | colors[i][2] << 16;
       table[2 * (i + 1)] = color | 115 << 24;
       table[2 * (i + 1) + 1] = color | 255 << 24;
     }
-    const pixels = new Uint32Array(image.data.buffer), codes = this.codes;
-    for (let at = 0; at < pixels.length; at++) pixels[at] = table[codes[at]];
+    const pixels = new Uint32Array(image.data.buffer), {codes, width} = this;
+    for (const [left, top, right, bottom] of regions) {
+      for (let y = top; y < bottom; y++) {
+        for (let at = y * width + left, end = y * width + right; at < end; at++) pixels[at] = table[codes[at]];
+      }
+    }
   }
 }
 

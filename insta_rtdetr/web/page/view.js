@@ -5,7 +5,8 @@ import {OwnerMap} from "./masks.js";
 
 const FONT_SIZE = 12;  // CSS pixels
 const CROWD = 12;  // objects
-const MAX_LABEL_TO_BOX = 1.2;  // width to width
+// Width to width: of the whole label, and of the score alone.
+const MAX_LABEL_TO_BOX = 1.2, MAX_SCORE_TO_BOX = 1.6;
 
 export class View {
   // picture: decoded <img>; objects: {name, score, box [left, top, right, bottom], color, runs}, sorted by score.
@@ -20,17 +21,26 @@ export class View {
     this.masks.height = this.owners.height;
     this.scaled = Object.assign(document.createElement("canvas"), {width: 0, height: 0});
     this.maskImage = new ImageData(this.owners.width, this.owners.height);
+    this.coloredCount = null;  // objects that the masks show; null if all of them are to be made anew
   }
 
   // To be called when classes are hidden or shown: isWanted(object).
   assignOwners(isWanted) {
     this.owners.assign(this.objects, isWanted);
+    this.coloredCount = null;
   }
 
   // To be called when the number of objects above the threshold changes, or the owners.
   colorMasks(count) {
-    this.owners.paint(this.maskImage, count, this.objects.map((object) => object.color));
-    this.masks.getContext("2d").putImageData(this.maskImage, 0, 0);
+    const before = this.coloredCount, {owners, maskImage} = this;
+    const regions = before === null ? [[0, 0, owners.width, owners.height]]
+      : owners.regionsOf(Math.min(before, count), Math.max(before, count));
+    owners.paint(maskImage, count, this.objects.map((object) => object.color), regions);
+    const context = this.masks.getContext("2d");
+    for (const [left, top, right, bottom] of regions) {
+      context.putImageData(maskImage, 0, 0, left, top, right - left, bottom - top);
+    }
+    this.coloredCount = count;
   }
 
   // shown: the objects; active: one of them to stand out, or null; scale: canvas pixels for one of the picture;
@@ -68,7 +78,7 @@ function drawBox(context, object, scale, lineWidth) {
 }
 
 // The active one's label first, then by score; those for which there is no room are left out.  Among many objects a
-// label that is far wider than its box is the score alone, so that it does not hide the neighbours.
+// label that is far wider than its box is the score alone, or nothing, so that it does not hide the neighbours.
 function drawLabels(context, shown, active, scale, unit) {
   context.font = `600 ${FONT_SIZE * unit}px system-ui, sans-serif`;
   context.textBaseline = "middle";
@@ -77,10 +87,10 @@ function drawLabels(context, shown, active, scale, unit) {
   const widths = new Map();
   for (const object of active ? [active, ...shown.filter((other) => other !== active)] : shown) {
     const percent = `${Math.floor(object.score * 100)}%`;
-    const room = object === active || !isCrowded ? Infinity : MAX_LABEL_TO_BOX * (object.box[2] - object.box[0]) * scale;
-    for (const text of [`${object.name} ${percent}`, percent]) {
+    const room = object === active || !isCrowded ? Infinity : (object.box[2] - object.box[0]) * scale;
+    for (const [text, most] of [[`${object.name} ${percent}`, MAX_LABEL_TO_BOX], [percent, MAX_SCORE_TO_BOX]]) {
       if (!widths.has(text)) widths.set(text, context.measureText(text).width + 8 * unit);
-      if (text !== percent && widths.get(text) > room) continue;
+      if (widths.get(text) > most * room) continue;
       const label = place(object.box.map((value) => value * scale), widths.get(text), 18 * unit, context.canvas, placed);
       if (!label) continue;
       placed.push(label);

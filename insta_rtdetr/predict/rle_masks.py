@@ -1,0 +1,73 @@
+"""Masks that never are in memory as pixels, all of them at least: a hundred of a large picture are gigabytes.
+
+Letters: N masks of (H, W) pixels.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as coco_mask
+import torch
+from torch import Tensor
+
+from insta_rtdetr.benchmark import encode_masks, encode_strip
+from insta_rtdetr.layers.mask_resize import Region
+
+
+@dataclass
+class RleMasks:
+    """Masks in COCO's run-length code, where Detectron2's `Instances` have a tensor of bool otherwise.
+
+    Attributes:
+        rles: N dicts of pycocotools.
+        size: (H, W).
+    """
+
+    rles: list[dict]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.rles)
+
+    def __getitem__(self, index: Any) -> "RleMasks":
+        """Some of them, by whatever indexes a tensor and leaves several."""
+        places = torch.arange(len(self))[index].reshape(-1).tolist()
+        return RleMasks([self.rles[place] for place in places], self.size)
+
+    def to(self, device: Any) -> "RleMasks":
+        """Itself: it is on the CPU whatever the device, as `Instances.to` lets it be."""
+        return self
+
+    def numpy(self) -> np.ndarray:
+        """(N, H, W), bool."""
+        masks = np.empty((len(self), *self.size), dtype=bool)
+        for mask, rle in zip(masks, self.rles):
+            mask[:] = coco_mask.decode(rle)
+        return masks
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """For Detectron2's Visualizer."""
+        return self.numpy().astype(dtype or bool, copy=False)
+
+
+def encode_pieces(pieces: Iterable[tuple[Region, Tensor]], which: Tensor, size: tuple[int, int]) -> RleMasks:
+    """What `layers.mask_resize.paste` makes of the same arguments, encoded; one mask at a time is in memory."""
+    rles: dict[int, dict] = {}
+    for maps, of_maps in itertools.groupby(pieces, key=lambda piece: (piece[0][0].start, piece[0][0].stop)):
+        rles.update(zip(range(*maps), _encode(of_maps, size)))
+    empty = encode_masks(torch.zeros(1, *size, dtype=torch.bool))[0]
+    return RleMasks([rles.get(index, empty) for index in which.tolist()], size)
+
+
+def _encode(pieces: Iterator[tuple[Region, Tensor]], size: tuple[int, int]) -> list[dict]:
+    """Of one map, in regions below one another; or of several, each in one piece that covers it."""
+    (_, _, x), piece = first = next(pieces)
+    if piece.shape[1:] == size:
+        return encode_masks(piece)
+    strip = torch.zeros(size[0], x.stop - x.start, dtype=torch.bool)
+    for (_, y, _), piece in itertools.chain([first], pieces):
+        strip[y] = piece[0]
+    return [encode_strip(strip, x.start, size[1])]
