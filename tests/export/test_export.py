@@ -1,0 +1,177 @@
+"""Exports of Insta-RT-DETR: the network's numbers, and the same objects through `predict`."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from insta_rtdetr import create_model
+from insta_rtdetr.engine import UserError
+from insta_rtdetr.export.formats import write
+from insta_rtdetr.export.network import TopObjects
+from insta_rtdetr.export.parity import TOLERANCES, Parity
+from insta_rtdetr.export.run import Options, compare, describe, load_model
+from insta_rtdetr.export.session import open_session
+from insta_rtdetr.predict.exported import ExportedModel
+from insta_rtdetr.predict.model import build_module
+from tests.tiny import tiny_config
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIGS = {
+    "insta_rtdetr": tiny_config("MODEL.DECODER.NUM_LAYERS", 1),
+}
+
+
+def noise(height: int, width: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def made(request, tmp_path_factory) -> dict:
+    """A tiny model, and its ONNX and OpenVINO files, which take any number of pictures."""
+    folder = tmp_path_factory.mktemp(request.param)
+    cfg = CONFIGS[request.param].clone()
+    config_file, weights = folder / "tiny.yaml", folder / "tiny.pth"
+    config_file.write_text(cfg.dump())
+    torch.manual_seed(0)
+    torch.save({"model": build_module(cfg).state_dict()}, weights)
+    options = Options(str(config_file), str(weights), dynamic_batch=True)
+    model = load_model(options)
+    network = TopObjects(model.module, tuple(model.cfg.INPUT.FIXED_SIZE), with_postprocess=False, half=False).eval()
+    metadata = describe(model, options)
+    onnx_file, openvino_folder = folder / "model.onnx", folder / "model_openvino"
+    write(network, metadata, "onnx", onnx_file)
+    openvino_folder.mkdir()
+    write(network, metadata, "openvino", openvino_folder)
+    return {"model": model, "network": network, "metadata": metadata, "files": [onnx_file, openvino_folder]}
+
+
+def test_network_gives_the_same_numbers_for_any_batch(made):
+    for file in made["files"]:
+        session = open_session(file)
+        assert session.metadata == made["metadata"]
+        for batch_size in (1, 3):
+            size = made["metadata"].size
+            images = np.random.default_rng(batch_size).uniform(0, 255, (batch_size, 3, *size)).astype(np.float32)
+            with torch.no_grad():
+                expected = made["network"](torch.from_numpy(images))
+            found = session(images)
+            assert list(found) == made["network"].output_names
+            assert found["masks"].shape[:2] == (batch_size, expected[1].shape[1])
+            for name, values in zip(found, expected):
+                np.testing.assert_allclose(found[name], values.numpy(), atol=2e-3, rtol=1e-3, err_msg=name)
+
+
+def test_predict_gives_the_same_objects(made, tmp_path):
+    pictures = [noise(40, 56, seed) for seed in range(3)]
+    Image.fromarray(pictures[0]).save(tmp_path / "picture.png")
+    for file in made["files"]:
+        exported = create_model(file)
+        assert isinstance(exported, ExportedModel) and exported.categories == made["model"].categories
+        parity = compare(made["model"], exported, pictures)
+        assert parity.passed and parity.num_agreed >= 30, parity
+        threshold = 0.5 * float(next(exported.predict(pictures[0], 0.0)).scores.max())
+        (from_file,) = exported.predict(tmp_path / "picture.png", threshold)
+        (expected,) = made["model"].predict(pictures[0], threshold)
+        assert len(from_file) == len(expected) > 0
+        np.testing.assert_allclose(from_file.scores, expected.scores, atol=1e-4)
+        assert (from_file.masks != expected.masks).mean() < 1e-2
+
+
+def test_masks_of_the_input(made):
+    """What post-processing within the network gives for a picture of the input's size is what the model gives."""
+    size = made["metadata"].size
+    network = TopObjects(made["model"].module, size, with_postprocess=True, half=False).eval()
+    picture = noise(*size, seed=0)
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(picture).permute(2, 0, 1)[None].float())
+    (expected,) = made["model"].predict(picture, 0.0)
+    values = dict(zip(network.output_names, (values[0].numpy() for values in outputs)))
+    kept = slice(0, len(expected))
+    np.testing.assert_allclose(values["scores"][kept], expected.scores, atol=1e-5)
+    np.testing.assert_allclose(values["boxes"][kept], expected.boxes, atol=1e-2)
+    assert (values["masks"][kept] != expected.masks).mean() < 1e-3
+
+
+def test_parity_tells_a_difference(made):
+    (expected,) = made["model"].predict(noise(40, 56, 0), 0.0)
+    for field, change in (("scores", 0.01), ("pred_boxes", 5.0), ("pred_classes", 1), ("pred_masks", None)):
+        instances = expected.instances[range(len(expected))]
+        values = instances.get(field)
+        if field == "pred_boxes":
+            values = type(values)(values.tensor + change)
+        else:
+            values = ~values if change is None else values + change
+        instances.set(field, values)
+        parity = Parity(TOLERANCES["fp32"])
+        parity.add(expected, dataclasses.replace(expected, instances=instances))
+        assert not parity.passed, field
+    parity = Parity(TOLERANCES["fp32"])
+    assert not parity.passed
+    parity.add(expected, expected)
+    assert parity.passed
+
+
+def command(name: str):
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", REPOSITORY / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--format", "tflite"], "--format is tflite"),
+        (["--precision", "int8"], "--precision is int8"),
+        (["--size", "0", "64"], "--size is 0 64"),
+        (["--size", "100", "100"], "multiples of 32"),
+        (["--weights", "missing.pth"], "missing.pth"),
+        (["--images", "missing.png"], "missing.png"),
+        (["--output", "model.pt2"], "ends in .onnx"),
+        (["--output", "no_folder/model.onnx"], "no_folder"),
+        (["--config-file", "fastinst_R50_ppm-fpn_x1_576", "--weights", "x.pth"], "--size H W"),
+        (["--batch"], "--batch"),
+    ],
+)
+def test_wrong_arguments_end_in_one_line(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = [] if "--config-file" in arguments else ["--config-file", "quickstart_MNV2_D3_256"]
+    assert command("export")([*config, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("error: ") and said in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_differs_is_not_kept(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("insta_rtdetr.export.parity.Parity.passed", property(lambda parity: False))
+    Image.fromarray(noise(64, 64, 0)).save(tmp_path / "picture.png")
+    target = tmp_path / "model.pt2"
+    arguments = ["--config-file", "quickstart_MNV2_D3_256", "--format", "torch.export", "--output", str(target)]
+    assert command("export")([*arguments, "--images", str(tmp_path / "picture.png"), "--size", "64", "64"]) == 1
+    output = capsys.readouterr()
+    assert "FAILED" in output.out and "Nothing was kept" in output.err
+    assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_what_is_no_export_is_refused(made, tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        create_model(tmp_path / "broken.onnx")
+    with pytest.raises(UserError, match="not found"):
+        create_model(tmp_path / "missing.onnx")
+    with pytest.raises(UserError, match="within"):
+        create_model(made["files"][0], weights="a.pth")
+
+
+def test_benchmark_times_an_exported_file(made, tmp_path, capsys):
+    picture = tmp_path / "picture.png"
+    Image.fromarray(noise(40, 56, 0)).save(picture)
+    arguments = ["--backends", *map(str, made["files"]), "--input", str(picture), "--runs", "1", "--warmup", "0"]
+    assert command("benchmark")(["--config-file", str(made["files"][0]), *arguments, "--device", "cpu"]) == 0
+    table = capsys.readouterr().out
+    assert all(str(file) in table for file in made["files"])
