@@ -38,7 +38,7 @@ THRESHOLD = 0.3
 # Names and what they are exported as; besides these, "eager", "compiled", and the path of an exported file.
 EXPORTS = {
     "onnxruntime": ("onnx", "fp32"), "openvino": ("openvino", "fp32"),
-    "onnxruntime-fp16": ("onnx", "fp16"), "openvino-fp16": ("openvino", "fp16"),
+    "onnxruntime-fp16": ("onnx", "fp16"), "openvino-bf16": ("openvino", "bf16"),
 }  # fmt: skip
 BACKENDS = ("eager", "compiled", *EXPORTS)
 

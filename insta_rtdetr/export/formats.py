@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch import Tensor
 from .extras import import_extra
 from .metadata import KEY, Metadata
 from .network import INPUT_NAME, TopObjects
+
+if TYPE_CHECKING:
+    import onnx
 
 FORMATS = ("onnx", "openvino", "torch.export")
 # GridSample is there from 16 on, LayerNormalization from 17 on; 18 is what PyTorch's exporter makes.
@@ -57,19 +61,25 @@ def _write_onnx(program: torch.export.ExportedProgram, network: TopObjects, meta
     onnx = import_extra("onnx")
     model = _to_onnx(program, network)
     if metadata.precision == "fp16":
-        from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
-        from onnxruntime.transformers.onnx_model import OnnxModel
-
-        blocked = [*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATIONS]
-        model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
-        _drop_repeated_casts(model)
-        OnnxModel(model).topological_sort()
+        model = onnx_in_half(model)
     onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
     onnx.checker.check_model(model)
     onnx.save(model, target)
 
 
-def _drop_repeated_casts(model) -> None:
+def onnx_in_half(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The model with float16 weights and products; inputs, outputs and `FLOAT32_OPERATIONS` stay float32."""
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    blocked = [*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATIONS]
+    model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    _drop_repeated_casts(model)
+    OnnxModel(model).topological_sort()
+    return model
+
+
+def _drop_repeated_casts(model: "onnx.ModelProto") -> None:
     """ONNX Runtime's converter casts a tensor anew for each operation that reads it, under one and the same name."""
     onnx = import_extra("onnx")
     made: set[str] = set()
@@ -83,7 +93,7 @@ def _drop_repeated_casts(model) -> None:
     model.graph.node.extend(kept)
 
 
-def _to_onnx(program: torch.export.ExportedProgram, network: TopObjects):
+def _to_onnx(program: torch.export.ExportedProgram, network: TopObjects) -> "onnx.ModelProto":
     import_extra("onnxruntime"), import_extra("onnxscript")
     return torch.onnx.export(
         program, dynamo=True, opset_version=OPSET, input_names=[INPUT_NAME], output_names=network.output_names,
@@ -94,13 +104,22 @@ def _to_onnx(program: torch.export.ExportedProgram, network: TopObjects):
 def _write_openvino(
     program: torch.export.ExportedProgram, network: TopObjects, metadata: Metadata, target: Path
 ) -> None:
-    openvino = import_extra("openvino")
     onnx_file = target / "model.onnx"
     import_extra("onnx").save(_to_onnx(program, network), onnx_file)
+    onnx_to_openvino(onnx_file, metadata, target)
+    onnx_file.unlink()
+
+
+def onnx_to_openvino(onnx_file: Path, metadata: Metadata, folder: Path) -> None:
+    """Write OpenVINO's two files of a float32 ONNX file; weights are float16 if they are computed in less than float32.
+
+    Raises:
+        UserError: OpenVINO is missing.
+    """
+    openvino = import_extra("openvino")
     model = openvino.convert_model(onnx_file)
     model.set_rt_info(metadata.to_json(), KEY)
-    openvino.save_model(model, target / MODEL_FILE, compress_to_fp16=metadata.precision == "fp16")
-    onnx_file.unlink()
+    openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=metadata.precision != "fp32")
 
 
 _WRITERS: dict[str, Callable[..., None]] = {

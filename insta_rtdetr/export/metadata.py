@@ -28,7 +28,7 @@ class Metadata:
         mask_threshold: probability above which a pixel belongs to an object.
         mask_resize: what of a mask is enlarged, see TEST.MASK_RESIZE.
         with_postprocess: whether masks are those of pixels of the input, else logits of the mask map.
-        precision: "fp32" or "fp16".
+        precision: "fp32", "fp16" or "bf16".
         dynamic_batch: whether any number of pictures can be given at a time, else one.
         version: of insta_rtdetr.
     """

@@ -25,7 +25,7 @@ from .metadata import Metadata
 from .network import TopObjects
 from .parity import TOLERANCES, Parity
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "bf16")
 # Photographs that come with scikit-image.
 EXAMPLE_PICTURES = ("coins", "astronaut", "chelsea", "coffee")
 # Pictures that are given at a time to a file that takes any number.
@@ -70,6 +70,8 @@ class Options:
         for name, (value, choices) in choices_of.items():
             if value not in choices:
                 raise UserError(f"--{name} is {value}, wanted one of {', '.join(choices)}.")
+        if self.precision == "bf16" and self.export_format != "openvino":
+            raise UserError(f"--precision bf16 is for --format openvino, got {self.export_format}.  Choose fp16.")
         if self.size and min(self.size) < 1:
             raise UserError(f"--size is {self.size[0]} {self.size[1]}, wanted two positive numbers.")
 
@@ -108,9 +110,6 @@ def load_model(options: Options) -> Model:
         raise UserError(f"{cfg.MODEL.META_ARCHITECTURE} is no model of insta_rtdetr.  Change --config-file.")
     if not options.size and not cfg.INPUT.FIXED_SIZE:
         raise UserError("The config keeps each picture's shape (INPUT.FIXED_SIZE is empty).  Give --size H W.")
-    if options.dynamic_batch and cfg.MODEL.META_ARCHITECTURE != "InstaRTDETR":
-        # PyTorch's tracer takes minutes for the shapes of the others, if it ends.
-        raise UserError(f"--dynamic-batch is for InstaRTDETR, not {cfg.MODEL.META_ARCHITECTURE}.  Leave it out.")
     cfg.INPUT.FIXED_SIZE = tuple(options.size or cfg.INPUT.FIXED_SIZE)
     cfg.INPUT.MULTI_SCALE, cfg.INPUT.MIN_SIZE_TEST = (), 0
     model = Model(cfg)
@@ -175,7 +174,7 @@ def compare(model: Predictor, exported: ExportedModel, pictures: list[np.ndarray
         # Masks are made for the input's pixels; in a picture of another size they would be resized once more.
         pictures = [np.asarray(Image.fromarray(picture).resize(metadata.size[::-1])) for picture in pictures]
     batch_size = COMPARED_BATCH if metadata.dynamic_batch else 1
-    parity = Parity(TOLERANCES[exported.session.precision])
+    parity = Parity(TOLERANCES[metadata.precision])
     for expected, found in zip(model.predict(pictures, 0.0, batch_size), exported.predict(pictures, 0.0, batch_size)):
         parity.add(expected, found)
     return parity

@@ -10,6 +10,7 @@ from insta_rtdetr.engine.errors import UserError, one_line
 
 from .extras import import_extra
 from .formats import MODEL_FILE
+from .front import split
 from .metadata import KEY, Metadata
 from .network import INPUT_NAME, OUTPUT_NAMES
 
@@ -88,28 +89,37 @@ class OnnxSession(Session):
 
 
 class OpenVinoSession(Session):
-    """OpenVINO; of an fp16 file it computes in float16 where the processor can, else float32 (bfloat16 finds other objects)."""
+    """OpenVINO; of a bf16 file it computes backbone and encoder in bfloat16 where the processor can, see `front.py`."""
 
     def __init__(self, file: str, device: str):
-        openvino = import_extra("openvino")
-        core = openvino.Core()
+        core = import_extra("openvino").Core()
         model = core.read_model(file)
         text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
         self.metadata = Metadata.from_json(text, file)
+        self.names = [output.get_any_name() for output in model.outputs]
         abilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision = "fp16" if self.metadata.precision == "fp16" and "FP16" in abilities else "fp32"
-        settings = {
-            "INFERENCE_PRECISION_HINT": self.precision.replace("fp", "f"),
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self.compiled = core.compile_model(model, "CPU", settings)
-        self.names = [output.get_any_name() for output in self.compiled.outputs]
+        self.precision = "bf16" if self.metadata.precision == "bf16" and "BF16" in abilities else "fp32"
+        front, rest = split(model) if self.precision == "bf16" else (None, model)
+        self.front = front and _compile(core, front, "bf16")
+        self.rest = _compile(core, rest, "f32")
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        results = self.compiled(images)
-        return {name: results[index] for index, name in enumerate(self.names)}
+        inputs = [images]
+        if self.front:
+            features = self.front(images)
+            inputs = [*(features[i] for i in range(len(features))), images]
+        results = self.rest(inputs)
+        return {name: results[i] for i, name in enumerate(self.names)}
+
+
+def _compile(core, model, precision: str):
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return core.compile_model(model, "CPU", settings)
 
 
 class TorchSession(Session):
