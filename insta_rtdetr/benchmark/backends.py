@@ -19,9 +19,10 @@ from tabulate import tabulate
 
 from insta_rtdetr.engine.errors import UserError
 from insta_rtdetr.export import is_exported
+from insta_rtdetr.export.formats import onnx_to_openvino
 from insta_rtdetr.export.network import TopObjects
 from insta_rtdetr.export.run import Options as ExportOptions
-from insta_rtdetr.export.run import compare, export, load_model, read_pictures
+from insta_rtdetr.export.run import compare, describe, export, load_model, read_pictures
 from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.exported import ExportedModel
 from insta_rtdetr.predict.inputs import Picture
@@ -105,17 +106,28 @@ def _contenders(options: Options, picture: np.ndarray, folder: Path) -> list[Con
     pictures = read_pictures([options.input] if options.input else [])
     contenders = []
     for name in options.backends:
-        if name in EXPORTS:
-            export_format, precision = EXPORTS[name]
-            target = folder / (f"{name}.onnx" if export_format == "onnx" else name)
-            export(model, replace(settings, export_format=export_format, precision=precision), target)
         if name in ("eager", "compiled"):
             contenders.append(_pytorch(name, model, batch))
             continue
-        exported = ExportedModel(target if name in EXPORTS else name)
+        exported = ExportedModel(_export(name, model, settings, folder) if name in EXPORTS else name)
         parity = "passed" if compare(model, exported, pictures).passed else "FAILED"
         contenders.append(_exported(name, exported, parity, batch))
     return contenders
+
+
+def _export(name: str, model: Model, settings: ExportOptions, folder: Path) -> Path:
+    """Write a backend's file; OpenVINO's are made of the float32 ONNX file, which is written once."""
+    export_format, precision = EXPORTS[name]
+    settings = replace(settings, export_format=export_format, precision=precision)
+    target = folder / f"{name}.onnx"
+    if export_format == "onnx":
+        export(model, settings, target)
+        return target
+    onnx_file = folder / "onnxruntime.onnx"
+    if not onnx_file.exists():
+        _export("onnxruntime", model, settings, folder)
+    onnx_to_openvino(onnx_file, describe(model, settings), target.with_suffix(""))
+    return target.with_suffix("")
 
 
 def _settings(options: Options, folder: Path) -> ExportOptions:

@@ -119,6 +119,7 @@ def onnx_to_openvino(onnx_file: Path, metadata: Metadata, folder: Path) -> None:
     openvino = import_extra("openvino")
     model = openvino.convert_model(onnx_file)
     model.set_rt_info(metadata.to_json(), KEY)
+    folder.mkdir(exist_ok=True)
     openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=metadata.precision != "fp32")
 
 

@@ -29,8 +29,8 @@ class Tolerance:
     agreement: float
 
 
-# By the precision of the file.  bfloat16 has eight times the rounding of float16: objects that the model doubts, and the
-# edges of small ones, differ.
+# By the precision of the file.  bfloat16 has eight times the rounding of float16: what differs is objects that the
+# model doubts, and the edges of small ones.
 TOLERANCES = {
     "fp32": Tolerance(score=1e-3, box=1e-3, mask_iou=0.99, agreement=1.0),
     "fp16": Tolerance(score=0.05, box=0.02, mask_iou=0.9, agreement=0.95),
