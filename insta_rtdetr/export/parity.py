@@ -96,7 +96,9 @@ class Parity:
         scores = np.abs(expected.scores[:, None] - found.scores) / self.tolerance.score
         boxes = np.abs(expected.boxes[:, None] - found.boxes).max(2) / self._box_limit(expected)
         distance = np.maximum(scores, boxes)
-        is_possible = (expected.class_ids[:, None] == found.class_ids) & (_box_ious(expected.boxes, found.boxes) >= 0.5)
+        # Boxes around nothing, or cut to nothing at the border, have no IoU.
+        is_near = (boxes <= 1) | (_box_ious(expected.boxes, found.boxes) >= 0.5)
+        is_possible = (expected.class_ids[:, None] == found.class_ids) & is_near
         # Any pair is better than none, one within the limits better than several beyond.
         cost = np.where(is_possible, np.where(distance <= 1, distance, 1e3 + distance.clip(max=1e3)), 1e6)
         return [(int(i), int(j)) for i, j in zip(*linear_sum_assignment(cost)) if is_possible[i, j]]
@@ -137,8 +139,7 @@ def _box_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = a[:, None], b[None]
     overlap = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(min=0).prod(-1)
     union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
-    is_same = (a == b).all(-1)  # an empty mask has an empty box
-    return np.where(is_same, 1.0, overlap / np.maximum(union, 1e-9))
+    return overlap / np.maximum(union, 1e-9)
 
 
 def _mask_iou(a: np.ndarray, b: np.ndarray) -> float:

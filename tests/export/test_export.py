@@ -94,8 +94,6 @@ def test_front_and_rest_give_what_the_whole_gives(made):
     found = compiled[1]([*(features[i] for i in range(len(features))), images])
     for i, (name, values) in enumerate(open_session(made["files"][1])(images).items()):
         np.testing.assert_allclose(found[i], values, atol=1e-4, err_msg=name)
-    # The pyramid and what masks are read from, maybe one more between two operations; all of it for pictures.
-    assert all(output.get_partial_shape().rank.get_length() == 4 for output in compiled[0].outputs)
     convolutions = [
         sum(node.get_rt_info()["layerType"].astype(str) == "Convolution" for node in part.get_runtime_model().get_ops())
         for part in compiled
@@ -108,7 +106,11 @@ def test_half_precision_gives_nearly_the_same_scores(made, tmp_path):
     metadata = dataclasses.replace(made["metadata"], precision="fp16")
     onnx.helper.set_model_props(half, {"insta_rtdetr": metadata.to_json()})
     onnx.save(half, tmp_path / "half.onnx")
-    assert (tmp_path / "half.onnx").stat().st_size < 0.7 * made["files"][0].stat().st_size
+    num_bytes = {
+        kind: sum(len(one.raw_data) for one in half.graph.initializer if one.data_type == kind)
+        for kind in (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)
+    }
+    assert num_bytes[onnx.TensorProto.FLOAT16] > num_bytes[onnx.TensorProto.FLOAT]
     images = inputs(made, 1)
     found, expected = (open_session(file)(images)["scores"] for file in (tmp_path / "half.onnx", made["files"][0]))
     assert 0 < np.abs(found - expected).max() < TOLERANCES["fp16"].score
