@@ -10,6 +10,7 @@ import argparse
 import sys
 from typing import NoReturn
 
+from insta_rtdetr.benchmark.backends import BACKENDS
 from insta_rtdetr.benchmark.options import AUTOCAST_DTYPES, Options
 from insta_rtdetr.benchmark.run import run
 from insta_rtdetr.engine.dataset_flag import DATASET_HELP
@@ -29,7 +30,7 @@ def parse(arguments: list[str] | None) -> Options:
     """Parse; a wrong option is a UserError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
-    option("--config-file", required=True, metavar="FILE", help="config of the model, or a config's name")
+    option("--config-file", required=True, metavar="FILE", help="config (file or name), or an exported file")
     option("--dataset", default="", metavar="DIR", help=DATASET_HELP)
     option("--weights", default="", metavar="FILE", help="checkpoint (default: random weights)")
     option("--input", default="", metavar="IMAGE", help="picture (default: a synthetic one of 480 x 640)")
@@ -38,6 +39,7 @@ def parse(arguments: list[str] | None) -> Options:
     option("--precision", choices=list(AUTOCAST_DTYPES), default="fp32", help="bf16 and fp16 use autocast")
     option("--size", type=int, nargs=2, metavar=("H", "W"), help="INPUT.FIXED_SIZE, else size of the picture, pixels")
     option("--compile", action="store_true", help="torch.compile the (fused) network")
+    option("--backends", nargs="+", default=[], metavar="B", help=f"compare {', '.join(BACKENDS)}, exported files")
     option("--runs", type=int, default=20, metavar="N", help="timed calls (default: 20)")
     option("--warmup", type=int, default=5, metavar="N", help="calls before those (default: 5)")
     option("--threads", type=int, default=0, metavar="N", help="PyTorch's CPU threads (default: its choice)")

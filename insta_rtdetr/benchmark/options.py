@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.export import is_exported
 
 # None: no autocast.
 AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -29,6 +30,7 @@ class Options:
         warmup: calls before those.
         threads: of PyTorch; 0 leaves its choice.
         output: JSON file to write; empty for none.
+        backends: runtimes to compare, see `backends.py`; empty for PyTorch by stages.
         opts: KEY VALUE pairs of the config.
     """
 
@@ -45,10 +47,13 @@ class Options:
     warmup: int = 5
     threads: int = 0
     output: str = ""
+    backends: list[str] = field(default_factory=list)
     opts: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         self.size = tuple(self.size) if self.size else None
+        if is_exported(self.config_file) and not self.backends:
+            self.backends = [self.config_file]
         self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     def check(self) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from insta_rtdetr.engine.errors import UserError
 
+from .backends import run_backends
 from .flops import CONVENTION, count_objects, count_subject, network_input
 from .options import Options
 from .report import describe, to_table
@@ -30,13 +31,18 @@ def run(options: Options) -> None:
     Raises:
         UserError, CheckpointError: bad input.
     """
-    report = benchmark(options)
+    if options.backends:
+        options.check()
+        with _threads(options.threads):
+            report = run_backends(options)
+    else:
+        report = benchmark(options)
+        sys.stdout.write(to_table(report) + "\n")
     if options.output:
         try:
             Path(options.output).write_text(json.dumps(report, indent=2) + "\n")
         except OSError as error:
             raise UserError(f"--output {options.output} cannot be written: {error.strerror}.") from error
-    sys.stdout.write(to_table(report) + "\n")
 
 
 def benchmark(options: Options) -> dict:

@@ -5,7 +5,8 @@
 """
 
 from .create import create_model
+from .exported import ExportedModel
 from .model import Model
 from .result import Result
 
-__all__ = ["Model", "Result", "create_model"]
+__all__ = ["ExportedModel", "Model", "Result", "create_model"]

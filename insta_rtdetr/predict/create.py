@@ -9,9 +9,12 @@ from detectron2.config import CfgNode
 from insta_rtdetr.checkpoint import read_checkpoint
 from insta_rtdetr.engine.errors import UserError
 from insta_rtdetr.engine.setup import setup_cfg
+from insta_rtdetr.export import is_exported
 from insta_rtdetr.zoo import config_files, find_config, published_weights
 
+from .exported import ExportedModel
 from .model import Model
+from .predictor import Predictor
 
 CHECKPOINT_ENDINGS = (".pth", ".pkl")
 # Where Detectron2's configs take the backbone's first weights from; they find nothing.
@@ -20,13 +23,13 @@ _BACKBONES_ONLY = "ImageNetPretrained"
 
 def create_model(
     model: str | os.PathLike | CfgNode, weights: str | os.PathLike = "", device: str = "", opts: list[str] | None = None
-) -> Model:
+) -> Predictor:
     """Build a model and load its weights, for every instance-segmentation model of this package and of Detectron2.
 
     Args:
         model: a config's name ("insta_rtdetr_R50vd_D6_640"; "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x" of
             Detectron2's model zoo), a yaml file, a config; or a checkpoint that says which config it was trained with,
-            or that is named after one.
+            or that is named after one; or what `tools/export.py` made, which has its weights and settings within.
         weights: a checkpoint of any format we read, or its address.  Default: the published ones if they are known
             here, else MODEL.WEIGHTS of the config.
         device: "cpu" or "cuda".  Default: MODEL.DEVICE of the config; CPU where there is no GPU.
@@ -35,7 +38,21 @@ def create_model(
     Raises:
         UserError, CheckpointError: the model, the weights, the device or a key is missing or wrong.
     """
+    if is_exported(model):
+        return exported_model(model, weights, device, opts or [])
     return Model(model_config(model, weights, [*(opts or []), *(["MODEL.DEVICE", device] if device else [])]))
+
+
+def exported_model(file: str | os.PathLike, weights: str | os.PathLike, device: str, opts: list[str]) -> ExportedModel:
+    """A model from an exported file.
+
+    Raises:
+        UserError: it cannot be loaded, or weights or config keys are given, which it has within.
+    """
+    if weights or opts:
+        given = f"weights {weights}" if weights else f"config keys {' '.join(opts)}"
+        raise UserError(f"{file} has its weights and settings within, got {given}.  Leave them out, or export anew.")
+    return ExportedModel(file, device)
 
 
 def model_config(

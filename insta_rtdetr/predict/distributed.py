@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from insta_rtdetr.engine.errors import UserError, one_line
+from insta_rtdetr.export import is_exported
 
-from .create import model_config
+from .create import exported_model, model_config
 from .journal import Record
 from .recorder import Recorder, Settings, Task
 
@@ -50,7 +51,7 @@ def records_on_ray(settings: Settings, batches: list[list[Task]], num_workers: i
     Raises:
         UserError: the package ray is not installed, the settings give no model, or a worker failed.
     """
-    model_config(settings.model, settings.weights, list(settings.opts))  # told before Ray is started
+    check_model(settings)  # told before Ray is started
     ray = _import_ray()
     if not ray.is_initialized():
         ray.init(include_dashboard=False, logging_level=logging.WARNING)
@@ -69,6 +70,18 @@ def records_on_ray(settings: Settings, batches: list[list[Task]], num_workers: i
             yield json.loads(row["record"])
     except ray.exceptions.RayError as error:
         raise UserError(f"A worker of Ray failed: {one_line(error)}") from error
+
+
+def check_model(settings: Settings) -> None:
+    """Find what is wrong with the settings of a model.
+
+    Raises:
+        UserError: see `create_model`.
+    """
+    if is_exported(settings.model):
+        exported_model(settings.model, settings.weights, settings.device, list(settings.opts))
+    else:
+        model_config(settings.model, settings.weights, list(settings.opts))
 
 
 def _row(record: Record) -> dict[str, list[str]]:

@@ -1,10 +1,5 @@
 """A model that is ready to predict."""
 
-import itertools
-import logging
-from collections.abc import Iterator
-from typing import Any
-
 import detectron2.data.transforms as T
 import numpy as np
 import torch
@@ -21,14 +16,11 @@ from insta_rtdetr.layers.mask_resize import paste
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 from .categories import categories_of
-from .inputs import Input, Picture, PictureError, check_options, find_inputs
-from .result import Result
+from .predictor import Predictor
 from .rle_masks import encode_pieces
 
-logger = logging.getLogger(__name__)
 
-
-class Model:
+class Model(Predictor):
     """A network with its weights and its class names; `create_model` makes one.
 
     Attributes:
@@ -60,39 +52,9 @@ class Model:
         self.categories = categories_of(self.cfg, rest_of_checkpoint.get("class_names", []))
         self._resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
 
-    def predict(self, source: Any, threshold: float = 0.5, batch_size: int = 1) -> Iterator[Result]:
-        """Find the objects in pictures; results come one by one, and only one batch is in memory.
-
-        Args:
-            source: path of a picture, a video or a folder of pictures; a pattern such as "photos/*.jpg"; an address
-                (http, https); a PIL image; an array (H, W, 3), uint8, channels in the order RGB; or a list of these.
-            threshold: lowest score of an object, a probability.
-            batch_size: pictures that the network is given at a time.
-
-        Returns:
-            One result for each picture, in order, and for each frame of a video.  Of several pictures, those that
-            cannot be read are left out; each is named in a warning, and the last one counts them.
-        Raises:
-            UserError: an argument is wrong, or the only picture cannot be read.
-        """
-        check_options(threshold, batch_size)
-        # Not a generator itself, so that a wrong argument is told now and not at the first result.
-        return self._predict(_readable(find_inputs(source)), threshold, batch_size)
-
-    def _predict(self, pictures: Iterator[Picture], threshold: float, batch_size: int) -> Iterator[Result]:
-        while batch := list(itertools.islice(pictures, batch_size)):
-            yield from self.predict_batch(batch, threshold)
-
-    def predict_batch(self, pictures: list[Picture], threshold: float) -> list[Result]:
-        """Find the objects in pictures that have been read; a picture's result does not depend on the others."""
-        found = self._find([picture.image for picture in pictures], threshold)
-        return [
-            Result(picture.image, instances, self.categories, picture.name, picture.frame)
-            for picture, instances in zip(pictures, found)
-        ]
-
     @torch.no_grad()
-    def _find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
+    def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
+        """See `Predictor.find`."""
         set_score_threshold(self.module, threshold)
         set_mask_form(self.module, self.masks_as_rle)
         inputs = [self._as_input(image) for image in images]
@@ -157,17 +119,3 @@ def above(instances: Instances, threshold: float) -> Instances:
     is_kept = instances.scores >= threshold
     # The masks of a large picture may not fit into the memory twice.
     return instances if is_kept.all() else instances[is_kept]
-
-
-def _readable(inputs: list[Input]) -> Iterator[Picture]:
-    num_unreadable = 0
-    for one in inputs:
-        try:
-            yield from one.read()
-        except PictureError as error:
-            if len(inputs) == 1:
-                raise
-            num_unreadable += 1
-            logger.warning("%s; it is left out", error)
-    if num_unreadable:
-        logger.warning("%d of %d inputs could not be read and were left out", num_unreadable, len(inputs))

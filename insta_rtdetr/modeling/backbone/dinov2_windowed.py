@@ -98,7 +98,7 @@ class WindowedDINOv2(Backbone):
         x = x.unflatten(1, (self.num_windows, -1)).unflatten(3, (self.num_windows, -1))
         x = x.transpose(2, 3).flatten(3, 4).flatten(0, 2)  # (B * N, S - 1, C)
         class_token = self.body.cls_token + codes[:, :1]
-        return torch.cat([class_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+        return torch.cat([class_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
 
     def _attend_everywhere(self, block: torch.nn.Module, x: Tensor) -> Tensor:
         """The windows of an image one after the other are one sequence."""
@@ -108,7 +108,7 @@ class WindowedDINOv2(Backbone):
     def _to_map(self, x: Tensor, images: Tensor) -> Tensor:
         """(B * N, S, C) -> (B, C, h, w)."""
         rows = images.shape[2] // self.size_divisibility
-        x = x[:, 1:].unflatten(1, (rows, -1)).unflatten(0, (len(images), self.num_windows, self.num_windows))
+        x = x[:, 1:].unflatten(1, (rows, -1)).unflatten(0, (images.shape[0], self.num_windows, self.num_windows))
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2).contiguous()
 
 

@@ -36,7 +36,7 @@ class BoxPrior(nn.Module):
             (torch.arange(side, device=features.device) + 0.5) / side - 0.5 for side in (height, width)
         )
         y, x = torch.meshgrid(y, x, indexing="ij")
-        coordinates = torch.stack([x, y, x**2, y**2]).expand(len(features), -1, -1, -1)
+        coordinates = torch.stack([x, y, x**2, y**2]).expand(features.shape[0], -1, -1, -1)
         return torch.cat([features, coordinates.to(features)], dim=1)
 
     def forward(self, embeddings: Tensor, biases: Tensor | None, boxes_cxcywh: Tensor) -> tuple[Tensor, Tensor]:

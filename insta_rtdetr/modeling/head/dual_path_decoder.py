@@ -192,7 +192,7 @@ class DualPathDecoder(nn.Module):
 
     def _start(self, queries: LocatedQueries, pixel_map: Tensor) -> DualPathState:
         size = tuple(pixel_map.shape[2:])
-        num_images = len(pixel_map)
+        num_images = pixel_map.shape[0]  # len() would fix the batch of an exported network
         aux_content, aux_positions = (
             table.weight.expand(num_images, -1, -1) for table in (self.aux_content, self.aux_positions)
         )

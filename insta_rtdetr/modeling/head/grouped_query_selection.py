@@ -73,6 +73,6 @@ class GroupedQuerySelection(nn.Module):
             for learned in (self.content, self.box_deltas)
         )
         boxes = shift_and_scale(found.detach(), deltas)
-        queries = GroupedQueries(content.repeat(len(found), 1, 1), boxes, len(running))
+        queries = GroupedQueries(content.repeat(found.shape[0], 1, 1), boxes, len(running))
         tokens, class_logits = (torch.cat([group[i] for group in chosen], dim=1) for i in (0, 1))
         return queries, tokens, class_logits, found

@@ -55,7 +55,7 @@ class QueryProposal(nn.Module):
         logits = self.class_head(level)
         scores = rank_positions(logits.detach())
         best = scores.topk(min(self.num_queries, height * width), dim=1).indices  # (B, Q)
-        every_image = len(level), -1, -1
+        every_image = level.shape[0], -1, -1  # len() would fix the batch of an exported network
         positions = take(position_grid(height, width).expand(every_image), best)
         content = take(level.flatten(2).transpose(1, 2), best)
         points = take(grid_points(height, width, level.device)[None].expand(every_image), best)

@@ -1,0 +1,141 @@
+"""From the network to a file of each format.  All of them start from the program that `torch.export` makes."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .extras import import_extra
+from .metadata import KEY, Metadata
+from .network import INPUT_NAME, TopObjects
+
+if TYPE_CHECKING:
+    import onnx
+
+FORMATS = ("onnx", "openvino", "torch.export")
+# GridSample is there from 16 on, LayerNormalization from 17 on; 18 is what PyTorch's exporter makes.
+OPSET = 18
+# Operations that lose objects or places in half precision; TensorRT's too are to be kept in float32, see README.md.
+FLOAT32_OPERATIONS = (
+    "GridSample", "TopK", "LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "ReduceMax", "Log", "Exp", "Clip",
+    "Max", "Min", "Div", "Sub", "Greater", "GreaterOrEqual", "Resize", "Range", "CumSum", "Sin", "Cos",
+)  # fmt: skip
+MODEL_FILE = "model.xml"  # within the folder of OpenVINO
+
+
+def write(network: TopObjects, metadata: Metadata, export_format: str, target: Path) -> None:
+    """Write a file, or for OpenVINO a folder that exists.
+
+    Raises:
+        UserError: a package is missing.
+    """
+    with torch.no_grad(), _quiet():
+        program = trace(network, metadata)
+        _WRITERS[export_format](program, network, metadata, target)
+
+
+def trace(network: TopObjects, metadata: Metadata) -> torch.export.ExportedProgram:
+    """The network as a graph."""
+    images = example(network, 2 if metadata.dynamic_batch else 1)
+    # Anchors and position codes are kept between calls; what the tracer finds there becomes constants of the graph.
+    network(images)
+    batch = {0: torch.export.Dim("batch", min=1, max=1024)} if metadata.dynamic_batch else None
+    return torch.export.export(network, (images,), dynamic_shapes=(batch,))
+
+
+def example(network: TopObjects, batch_size: int) -> Tensor:
+    """An input."""
+    return torch.zeros(batch_size, 3, *network.size, device=network.model.device)
+
+
+def _write_torch(program: torch.export.ExportedProgram, network: TopObjects, metadata: Metadata, target: Path) -> None:
+    torch.export.save(program, target, extra_files={KEY: metadata.to_json()})
+
+
+def _write_onnx(program: torch.export.ExportedProgram, network: TopObjects, metadata: Metadata, target: Path) -> None:
+    onnx = import_extra("onnx")
+    model = _to_onnx(program, network)
+    if metadata.precision == "fp16":
+        model = onnx_in_half(model)
+    onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
+    onnx.checker.check_model(model)
+    onnx.save(model, target)
+
+
+def onnx_in_half(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The model with float16 weights and products; inputs, outputs and `FLOAT32_OPERATIONS` stay float32."""
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    blocked = [*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATIONS]
+    model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    _drop_repeated_casts(model)
+    OnnxModel(model).topological_sort()
+    return model
+
+
+def _drop_repeated_casts(model: "onnx.ModelProto") -> None:
+    """ONNX Runtime's converter casts a tensor anew for each operation that reads it, under one and the same name."""
+    onnx = import_extra("onnx")
+    made: set[str] = set()
+    kept = []
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.output[0] in made:
+            continue
+        made.update(node.output)
+        kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _to_onnx(program: torch.export.ExportedProgram, network: TopObjects) -> "onnx.ModelProto":
+    import_extra("onnxruntime"), import_extra("onnxscript")
+    return torch.onnx.export(
+        program, dynamo=True, opset_version=OPSET, input_names=[INPUT_NAME], output_names=network.output_names,
+        verbose=False,
+    ).model_proto  # fmt: skip
+
+
+def _write_openvino(
+    program: torch.export.ExportedProgram, network: TopObjects, metadata: Metadata, target: Path
+) -> None:
+    onnx_file = target / "model.onnx"
+    import_extra("onnx").save(_to_onnx(program, network), onnx_file)
+    onnx_to_openvino(onnx_file, metadata, target)
+    onnx_file.unlink()
+
+
+def onnx_to_openvino(onnx_file: Path, metadata: Metadata, folder: Path) -> None:
+    """Write OpenVINO's two files of a float32 ONNX file; weights are float16 if they are computed in less than float32.
+
+    Raises:
+        UserError: OpenVINO is missing.
+    """
+    openvino = import_extra("openvino")
+    model = openvino.convert_model(onnx_file)
+    model.set_rt_info(metadata.to_json(), KEY)
+    folder.mkdir(exist_ok=True)
+    openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=metadata.precision != "fp32")
+
+
+_WRITERS: dict[str, Callable[..., None]] = {
+    "onnx": _write_onnx, "openvino": _write_openvino, "torch.export": _write_torch,
+}  # fmt: skip
+
+
+@contextmanager
+def _quiet():
+    """Without the exporters' talk, which is of their own insides."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,76 @@
+"""An OpenVINO model in two: backbone and encoder, which bear low precision, and what makes objects of their features.
+
+In bfloat16 the front costs a quarter of the time on processors that multiply matrices of it.  Behind it the numbers
+choose queries and places, and OpenVINO takes one precision for all of a model.
+"""
+
+from typing import TYPE_CHECKING
+
+from .extras import import_extra
+
+if TYPE_CHECKING:
+    import openvino
+
+# Weights of the front, see `TopObjects`.
+FRONT_WEIGHTS = ("model.backbone.", "model.encoder.")
+
+
+def split(model: "openvino.Model") -> tuple["openvino.Model", "openvino.Model"]:
+    """Cut behind the last operation with weights of backbone or encoder.
+
+    Args:
+        model: of `tools/export.py`; it is used up.
+
+    Returns:
+        The front, and the rest, whose inputs are the front's outputs in order, and then the pictures.
+    """
+    openvino = import_extra("openvino")
+    make = openvino.opset13
+    front, constants = _front_and_constants(model)
+    (images,) = model.get_parameters()
+    cut = [
+        output
+        for node in model.get_ordered_ops() if node.get_name() in front and node.get_name() not in constants
+        for output in node.outputs() if _readers_outside(output, front) and node.get_name() != images.get_name()
+    ]  # fmt: skip
+    inputs = []
+    for output in cut:
+        parameter = make.parameter(output.get_partial_shape(), output.get_element_type())
+        for reader in _readers_outside(output, front):
+            reader.replace_source_output(parameter.output(0))
+        inputs.append(parameter)
+    rest_images = make.parameter(images.output(0).get_partial_shape(), images.output(0).get_element_type())
+    for reader in _readers_outside(images.output(0), front):
+        reader.replace_source_output(rest_images.output(0))
+    rest = openvino.Model(model.get_results(), [*inputs, rest_images], "rest")
+    return openvino.Model([make.result(output) for output in cut], [images], "front"), rest
+
+
+def _front_and_constants(model: "openvino.Model") -> tuple[set[str], set[str]]:
+    """Names of the nodes that the front needs, and of all nodes that do not depend on the pictures."""
+    constants: set[str] = set()
+    weights: set[str] = set()  # of the front, and what is computed of them alone
+    front: set[str] = set()
+    for node in model.get_ordered_ops():
+        sources = [port.get_source_output().get_node().get_name() for port in node.inputs()]
+        kind = node.get_type_name()
+        if kind == "Constant" or (kind != "Parameter" and sources and constants.issuperset(sources)):
+            constants.add(node.get_name())
+            if _is_front_weight(node) or not weights.isdisjoint(sources):
+                weights.add(node.get_name())
+        elif not weights.isdisjoint(sources):
+            front.add(node.get_name())
+    for node in reversed(model.get_ordered_ops()):
+        if node.get_name() in front:
+            front.update(port.get_source_output().get_node().get_name() for port in node.inputs())
+    return front, constants
+
+
+def _is_front_weight(node: "openvino.Node") -> bool:
+    # The exporter keeps one of several equal vectors, ones or zeros say, under the name of the first.
+    is_matrix = node.get_type_name() == "Constant" and len(node.shape) > 1
+    return is_matrix and node.get_friendly_name().startswith(FRONT_WEIGHTS)
+
+
+def _readers_outside(output: "openvino.Output", front: set[str]) -> list["openvino.Input"]:
+    return [reader for reader in output.get_target_inputs() if reader.get_node().get_name() not in front]

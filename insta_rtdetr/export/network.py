@@ -1,0 +1,131 @@
+"""The network that is exported: pictures in, the top objects out, every shape but the batch's known beforehand.
+
+Letters: B pictures, Q queries, K classes, N objects that are kept, (H, W) the input, (h, w) the mask map.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from insta_rtdetr.layers.boxes import cxcywh_to_xyxy
+from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+from insta_rtdetr.modeling.postprocessing import ClippingPostprocessor, MaskScoringPostprocessor
+from insta_rtdetr.structures import Prediction
+
+INPUT_NAME = "images"
+# The last one is only there where `TopObjects.forward` says so.
+OUTPUT_NAMES = ("classes", "scores", "boxes", "masks", "class_scores")
+
+
+class TopObjects(nn.Module):
+    """A model, fused where its config fuses it, with normalisation before and the choice of the top objects behind."""
+
+    def __init__(self, model: InstanceSegmenter, size: tuple[int, int], with_postprocess: bool, half: bool):
+        """Wrap.
+
+        Args:
+            model: in eval mode.
+            size: (H, W).
+            with_postprocess: give the masks of the input's pixels instead of logits of the mask map.
+            half: compute in half precision where autocast does.
+        """
+        super().__init__()
+        self.model = model._inference_network()
+        self.size, self.with_postprocess, self.half = size, with_postprocess, half
+        self.postprocessor = model.postprocessor
+        self.scores_masks = isinstance(model.postprocessor, MaskScoringPostprocessor)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Of what `forward` gives."""
+        return list(OUTPUT_NAMES if self.scores_masks and not self.with_postprocess else OUTPUT_NAMES[:-1])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Find.
+
+        Args:
+            images: (B, 3, H, W), float32, 0 to 255.
+
+        Returns:
+            classes (B, N), int64; scores (B, N), descending; boxes (B, N, 4), xyxy in pixels of the input; masks, bool
+            (B, N, H, W) with post-processing, else logits (B, N, h, w); and of a model whose scores are classes'
+            probabilities times masks' certainties, without post-processing, class_scores (B, N), those probabilities.
+            A certainty is that of the masks as given, those of the map or those of the input.
+        """
+        images = (images - self.model.preprocessor.pixel_mean) / self.model.preprocessor.pixel_std
+        with torch.autocast(images.device.type, dtype=torch.float16, enabled=self.half):
+            prediction = self.model.run_network(images).layers[-1]
+        classes, scores, chosen = self._choose(prediction)
+        maps = chosen.mask_logits.float()
+        values = self._enlarge(maps) if self.with_postprocess else maps
+        is_probability = self.with_postprocess and self.postprocessor.resize == "probability"
+        probs = values if is_probability else values.sigmoid()
+        masks = probs > self.postprocessor.mask_threshold
+        outputs = [classes, scores, self._boxes(chosen, masks), masks if self.with_postprocess else maps]
+        if not self.scores_masks:
+            return tuple(outputs)
+        certainties = (probs * masks).sum((2, 3)) / (masks.sum((2, 3)) + 1e-6)
+        outputs = [classes, scores * certainties, *outputs[2:], scores][: len(self.output_names)]
+        order = outputs[1].topk(outputs[1].shape[1], dim=1).indices
+        return tuple(_reorder(values, order) for values in outputs)
+
+    def _choose(self, prediction: Prediction) -> tuple[Tensor, Tensor, Prediction]:
+        """Classes and scores (B, N) of the best pairs of a query and a class, and their queries' predictions."""
+        logits = prediction.class_logits.float()
+        probs = logits.softmax(-1)[..., :-1] if self.scores_masks else logits.sigmoid()
+        num_queries, num_classes = probs.shape[1:]
+        scores, index = probs.flatten(1).topk(min(self.postprocessor.max_objects, num_queries * num_classes), dim=1)
+        queries = torch.div(index, num_classes, rounding_mode="floor")
+        boxes, biases = prediction.boxes_cxcywh, prediction.mask_biases
+        chosen = Prediction(
+            class_logits=logits,
+            boxes_cxcywh=None if boxes is None else _rows(boxes.float(), queries),
+            mask_embeddings=_rows(prediction.mask_embeddings.float(), queries),
+            mask_features=prediction.mask_features.float(),
+            mask_biases=None if biases is None else _rows(biases.float()[..., None], queries)[..., 0],
+        )
+        return index - queries * num_classes, scores, chosen
+
+    def _enlarge(self, maps: Tensor) -> Tensor:
+        maps = maps.sigmoid() if self.postprocessor.resize == "probability" else maps
+        return F.interpolate(maps, size=self.size, mode="bilinear")
+
+    def _boxes(self, chosen: Prediction, masks: Tensor) -> Tensor:
+        """(B, N, 4), xyxy in pixels of the input."""
+        height, width = self.size
+        scale = masks.new_tensor([width, height, width, height], dtype=torch.float32)
+        if chosen.boxes_cxcywh is None:
+            rows, columns = masks.shape[2:]
+            return _boxes_around(masks) * (scale / scale.new_tensor([columns, rows, columns, rows]))
+        boxes = cxcywh_to_xyxy(chosen.boxes_cxcywh) * scale
+        if isinstance(self.postprocessor, ClippingPostprocessor):
+            boxes = torch.minimum(boxes.clamp(min=0), scale)
+        return boxes
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """(B, Q, C) and (B, N) -> (B, N, C).
+
+    OpenVINO 2026.4 moves a slice of the channels behind `torch.gather`, and then refuses its own graph.
+    """
+    batch, num_rows = values.shape[:2]
+    first = torch.arange(batch, device=index.device)[:, None] * num_rows
+    return values.flatten(0, 1)[(index + first).flatten()].unflatten(0, index.shape)
+
+
+def _reorder(values: Tensor, order: Tensor) -> Tensor:
+    """(B, N, ...) by (B, N)."""
+    index = order.reshape(*order.shape, *[1] * (values.dim() - 2)).expand(-1, -1, *values.shape[2:])
+    return values.gather(1, index)
+
+
+def _boxes_around(masks: Tensor) -> Tensor:
+    """(B, N, h, w), bool -> the smallest boxes, (B, N, 4), xyxy in cells; zeros around nothing."""
+    sides = []
+    for occupied in (masks.float().amax(2), masks.float().amax(3)):  # columns, then rows
+        place = torch.arange(1, occupied.shape[2] + 1, dtype=torch.float32, device=masks.device)
+        last = (occupied * place).amax(2)
+        from_end = (occupied * place.flip(0)).amax(2)
+        sides.append(((occupied.shape[2] - from_end) * (from_end > 0), last))
+    (x0, x1), (y0, y1) = sides
+    return torch.stack([x0, y0, x1, y1], dim=2)

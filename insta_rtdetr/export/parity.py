@@ -1,0 +1,147 @@
+"""Whether the exported file finds what the model finds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from tabulate import tabulate
+
+from insta_rtdetr.predict.result import Result
+
+# Objects with at least this score are compared; of a model that is sure of nothing, all that it gives.
+MIN_SCORE = 0.3
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What may differ.
+
+    Attributes:
+        score: of an object, absolute.
+        box: of a box's sides, fraction of the picture's longer side.
+        mask_iou: of an object's two masks, at least.
+        agreement: share of the objects that must be found by both, each within the limits above.
+    """
+
+    score: float
+    box: float
+    mask_iou: float
+    agreement: float
+
+
+# By the precision of the file.  bfloat16 has eight times the rounding of float16: what differs is objects that the
+# model doubts, and the edges of small ones.
+TOLERANCES = {
+    "fp32": Tolerance(score=1e-3, box=1e-3, mask_iou=0.99, agreement=1.0),
+    "fp16": Tolerance(score=0.05, box=0.02, mask_iou=0.9, agreement=0.95),
+    "bf16": Tolerance(score=0.1, box=0.02, mask_iou=0.8, agreement=0.9),
+}
+
+
+@dataclass
+class Parity:
+    """The comparison of all pictures.
+
+    Attributes:
+        tolerance: of the precision.
+        num_pictures: compared.
+        num_objects: that either of the two found, an object of both counted once.
+        num_agreed: of these, found by both, within the tolerance.
+        rank_score: largest difference of the k-th best scores of a picture, over all objects that are given.
+        score, box, mask_iou: worst of the objects that both found; box in pixels.
+    """
+
+    tolerance: Tolerance
+    num_pictures: int = 0
+    num_objects: int = 0
+    num_agreed: int = 0
+    rank_score: float = 0.0
+    score: float = 0.0
+    box: float = 0.0
+    mask_iou: float = 1.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the two agree; that nothing was compared is no agreement."""
+        return (
+            self.num_objects > 0
+            and self.rank_score <= self.tolerance.score
+            and self.num_agreed >= self.tolerance.agreement * self.num_objects
+        )
+
+    def add(self, expected: Result, found: Result) -> None:
+        """Compare what the model and the exported file found in a picture, whatever the scores."""
+        self.num_pictures += 1
+        count = min(len(expected), len(found))
+        self.rank_score = max(
+            self.rank_score,
+            float(np.abs(expected.scores[:count] - found.scores[:count]).max(initial=0)),
+            *(float(rest.scores[count:].max(initial=0)) for rest in (expected, found)),
+        )
+        lowest = MIN_SCORE if expected.scores.max(initial=0) >= MIN_SCORE else expected.scores.min(initial=1)
+        pairs = self._pairs(expected, found)
+        for i, j in pairs:
+            if max(expected.scores[i], found.scores[j]) >= lowest:
+                self._compare(expected, i, found, j)
+        for side, result in enumerate((expected, found)):
+            alone = sorted(set(range(len(result))) - {pair[side] for pair in pairs})
+            # Next to the limit an object may be there or not.
+            self.num_objects += int((result.scores[alone] > lowest + self.tolerance.score).sum())
+
+    def _pairs(self, expected: Result, found: Result) -> list[tuple[int, int]]:
+        """One-to-one, of one class and boxes that overlap by half, so that few pairs are beyond the limits.
+
+        A model may give an object several times: which of them is which, box and score tell together.
+        """
+        scores = np.abs(expected.scores[:, None] - found.scores) / self.tolerance.score
+        boxes = np.abs(expected.boxes[:, None] - found.boxes).max(2) / self._box_limit(expected)
+        distance = np.maximum(scores, boxes)
+        # Boxes around nothing, or cut to nothing at the border, have no IoU.
+        is_near = (boxes <= 1) | (_box_ious(expected.boxes, found.boxes) >= 0.5)
+        is_possible = (expected.class_ids[:, None] == found.class_ids) & is_near
+        # Any pair is better than none, one within the limits better than several beyond.
+        cost = np.where(is_possible, np.where(distance <= 1, distance, 1e3 + distance.clip(max=1e3)), 1e6)
+        return [(int(i), int(j)) for i, j in zip(*linear_sum_assignment(cost)) if is_possible[i, j]]
+
+    def _box_limit(self, result: Result) -> float:
+        return self.tolerance.box * max(result.image.shape[:2])
+
+    def _compare(self, expected: Result, i: int, found: Result, j: int) -> None:
+        score = abs(float(expected.scores[i] - found.scores[j]))
+        box = float(np.abs(expected.boxes[i] - found.boxes[j]).max())
+        mask_iou = _mask_iou(expected.masks[i], found.masks[j])
+        self.score, self.box = max(self.score, score), max(self.box, box)
+        self.mask_iou = min(self.mask_iou, mask_iou)
+        self.num_objects += 1
+        self.num_agreed += (
+            score <= self.tolerance.score
+            and box <= self._box_limit(expected)
+            and mask_iou >= self.tolerance.mask_iou
+        )
+
+    def to_table(self) -> str:
+        """For a terminal."""
+        limit = self.tolerance
+        rows = [
+            ["objects that agree", f"{self.num_agreed} of {self.num_objects}", f"at least {limit.agreement:.0%}"],
+            ["largest difference of the k-th best scores", f"{self.rank_score:.2e}", f"{limit.score}"],
+            ["largest difference of an object's scores", f"{self.score:.2e}", f"{limit.score}"],
+            ["largest difference of a box, pixels", f"{self.box:.2e}", f"{limit.box} of the picture's longer side"],
+            ["lowest IoU of an object's masks", f"{self.mask_iou:.4f}", f"at least {limit.mask_iou}"],
+        ]
+        verdict = "passed" if self.passed else "FAILED"
+        headers = [f"{self.num_pictures} pictures", "found", "limit of an object"]
+        return f"{tabulate(rows, headers=headers, disable_numparse=True)}\nparity: {verdict}"
+
+
+def _box_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, 4) and (M, 4), xyxy -> (N, M)."""
+    a, b = a[:, None], b[None]
+    overlap = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(min=0).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
+    return overlap / np.maximum(union, 1e-9)
+
+
+def _mask_iou(a: np.ndarray, b: np.ndarray) -> float:
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0

@@ -1,0 +1,116 @@
+"""A model from a file that `tools/export.py` made, with the same `predict` as any other.
+
+Letters: N objects that the file gives for a picture, n of them kept, K classes.
+"""
+
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+from insta_rtdetr.export import Metadata
+from insta_rtdetr.export.session import open_session
+from insta_rtdetr.layers.boxes import xyxy_to_cxcywh
+from insta_rtdetr.modeling import postprocessing
+from insta_rtdetr.modeling.postprocessing import ImageSize, MaskScoringPostprocessor
+from insta_rtdetr.modeling.preprocessing import resize_like_pil
+from insta_rtdetr.structures import Prediction
+
+from .categories import Categories
+from .predictor import Predictor
+
+
+class ExportedModel(Predictor):
+    """What `create_model("model.onnx")` gives.
+
+    Attributes:
+        session: runs the file.
+        metadata: what the file says of itself.
+    """
+
+    def __init__(self, file: str | os.PathLike, device: str = "") -> None:
+        """Load; see `open_session`."""
+        self.session = open_session(file, device)
+        self.metadata = self.session.metadata
+        self.categories = Categories(self.metadata.class_names, self.metadata.category_ids)
+
+    def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
+        """See `Predictor.find`."""
+        step = len(images) if self.metadata.dynamic_batch else 1
+        found = []
+        for start in range(0, len(images), step):
+            some = images[start : start + step]
+            outputs = self.session(self.prepare(some))
+            tensors = {name: torch.from_numpy(np.asarray(values)) for name, values in outputs.items()}
+            for i, image in enumerate(some):
+                one = {name: values[i] for name, values in tensors.items()}
+                found.append(self._instances(one, image.shape[:2], threshold))
+        return found
+
+    def prepare(self, images: list[np.ndarray]) -> np.ndarray:
+        """Pictures -> the network's input (B, 3, H, W), float32, 0 to 255."""
+        resized = []
+        for image in images:
+            image = image if self.metadata.channels == "RGB" else image[:, :, ::-1]
+            resized.append(resize_like_pil(torch.tensor(image.transpose(2, 0, 1).copy()), self.metadata.size))
+        return torch.stack(resized).float().numpy()
+
+    def _instances(self, outputs: dict[str, Tensor], output_size: tuple[int, int], threshold: float) -> Instances:
+        size = ImageSize(output_size, self.metadata.size, self.metadata.size)
+        if self.metadata.with_postprocess:
+            return _in_picture(outputs, size, threshold)
+        kind = getattr(postprocessing, self.metadata.postprocessor)
+        prediction = as_prediction(outputs, self.metadata, threshold)
+        postprocessor = kind(
+            max_objects=prediction.class_logits.shape[1],
+            score_threshold=threshold,
+            mask_threshold=self.metadata.mask_threshold,
+            resize=self.metadata.mask_resize,
+        )
+        return postprocessor(prediction, [size])[0]
+
+
+def as_prediction(outputs: dict[str, Tensor], metadata: Metadata, threshold: float) -> Prediction:
+    """The prediction that has just the objects that a file gave, so that our own post-processing takes it.
+
+    Args:
+        outputs: of one picture.
+        metadata: of the file.
+        threshold: objects below it are left out; their masks need not be enlarged.
+    """
+    scores = outputs.get("class_scores", outputs["scores"])
+    is_kept = scores >= threshold
+    probs, maps = scores[is_kept].double(), outputs["masks"][is_kept]
+    rows, count = torch.arange(len(probs)), len(probs)
+    height, width = metadata.size
+    boxes = outputs["boxes"][is_kept] / torch.tensor([width, height, width, height])
+    if getattr(postprocessing, metadata.postprocessor) is MaskScoringPostprocessor:
+        logits = torch.full((count, len(metadata.class_names) + 1), -torch.inf, dtype=torch.float64)
+        logits[rows, outputs["classes"][is_kept]] = probs.log()
+        logits[:, -1] = (1 - probs).log()
+    else:
+        logits = torch.full((count, len(metadata.class_names)), -torch.inf, dtype=torch.float64)
+        logits[rows, outputs["classes"][is_kept]] = probs.logit()
+    # Each query is its own mask feature: the product with them gives the masks back.
+    return Prediction(logits[None].float(), xyxy_to_cxcywh(boxes)[None], torch.eye(count)[None], maps[None])
+
+
+def _in_picture(outputs: dict[str, Tensor], size: ImageSize, threshold: float) -> Instances:
+    """Objects in the network's input -> in the picture."""
+    is_kept = outputs["scores"] >= threshold
+    height, width = size.output
+    scale = torch.tensor([width / size.padded[1], height / size.padded[0]] * 2)
+    masks = outputs["masks"][is_kept]
+    if size.output != size.padded:
+        # One by one: the masks of a large picture are many numbers.
+        enlarged = [F.interpolate(mask[None, None].float(), size.output, mode="bilinear")[0, 0] > 0.5 for mask in masks]
+        masks = torch.stack(enlarged) if enlarged else masks.new_zeros(0, height, width)
+    instances = Instances(size.output)
+    instances.pred_boxes = Boxes(outputs["boxes"][is_kept] * scale)
+    instances.pred_masks = masks.bool()
+    instances.scores = outputs["scores"][is_kept]
+    instances.pred_classes = outputs["classes"][is_kept]
+    return instances

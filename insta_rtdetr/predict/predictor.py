@@ -1,0 +1,74 @@
+"""What every model that predicts has in common, whatever runs it."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from detectron2.structures import Instances
+
+from .categories import Categories
+from .inputs import Input, Picture, PictureError, check_options, find_inputs
+from .result import Result
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """Finds objects in pictures; a subclass has `find`.
+
+    Attributes:
+        categories: names and COCO ids of the classes.
+    """
+
+    categories: Categories
+
+    def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
+        """The objects of at least this score in pictures (H, W, 3), uint8, RGB; one `Instances` on CPU for each."""
+        raise NotImplementedError
+
+    def predict(self, source: Any, threshold: float = 0.5, batch_size: int = 1) -> Iterator[Result]:
+        """Find the objects in pictures; results come one by one, and only one batch is in memory.
+
+        Args:
+            source: path of a picture, a video or a folder of pictures; a pattern such as "photos/*.jpg"; an address
+                (http, https); a PIL image; an array (H, W, 3), uint8, channels in the order RGB; or a list of these.
+            threshold: lowest score of an object, a probability.
+            batch_size: pictures that the network is given at a time.
+
+        Returns:
+            One result for each picture, in order, and for each frame of a video.  Of several pictures, those that
+            cannot be read are left out; each is named in a warning, and the last one counts them.
+        Raises:
+            UserError: an argument is wrong, or the only picture cannot be read.
+        """
+        check_options(threshold, batch_size)
+        # Not a generator itself, so that a wrong argument is told now and not at the first result.
+        return self._predict(_readable(find_inputs(source)), threshold, batch_size)
+
+    def _predict(self, pictures: Iterator[Picture], threshold: float, batch_size: int) -> Iterator[Result]:
+        while batch := list(itertools.islice(pictures, batch_size)):
+            yield from self.predict_batch(batch, threshold)
+
+    def predict_batch(self, pictures: list[Picture], threshold: float) -> list[Result]:
+        """Find the objects in pictures that have been read; a picture's result does not depend on the others."""
+        found = self.find([picture.image for picture in pictures], threshold)
+        return [
+            Result(picture.image, instances, self.categories, picture.name, picture.frame)
+            for picture, instances in zip(pictures, found)
+        ]
+
+
+def _readable(inputs: list[Input]) -> Iterator[Picture]:
+    num_unreadable = 0
+    for one in inputs:
+        try:
+            yield from one.read()
+        except PictureError as error:
+            if len(inputs) == 1:
+                raise
+            num_unreadable += 1
+            logger.warning("%s; it is left out", error)
+    if num_unreadable:
+        logger.warning("%d of %d inputs could not be read and were left out", num_unreadable, len(inputs))
