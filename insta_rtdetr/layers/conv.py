@@ -32,7 +32,7 @@ class ConvNorm(Foldable):
 def keep_gradient_layout(x: Tensor) -> Tensor:
     """Give the gradient of the output of a batch norm (B, C, h, w) its layout in memory.
 
-    On CPU PyTorch 2.11's batch norm reads the gradient of a single image as if it had the layout of the input, and gives
+    On CPU PyTorch 2.11 reads the gradient of a single image as if it had the layout of the input, and gives
     a wrong one on; channels come last where tokens were made of the output.
     """
     if x.requires_grad and x.shape[0] == 1:
