@@ -62,7 +62,7 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.PRETRAINED = False
     # Extra keyword arguments of timm.create_model, as "key=value" strings, for example 'pad_type="same"'.
     cfg.MODEL.TIMM.ARGS = ()
-    # Names of the levels to use: res2 (stride 4), res3 (8), res4 (16), res5 (32).
+    # Names of the levels to use: res1 (stride 2), res2 (4), res3 (8), res4 (16), res5 (32).
     cfg.MODEL.TIMM.OUT_FEATURES = ("res2", "res3", "res4", "res5")
     # "FrozenBN" keeps batch norm as loaded; "BN" trains it.
     cfg.MODEL.TIMM.NORM = "FrozenBN"
@@ -141,7 +141,8 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER.MASK_ENHANCED_BOXES = True
 
     cfg.MODEL.MASK_HEAD = CfgNode()
-    # Stride of the mask features, 4 (reads res2) or 8 (reads res3) pixels; FastInst's is that of its finest level.
+    # Stride of the mask features: 2 (reads res1, which timm's models have), 4 (res2) or 8 pixels (res3); FastInst's is
+    # that of its finest level.
     cfg.MODEL.MASK_HEAD.STRIDE = 4
     # Width in which queries and mask features are compared.
     cfg.MODEL.MASK_HEAD.DIM = 256
@@ -191,6 +192,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.VARIFOCAL_DETACH = True
     # What the class score of a matched query learns in the last layer: its "box" or its "mask" IoU with the object.
     cfg.MODEL.LOSS.QUALITY = "box"
+    # InstaRTDETR: whether the positions that become queries learn to predict masks too, as those of MaskRTDETR do.
+    cfg.MODEL.LOSS.ENCODER_MASKS = False
     # How masks are read at points: as RF-DETR does (targets at the nearest pixel, predictions as if the outermost cells
     # of the map went on), not as PointRend does (both between pixels, and 0 outside the map).
     cfg.MODEL.LOSS.SAMPLE_INSIDE = False

@@ -3,19 +3,22 @@
 import ast
 
 import timm
+import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from timm.utils.model import freeze_batch_norm_2d
 from torch import Tensor, nn
 
-NAME_OF_STRIDE = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
+NAME_OF_STRIDE = {2: "res1", 4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 
 
 class TimmBackbone(Backbone):
-    """A timm feature extractor; its levels are named by stride: res2 (4), res3 (8), res4 (16), res5 (32)."""
+    """A timm feature extractor; its levels are named by stride: res1 (2), res2 (4), res3 (8), res4 (16), res5 (32)."""
 
-    def __init__(self, *, name: str, pretrained: bool, out_features: list[str], norm: str, arguments: dict):
+    def __init__(
+        self, *, name: str, pretrained: bool, out_features: list[str], norm: str, freeze_at: int, arguments: dict
+    ):  # fmt: skip
         """Build the model.
 
         Args:
@@ -23,11 +26,12 @@ class TimmBackbone(Backbone):
             pretrained: let timm download its weights.
             out_features: levels to give, a subset of what the model has.
             norm: "FrozenBN" keeps batch norm as loaded, "BN" trains it.
+            freeze_at: stages that are not trained: 0 none, 1 up to stride 2, 2 up to stride 4, ... 5 all.
             arguments: more keyword arguments of `timm.create_model`.
 
         Raises:
             ValueError: timm has no such model, or the model no such level; or the norm is none of the two;
-                or it takes no such argument.
+                or it takes no such argument; or it has no such stages.
         """
         super().__init__()
         if norm not in ("FrozenBN", "BN"):
@@ -40,6 +44,8 @@ class TimmBackbone(Backbone):
             raise ValueError(
                 f"timm cannot build {name} as a feature extractor: {error}. Change MODEL.TIMM.NAME or MODEL.TIMM.ARGS."
             ) from error
+        if not 0 <= freeze_at <= len(NAME_OF_STRIDE):
+            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be 0 to {len(NAME_OF_STRIDE)}, got {freeze_at}.")
         available = {NAME_OF_STRIDE.get(stride): i for i, stride in enumerate(probe.feature_info.reduction())}
         if missing := [level for level in out_features if level not in available]:
             found = sorted(level for level in available if level)
@@ -50,9 +56,22 @@ class TimmBackbone(Backbone):
         self.body = create_timm_model(name, pretrained, features_only=True, out_indices=indices, **arguments)
         if norm == "FrozenBN":
             self.body = freeze_batch_norm_2d(self.body)
+        if freeze_at:
+            frozen = [i for i, stride in enumerate(probe.feature_info.reduction()) if stride <= 2**freeze_at]
+            self._freeze(probe, frozen)
         info = self.body.feature_info
         self._out_feature_channels = dict(zip(self._out_features, info.channels(), strict=True))
         self._out_feature_strides = dict(zip(self._out_features, info.reduction(), strict=True))
+
+    def _freeze(self, probe: nn.Module, levels: list[int]) -> None:
+        """Freeze what some levels of the whole model, which has the same names, are made from."""
+        features = probe.eval()(torch.zeros(1, 3, 64, 64))
+        names, parameters = zip(*probe.named_parameters(), strict=True)
+        total = sum(features[i].sum() for i in levels)
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+        used = {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
+        for name, parameter in self.body.named_parameters():
+            parameter.requires_grad_(name not in used)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
@@ -78,13 +97,14 @@ def create_timm_model(name: str, pretrained: bool, **arguments: object) -> nn.Mo
 
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg, input_shape: ShapeSpec | None = None) -> TimmBackbone:
-    """Build a timm model from MODEL.TIMM.{NAME, PRETRAINED, ARGS, OUT_FEATURES, NORM}."""
+    """Build a timm model from MODEL.TIMM.{NAME, PRETRAINED, ARGS, OUT_FEATURES, NORM} and MODEL.BACKBONE.FREEZE_AT."""
     return TimmBackbone(
         name=cfg.MODEL.TIMM.NAME,
         # Weights that are about to be replaced need no download.
         pretrained=cfg.MODEL.TIMM.PRETRAINED and not cfg.MODEL.WEIGHTS,
         out_features=list(cfg.MODEL.TIMM.OUT_FEATURES),
         norm=cfg.MODEL.TIMM.NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
         arguments=parse_arguments(cfg.MODEL.TIMM.ARGS),
     )
 

@@ -17,7 +17,7 @@ from .build import ENCODER_REGISTRY, check_levels
 from .mask_fusion import MaskFusion
 from .mask_pyramid import MaskPyramid
 
-MASK_SOURCE = {4: "res2", 8: "res3"}
+MASK_SOURCE = {2: "res1", 4: "res2", 8: "res3"}
 
 
 @ENCODER_REGISTRY.register()
@@ -82,11 +82,11 @@ class HybridEncoder(nn.Module):
         """Read MODEL.ENCODER.* and MODEL.MASK_HEAD.*.
 
         Raises:
-            ValueError: the backbone lacks a needed level, or the mask stride is neither 4 nor 8.
+            ValueError: the backbone lacks a needed level, or the mask stride is none of `MASK_SOURCE`.
         """
         encoder, mask_stride = cfg.MODEL.ENCODER, cfg.MODEL.MASK_HEAD.STRIDE
         if mask_stride not in MASK_SOURCE:
-            raise ValueError(f"MODEL.MASK_HEAD.STRIDE must be 4 or 8, got {mask_stride}.")
+            raise ValueError(f"MODEL.MASK_HEAD.STRIDE must be 2, 4 or 8, got {mask_stride}.")
         mask_source = MASK_SOURCE[mask_stride]
         check_levels(input_shape, [*encoder.IN_FEATURES, mask_source])
         aifi = AIFI(

@@ -13,7 +13,7 @@ from ...layers.deformable_attention import DeformableAttention
 from ...layers.mlp import MLP
 from ...structures import Memory, Prediction, Queries
 from .box_prior import BoxPrior
-from .mask_head import MaskHead, masks_of
+from .mask_head import MaskHead
 from .query_selection import init_box_head, init_class_head
 
 
@@ -94,6 +94,10 @@ class RefiningDecoder(nn.Module):
         for layer in self.position_head.layers:
             nn.init.xavier_uniform_(layer.weight)
 
+    def project_masks(self, mask_features: Tensor) -> Tensor:
+        """(B, C_feature, h, w) -> (B, C_mask, h, w), what masks are made from."""
+        return self.mask_head.project(mask_features)
+
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """The boxes (B, Q, 4) that a layer answers, and those that the next one starts from."""
         raise NotImplementedError
@@ -110,7 +114,7 @@ class RefiningDecoder(nn.Module):
         Args:
             queries: (B, Q, ...).
             memory: the pyramid's tokens.
-            mask_features: (B, C_mask, h, w), projected by the mask head; None: no masks are wanted.
+            mask_features: (B, C_mask, h, w), see `project_masks`; None: no masks are wanted.
             attention_mask: (Q, Q), True where a query (row) must not look.
 
         Returns:
@@ -153,13 +157,15 @@ class DeformableDecoder(RefiningDecoder):
             init_class_head(class_head)
             init_box_head(box_head)
 
-    def forward(
-        self, queries: Queries, memory: Memory, mask_features: Tensor | None, attention_mask: Tensor | None = None
-    ) -> list[Prediction]:
+    def project_masks(self, mask_features: Tensor) -> Tensor:
         """See `RefiningDecoder`."""
-        if self.box_prior is not None and mask_features is not None:
-            mask_features = self.box_prior.extend_features(mask_features)
-        return super().forward(queries, memory, mask_features, attention_mask)
+        projected = super().project_masks(mask_features)
+        return projected if self.box_prior is None else self.box_prior.extend_features(projected)
+
+    def embed_masks(self, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Queries (B, Q, C) with their boxes -> mask embeddings (B, Q, C_mask) and biases (B, Q), or None."""
+        embeddings, biases = self.mask_head.embed(content)
+        return (embeddings, biases) if self.box_prior is None else self.box_prior(embeddings, biases, boxes)
 
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """See `RefiningDecoder`; a box learns from all boxes after it."""
@@ -168,9 +174,9 @@ class DeformableDecoder(RefiningDecoder):
 
     def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
         """See `RefiningDecoder`."""
-        embeddings, mask_features, biases = masks_of(self.mask_head, content, mask_features)
-        if self.box_prior is not None and mask_features is not None:
-            embeddings, biases = self.box_prior(embeddings, biases, boxes)
+        if mask_features is None:
+            return Prediction(self.class_heads[layer](content), boxes)
+        embeddings, biases = self.embed_masks(content, boxes)
         return Prediction(self.class_heads[layer](content), boxes, embeddings, mask_features, biases)
 
 

@@ -4,6 +4,7 @@ Letters: S positions of all levels together, Q queries, K classes, C channels.
 Source: uncertainty-minimal query selection of RT-DETR, https://arxiv.org/abs/2304.08069
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -18,6 +19,8 @@ ANCHOR_MARGIN = 0.01
 OBJECT_PRIOR = 0.01
 # Taken from the logit of a position next to a better one, so that it comes after all local maxima.
 NEIGHBOUR_HANDICAP = 100.0
+
+EmbedMasks = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 
 
 class TokenSelection(nn.Module):
@@ -86,18 +89,28 @@ class QuerySelection(TokenSelection):
         init_class_head(self.class_head)
         init_box_head(self.box_head)
 
-    def forward(self, memory: Memory) -> tuple[Queries, Prediction]:
+    def forward(
+        self, memory: Memory, embed_masks: EmbedMasks | None = None, mask_features: Tensor | None = None
+    ) -> tuple[Queries, Prediction]:
         """Select.
 
         Args:
             memory: (B, S, C) tokens.
+            embed_masks: tokens (B, Q, C) and their boxes -> mask embeddings (B, Q, C_mask) and biases (B, Q) or None,
+                if the positions predict masks too.
+            mask_features: (B, C_mask, h, w) that belong to them.
 
         Returns:
             Q queries (their content detached), and what their positions predict by themselves.
         """
         tokens, class_logits, anchor_logits = self.select(memory, self.class_head)
         reference_logits = self.box_head(tokens) + anchor_logits
-        return Queries(tokens.detach(), reference_logits), Prediction(class_logits, reference_logits.sigmoid())
+        boxes = reference_logits.sigmoid()
+        queries = Queries(tokens.detach(), reference_logits)
+        if embed_masks is None:
+            return queries, Prediction(class_logits, boxes)
+        embeddings, biases = embed_masks(tokens, boxes)
+        return queries, Prediction(class_logits, boxes, embeddings, mask_features, biases)
 
 
 def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:

@@ -258,7 +258,9 @@ class SetCriterion(MaskCriterion):
         if not is_by_mask:
             return box_iou.detach()
         logits = matched_mask_logits([(one.prediction, one.match)])
-        predicted = F.interpolate(logits[:, None], scale_factor=2, mode="bilinear")[:, 0] > 0
+        # No finer than half the input's size: each halving of a pixel's side makes four times the work.
+        scale = 2 if 4 * logits.shape[1] <= batch.masks.shape[1] else 1
+        predicted = F.interpolate(logits[:, None], scale_factor=scale, mode="bilinear")[:, 0] > 0
         return mask_iou(predicted, reduce_masks(batch.masks, predicted.shape[1:])[batch.index(one.match)])
 
     def _class_loss(self, one: Supervised, batch: BatchTargets, quality: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ class InstaRTDETR(InstanceSegmenter):
     @configurable
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, level_projection: LevelProjection,
-        query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, **around_network,
+        query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, encoder_masks: bool,
+        **around_network,
     ):  # fmt: skip
         super().__init__(**around_network)
         self.backbone = backbone
@@ -39,6 +40,7 @@ class InstaRTDETR(InstanceSegmenter):
         self.query_selection = query_selection
         self.denoising = denoising
         self.decoder = decoder
+        self.encoder_masks = encoder_masks
         self.freeze_for_stage()
 
     @classmethod
@@ -52,6 +54,7 @@ class InstaRTDETR(InstanceSegmenter):
             "query_selection": cls.build_query_selection(cfg),
             "denoising": _build_denoising(cfg) if cfg.MODEL.DENOISING.NUM_QUERIES > 0 else None,
             "decoder": cls.build_decoder(cfg),
+            "encoder_masks": cfg.MODEL.LOSS.ENCODER_MASKS,
             **read_around_network(cfg, SetCriterion(cfg), Postprocessor),
         }
 
@@ -71,7 +74,7 @@ class InstaRTDETR(InstanceSegmenter):
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
         pyramid = self.encoder(self.backbone(images), with_masks=self.predicts_masks)
         memory = self.level_projection(pyramid.levels)
-        mask_features = self.decoder.mask_head.project(pyramid.mask_features) if self.predicts_masks else None
+        mask_features = self.decoder.project_masks(pyramid.mask_features) if self.predicts_masks else None
         queries, encoder_prediction = self.select_queries(memory, mask_features)
         # A frozen denoising part is in eval mode while the model is not.
         if self.denoising is None or not self.denoising.training:
@@ -88,6 +91,8 @@ class InstaRTDETR(InstanceSegmenter):
 
     def select_queries(self, memory: Memory, mask_features: Tensor | None) -> tuple[Queries, Prediction]:
         """The positions that become queries, and what they predict by themselves."""
+        if self.encoder_masks and self.query_selection.training and mask_features is not None:
+            return self.query_selection(memory, self.decoder.embed_masks, mask_features)
         return self.query_selection(memory)
 
 

@@ -23,10 +23,12 @@ def resnet_vd(depth=18, norm="BN", freeze_at=0, levels=LEVELS, deform=(False, Fa
     return build_backbone(cfg)
 
 
-def timm_backbone(name="mobilenetv2_050", norm="FrozenBN", levels=LEVELS, arguments=(), pretrained=False, weights=""):
+def timm_backbone(
+    name="mobilenetv2_050", norm="FrozenBN", levels=LEVELS, freeze_at=0, arguments=(), pretrained=False, weights=""
+):
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
-    cfg.MODEL.BACKBONE.NAME = "build_timm_backbone"
+    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = "build_timm_backbone", freeze_at
     cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.NORM, cfg.MODEL.TIMM.OUT_FEATURES = name, norm, levels
     cfg.MODEL.TIMM.ARGS, cfg.MODEL.TIMM.PRETRAINED, cfg.MODEL.WEIGHTS = arguments, pretrained, weights
     return build_backbone(cfg)
@@ -64,8 +66,24 @@ def test_only_wanted_levels_are_given():
     assert_features_are_as_announced(timm_backbone(levels=["res3", "res5"]), ["res3", "res5"])
 
 
-def test_timm_model_gives_strides_4_to_32():
-    assert_features_are_as_announced(timm_backbone())
+def test_timm_model_gives_strides_2_to_32():
+    levels = ["res1", *LEVELS]
+    assert_features_are_as_announced(timm_backbone(levels=levels), levels)
+
+
+@pytest.mark.parametrize("freeze_at", [0, 1, 2, 4])
+def test_timm_trains_only_what_comes_after_the_frozen_stages(freeze_at):
+    backbone = timm_backbone(levels=["res1", *LEVELS], freeze_at=freeze_at)
+    features = backbone(torch.rand(1, 3, 64, 64))
+    assert [name for name, level in features.items() if level.requires_grad] == ["res1", *LEVELS][freeze_at:]
+    # All that is needed for no frozen level is trained.
+    sum(level.sum() for level in features.values() if level.requires_grad).backward()
+    assert all((p.grad is None) != p.requires_grad for p in backbone.parameters())
+
+
+def test_timm_has_no_sixth_stage():
+    with pytest.raises(ValueError, match=r"MODEL.BACKBONE.FREEZE_AT must be 0 to 5, got 6"):
+        timm_backbone(freeze_at=6)
 
 
 def test_timm_arguments_reach_the_model():

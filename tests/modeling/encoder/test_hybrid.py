@@ -36,7 +36,7 @@ def test_stride_8_masks_need_no_stride_4_features():
 
 
 def test_another_mask_stride_is_refused():
-    with pytest.raises(ValueError, match=r"MODEL.MASK_HEAD.STRIDE must be 4 or 8, got 16"):
+    with pytest.raises(ValueError, match=r"MODEL.MASK_HEAD.STRIDE must be 2, 4 or 8, got 16"):
         build_encoder(tiny_config("MODEL.MASK_HEAD.STRIDE", 16), SHAPES)
 
 

@@ -122,6 +122,31 @@ def test_variants_train(overrides):
     assert all(loss.isfinite() for loss in losses.values())
 
 
+@pytest.mark.parametrize("box_prior", [False, True])
+def test_positions_learn_masks_where_asked(box_prior):
+    overrides = ("MODEL.MASK_HEAD.BOX_PRIOR", box_prior)
+    inputs = [training_input(2)]
+    without = tiny_model(*overrides)(inputs)
+    model = tiny_model("MODEL.LOSS.ENCODER_MASKS", True, *overrides)
+    losses = model(inputs)
+    assert losses.keys() - without.keys() == {"loss_mask_bce_enc", "loss_mask_dice_enc"}
+    losses["loss_mask_dice_enc"].backward()
+    assert model.query_selection.token_projection.weight.grad.abs().sum() > 0
+    # Without training they cost nothing.
+    assert not model.eval().run_network(torch.zeros(1, 3, 64, 64)).encoder.has_masks
+
+
+def test_masks_of_stride_2_need_a_backbone_with_that_level():
+    timm = (
+        "MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "mobilenetv2_050", "MODEL.MASK_HEAD.STRIDE", 2,
+    )  # fmt: skip
+    model = tiny_model(*timm, "MODEL.TIMM.OUT_FEATURES", ("res1", "res3", "res4", "res5"))
+    assert all(loss.isfinite() for loss in model([training_input(2)]).values())
+    assert model.eval().forward_raw([{"image": random_image()}])["mask_logits"].shape == (1, 20, 32, 32)
+    with pytest.raises(ValueError, match="res1"):
+        tiny_model(*timm)
+
+
 def test_half_precision_training_keeps_losses_in_float32():
     model = tiny_model()
     with torch.autocast("cpu", dtype=torch.bfloat16):
