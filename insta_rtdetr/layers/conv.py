@@ -20,13 +20,25 @@ class ConvNorm(Foldable):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, h, w) -> (B, C_out, h / stride, w / stride)."""
-        return self.activation(self.norm(self.conv(x)))
+        return self.activation(keep_gradient_layout(self.norm(self.conv(x))))
 
     def fold_(self) -> None:
         """Put the batch norm into the convolution, whose output is then nobody else's."""
         self.conv, self.norm = fold_batch_norm(self.conv, self.norm), nn.Identity()
         if isinstance(self.activation, nn.SiLU):
             self.activation = nn.SiLU(inplace=True)
+
+
+def keep_gradient_layout(x: Tensor) -> Tensor:
+    """Give the gradient of the output of a batch norm (B, C, h, w) its layout in memory.
+
+    On CPU PyTorch 2.11's batch norm reads the gradient of a single image as if it had the layout of the input, and gives
+    a wrong one on: channels come last where tokens were made of the output.
+    """
+    if x.requires_grad and x.shape[0] == 1:
+        layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
+    return x
 
 
 class RepVGGBlock(Foldable):
