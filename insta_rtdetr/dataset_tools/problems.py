@@ -63,7 +63,7 @@ KINDS = {
     "box_no_area": Kind("note", "boxes have no area, and their objects are left out"),
     "box_outside": Kind("note", "boxes lie outside their image, and their objects are left out"),
     "box_partly_outside": Kind("note", "boxes reach out of their image"),
-    "mask_missing": Kind("FAIL", "objects have no mask", "Draw masks; boxes alone cannot be trained on"),
+    "mask_missing": Kind("FAIL", "objects have no mask", "Draw masks; boxes alone train MODEL.STAGE detector only"),
     "mask_invalid": Kind("FAIL", "masks are neither polygons nor RLE of the image's size", CORRECT_FILE),
     "mask_unusable": Kind("note", "masks cannot be drawn, and their objects are left out"),
     "mask_empty": Kind("note", "masks have no pixel, and their objects are left out"),

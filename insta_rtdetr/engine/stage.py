@@ -53,7 +53,7 @@ def check_detector(model: InstanceSegmenter, unloaded: set[str], weights: str) -
     detector = [name for name in model.state_dict() if not model.is_of_mask_branch(name)]
     if lacking := [name for name in detector if name in unloaded]:
         raise UserError(
-            f"MODEL.STAGE masks needs a trained detector, but {weights} lacks {len(lacking)} of its {len(detector)} "
-            f"tensors, for example {lacking[-1]}.  Set MODEL.WEIGHTS to what MODEL.STAGE detector or joint trained on "
-            "these classes."
+            f"MODEL.STAGE masks needs a trained detector, but {weights or 'no file'} lacks {len(lacking)} of its "
+            f"{len(detector)} tensors, for example {lacking[-1]}.  Set MODEL.WEIGHTS to what MODEL.STAGE detector or "
+            "joint trained on these classes."
         )

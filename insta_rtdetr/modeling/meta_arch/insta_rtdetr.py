@@ -91,7 +91,7 @@ class InstaRTDETR(InstanceSegmenter):
 
     def select_queries(self, memory: Memory, mask_features: Tensor | None) -> tuple[Queries, Prediction]:
         """The positions that become queries, and what they predict by themselves."""
-        if self.query_selection.training and self.encoder_masks and mask_features is not None:
+        if self.encoder_masks and self.query_selection.training and mask_features is not None:
             return self.query_selection(memory, self.decoder.embed_masks, mask_features)
         return self.query_selection(memory)
 
