@@ -3,7 +3,8 @@
 
     python tools/benchmark.py --config-file configs/coco/instance-segmentation/insta_rtdetr_R50vd_D6_640.yaml
 
-Works with every Detectron2 instance-segmentation model.  Bad input ends in one line on stderr and exit code 1.
+Works with every Detectron2 instance-segmentation model; several are also put side by side, a line each.  Bad input
+ends in one line on stderr and exit code 1.
 """
 
 import argparse
@@ -26,11 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def parse(arguments: list[str] | None) -> Options:
-    """Parse; a wrong option is a UserError."""
+def parse(arguments: list[str] | None) -> list[Options]:
+    """Options of each model; a wrong option is a UserError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     option = parser.add_argument
-    option("--config-file", required=True, metavar="FILE", help="config (file or name), or an exported file")
+    option("--config-file", required=True, nargs="+", metavar="FILE", help="configs (file or name), or exported files")
     option("--dataset", default="", metavar="DIR", help=DATASET_HELP)
     option("--weights", default="", metavar="FILE", help="checkpoint (default: random weights)")
     option("--input", default="", metavar="IMAGE", help="picture (default: a synthetic one of 480 x 640)")
@@ -46,7 +47,8 @@ def parse(arguments: list[str] | None) -> Options:
     option("--output", default="", metavar="FILE.json", help="write everything to this file")
     option("--opts", nargs="*", default=[], metavar="KEY VALUE", help="change the config")
     parser.error = _fail
-    return Options(**vars(parser.parse_args(arguments)))
+    chosen = vars(parser.parse_args(arguments))
+    return [Options(config_file, **chosen) for config_file in chosen.pop("config_file")]
 
 
 def _fail(message: str) -> NoReturn:

@@ -90,6 +90,30 @@ def to_table(report: dict) -> str:
     return "\n".join(lines)
 
 
+def to_comparison(reports: list[dict]) -> str:
+    """One line a model, as Markdown; Detectron2's own models have no network apart from the rest."""
+    headers = ["model", "network input", "parameters, M", "GFLOPs", "network, s", "picture to RLE, s"]
+    rows = [
+        [
+            Path(report["config_file"]).stem,
+            " x ".join(map(str, report["network_input"])),
+            f"{report['parameters_m']:.1f}",
+            f"{sum(report['gflops'].values()):.1f}",
+            f"{_network_ms(report) / 1e3:.2f}",
+            f"{report['end_to_end_ms']['median'] / 1e3:.2f}",
+        ]
+        for report in reports
+    ]
+    machine = reports[0]["machine"]
+    title = f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, medians"
+    return f"{title}\n\n{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}"
+
+
+def _network_ms(report: dict) -> float:
+    stages = report["stages_ms"]
+    return (stages.get("network") or stages["model"])["median"]
+
+
 def _facts(report: dict) -> list[list[str]]:
     machine = report["machine"]
     size = lambda key: " x ".join(map(str, report[key]))  # noqa: E731

@@ -13,7 +13,7 @@ from insta_rtdetr.engine.errors import UserError
 from .backends import run_backends
 from .flops import CONVENTION, count_objects, count_subject, network_input
 from .options import Options
-from .report import describe, to_table
+from .report import describe, to_comparison, to_table
 from .stages import (
     peak_memory,
     reset_peak_memory,
@@ -25,24 +25,41 @@ from .stages import (
 from .subject import Subject, build_subject
 
 
-def run(options: Options) -> None:
-    """Benchmark, write the table to stdout and the report to the JSON file.
+def run(models: list[Options]) -> None:
+    """Benchmark one model after the other; write the tables to stdout, and the reports to the JSON file.
 
+    Args:
+        models: options of each; but for the config they are the same.
     Raises:
         UserError, CheckpointError: bad input.
     """
-    if options.backends:
+    for options in models:
         options.check()
+    reports = []
+    for options in models:
+        reports.append(_run_one(options))
+        _write_json(options.output, reports if len(models) > 1 else reports[0])
+    if len(models) > 1 and not models[0].backends:
+        sys.stdout.write(f"\n{to_comparison(reports)}\n")
+
+
+def _run_one(options: Options) -> dict:
+    if options.backends:
         with _threads(options.threads):
-            report = run_backends(options)
-    else:
-        report = benchmark(options)
-        sys.stdout.write(to_table(report) + "\n")
-    if options.output:
-        try:
-            Path(options.output).write_text(json.dumps(report, indent=2) + "\n")
-        except OSError as error:
-            raise UserError(f"--output {options.output} cannot be written: {error.strerror}.") from error
+            return run_backends(options)
+    report = benchmark(options)
+    sys.stdout.write(f"{to_table(report)}\n")
+    sys.stdout.flush()
+    return report
+
+
+def _write_json(file: str, content: object) -> None:
+    if not file:
+        return
+    try:
+        Path(file).write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"--output {file} cannot be written: {error.strerror}.") from error
 
 
 def benchmark(options: Options) -> dict:

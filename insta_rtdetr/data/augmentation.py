@@ -115,16 +115,16 @@ class RandomView:
             crop_prob: its probability.
             crop_resize: what the image is resized to before it, as the crop's size in pixels is meant; None: nothing.
             jitter_scales: range of the large-scale jitter's factor; empty for none.
-            flip: "horizontal" or "vertical", each with probability 0.5, or "none".
+            flip: "horizontal", "vertical", "both" (each of the two by itself) with probability 0.5, or "none".
             fixed_size: (height, width) of every output in pixels; empty for `resize`.
             resize: Detectron2's resize that keeps the shape; None for no resize.
 
         Raises:
-            ValueError: flip is none of the three, the canvas would be smaller than the image, or the factors are no
+            ValueError: flip is none of the four, the canvas would be smaller than the image, or the factors are no
                 range of positive numbers.
         """
-        if flip not in ("horizontal", "vertical", "none"):
-            raise ValueError(f"INPUT.RANDOM_FLIP must be horizontal, vertical or none, got {flip!r}.")
+        if flip not in ("horizontal", "vertical", "both", "none"):
+            raise ValueError(f"INPUT.RANDOM_FLIP must be horizontal, vertical, both or none, got {flip!r}.")
         if zoom_out_max_scale < 1:
             raise ValueError(f"INPUT.ZOOM_OUT_MAX_SCALE must be at least 1, got {zoom_out_max_scale}.")
         if jitter_scales and not (len(jitter_scales) == 2 and 0 < jitter_scales[0] <= jitter_scales[1]):
@@ -177,11 +177,9 @@ class RandomView:
                 view = self._crop(view)
             if self.jitter_scales:
                 view = scale_jitter(view, self.jitter_scales, self.fixed_size or (view.height, view.width))
-        flips = self.flip != "none" and _happens(0.5)
-        view = dataclasses.replace(
-            view, flip_x=flips and self.flip == "horizontal", flip_y=flips and self.flip == "vertical"
-        )
-        return self._resize(view), kept
+        flip_x = self.flip in ("horizontal", "both") and _happens(0.5)
+        flip_y = self.flip in ("vertical", "both") and _happens(0.5)
+        return self._resize(dataclasses.replace(view, flip_x=flip_x, flip_y=flip_y)), kept
 
     def _crop(self, view: View) -> View:
         height, width = _resized(view, self.crop_resize)

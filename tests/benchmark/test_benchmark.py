@@ -103,6 +103,20 @@ def test_the_json_file_tells_everything_of_a_batch_of_two(tool, files, tmp_path,
     assert all(word in table for word in ("end to end", "preprocess", "GFLOPs", "images/s", "Random weights"))
 
 
+def test_several_models_are_put_side_by_side(tool, files, tmp_path, capsys):
+    output = tmp_path / "reports.json"
+    words = ["--config-file", files["config_file"], files["config_file"], "--input", files["input"], "--runs", "1"]
+    assert tool.main([*words, "--warmup", "0", "--device", "cpu", "--output", str(output)]) == 0
+    reports = json.loads(output.read_text())
+    assert [report["model"] for report in reports] == ["InstaRTDETR"] * 2
+    *_, rule, first, second = capsys.readouterr().out.splitlines()
+    assert set(rule) == {"|", "-"}
+    cells = [cell.strip() for cell in first.strip("|").split("|")]
+    assert cells[0] == "tiny" and cells[1] == "64 x 64"
+    assert cells[2] == f"{reports[0]['parameters_m']:.1f}"
+    assert second.startswith("| tiny")
+
+
 def test_parameters_are_those_of_the_model_as_built(files):
     wanted = sum(parameter.numel() for parameter in tiny_model().parameters()) / 1e6
     report = quick(files)

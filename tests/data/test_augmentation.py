@@ -213,7 +213,13 @@ def test_a_crop_after_a_resize_is_drawn_in_resized_pixels_with_its_probability()
 
 
 @pytest.mark.parametrize(
-    "flip, seen", [("none", {(0, 0)}), ("horizontal", {(0, 0), (1, 0)}), ("vertical", {(0, 0), (0, 1)})]
+    "flip, seen",
+    [
+        ("none", {(0, 0)}),
+        ("horizontal", {(0, 0), (1, 0)}),
+        ("vertical", {(0, 0), (0, 1)}),
+        ("both", {(0, 0), (1, 0), (0, 1), (1, 1)}),
+    ],
 )
 def test_flips_are_those_of_the_key(flip, seen):
     draw = RandomView(flip=flip)
