@@ -240,6 +240,9 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.MODEL.FUSE_ON_EVAL = True
     # Objects with a lower score are left out (before their masks are made). Probability.
     cfg.TEST.SCORE_THRESHOLD = 0.0
+    # Objects whose box overlaps that of a better one of their class with an IoU above this are left out, after
+    # TEST.DETECTIONS_PER_IMAGE were chosen; 1: none is, as queries should differ by themselves.
+    cfg.TEST.NMS_THRESHOLD = 1.0
     # A pixel belongs to an object when its resized probability exceeds this.
     cfg.TEST.MASK_THRESHOLD = 0.5
     # What masks are resized to the image's size as: "probability", as Insta-RT-DETR does, "logit", or "logit_twice",

@@ -27,6 +27,7 @@ class Metadata:
         score_threshold: objects with a lower score are left out.
         mask_threshold: probability above which a pixel belongs to an object.
         mask_resize: what of a mask is enlarged, see TEST.MASK_RESIZE.
+        nms_threshold: see TEST.NMS_THRESHOLD; not in the network, `predict` does it.
         with_postprocess: whether masks are those of pixels of the input, else logits of the mask map.
         precision: "fp32", "fp16" or "bf16".
         dynamic_batch: whether any number of pictures can be given at a time, else one.
@@ -46,6 +47,7 @@ class Metadata:
     score_threshold: float
     mask_threshold: float
     mask_resize: str
+    nms_threshold: float
     with_postprocess: bool
     precision: str
     dynamic_batch: bool

@@ -160,6 +160,7 @@ def describe(model: Model, options: Options) -> Metadata:
         score_threshold=cfg.TEST.SCORE_THRESHOLD,
         mask_threshold=postprocessor.mask_threshold,
         mask_resize=postprocessor.resize,
+        nms_threshold=postprocessor.nms_threshold,
         with_postprocess=options.with_postprocess,
         precision=options.precision,
         dynamic_batch=options.dynamic_batch,

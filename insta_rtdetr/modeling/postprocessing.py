@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
+from torchvision.ops import batched_nms
 
 from ..layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
 from ..layers.mask_resize import Region, areas_of, axis_resize, enlarge, exceeds, paste
@@ -45,21 +46,26 @@ class Postprocessor:
         score_threshold: objects with a lower score are left out.
         mask_threshold: probability above which a pixel belongs to an object.
         resize: what is enlarged, one of `RESIZES`.
+        nms_threshold: objects whose box overlaps that of a better one of their class with a larger IoU are left out; 1:
+            none are.
         assemble: makes the masks of a result from their pieces, as `paste` does, which documents its arguments.
 
     Raises:
-        ValueError: `resize` is none of them.
+        ValueError: `resize` is none of them, or `nms_threshold` no IoU.
     """
 
     max_objects: int
     score_threshold: float
     mask_threshold: float
     resize: str
+    nms_threshold: float = 1.0
     assemble: Callable[[Iterable[tuple[Region, Tensor]], Tensor, tuple[int, int]], Any] = paste
 
     def __post_init__(self) -> None:
         if self.resize not in RESIZES:
             raise ValueError(f"TEST.MASK_RESIZE must be one of {', '.join(RESIZES)}, got {self.resize!r}.")
+        if not 0 <= self.nms_threshold <= 1:
+            raise ValueError(f"TEST.NMS_THRESHOLD must be from 0 to 1, got {self.nms_threshold}.")
 
     def __call__(self, prediction: Prediction, sizes: list[ImageSize]) -> list[Instances]:
         """One `Instances` for each image: pred_boxes, pred_masks (if predicted), scores (descending), pred_classes."""
@@ -67,12 +73,14 @@ class Postprocessor:
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
         scores, classes, queries = self._select(prediction.class_logits[image].sigmoid())
+        boxes = self._boxes(prediction.of_image(image, queries), size)
+        kept = without_duplicates(boxes.tensor, scores, classes, self.nms_threshold)
         instances = Instances(size.output)
-        instances.pred_boxes = self._boxes(prediction.of_image(image, queries), size)
+        instances.pred_boxes = boxes[kept]
         if prediction.has_masks:
-            instances.pred_masks = self._masks(prediction, image, queries, size)
-        instances.scores = scores
-        instances.pred_classes = classes
+            instances.pred_masks = self._masks(prediction, image, queries[kept], size)
+        instances.scores = scores[kept]
+        instances.pred_classes = classes[kept]
         return instances
 
     def _masks(self, prediction: Prediction, image: int, queries: Tensor, size: ImageSize) -> Tensor:
@@ -136,12 +144,14 @@ class MaskScoringPostprocessor(Postprocessor):
         queries, which = queries.unique(return_inverse=True)
         pieces, boxes, certainties = self._measured(prediction.of_image(image, queries), size)
         scores, order = (scores * certainties[which].to(scores)).sort(descending=True)
-        kept = order[scores >= self.score_threshold]
+        order = order[scores >= self.score_threshold]
+        kept = without_duplicates(boxes[which[order]], scores[: len(order)], classes[order], self.nms_threshold)
+        chosen = order[kept]
         instances = Instances(size.output)
-        instances.pred_boxes = Boxes(boxes[which[kept]])
-        instances.pred_masks = self.assemble(pieces, which[kept], size.output)
-        instances.scores = scores[: len(kept)]
-        instances.pred_classes = classes[kept]
+        instances.pred_boxes = Boxes(boxes[which[chosen]])
+        instances.pred_masks = self.assemble(pieces, which[chosen], size.output)
+        instances.scores = scores[kept]
+        instances.pred_classes = classes[chosen]
         return instances
 
     def _measured(self, chosen: Prediction, size: ImageSize) -> tuple[list[tuple[Region, Tensor]], Tensor, Tensor]:
@@ -163,6 +173,22 @@ class MaskScoringPostprocessor(Postprocessor):
             areas[which] += areas_of(masks)
             pieces.append(((which, y, x), masks))
         return pieces, boxes_of_occupied(column_sums > 0, row_sums > 0), row_sums.sum(1) / (areas + 1e-6)
+
+
+def without_duplicates(boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, threshold: float) -> Tensor:
+    """Non-maximum suppression.
+
+    Args:
+        boxes_xyxy: (N, 4).
+        scores, classes: (N,), scores descending.
+        threshold: IoU with a better box of the same class above which a box goes; 1: none does.
+
+    Returns:
+        int64 indices of those that stay, in their order.
+    """
+    if threshold >= 1:
+        return torch.arange(len(scores), device=scores.device)
+    return batched_nms(boxes_xyxy.float(), scores.float(), classes, threshold).sort().values
 
 
 def boxes_in_pixels(boxes_cxcywh: Tensor, size: ImageSize) -> Tensor:

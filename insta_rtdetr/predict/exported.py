@@ -15,7 +15,7 @@ from insta_rtdetr.export import Metadata
 from insta_rtdetr.export.session import open_session
 from insta_rtdetr.layers.boxes import xyxy_to_cxcywh
 from insta_rtdetr.modeling import postprocessing
-from insta_rtdetr.modeling.postprocessing import ImageSize, MaskScoringPostprocessor
+from insta_rtdetr.modeling.postprocessing import ImageSize, MaskScoringPostprocessor, without_duplicates
 from insta_rtdetr.modeling.preprocessing import resize_like_pil
 from insta_rtdetr.structures import Prediction
 
@@ -61,7 +61,9 @@ class ExportedModel(Predictor):
     def _instances(self, outputs: dict[str, Tensor], output_size: tuple[int, int], threshold: float) -> Instances:
         size = ImageSize(output_size, self.metadata.size, self.metadata.size)
         if self.metadata.with_postprocess:
-            return _in_picture(outputs, size, threshold)
+            found = _in_picture(outputs, size, threshold)
+            boxes, threshold = found.pred_boxes.tensor, self.metadata.nms_threshold
+            return found[without_duplicates(boxes, found.scores, found.pred_classes, threshold)]
         kind = getattr(postprocessing, self.metadata.postprocessor)
         prediction = as_prediction(outputs, self.metadata, threshold)
         postprocessor = kind(
@@ -69,6 +71,7 @@ class ExportedModel(Predictor):
             score_threshold=threshold,
             mask_threshold=self.metadata.mask_threshold,
             resize=self.metadata.mask_resize,
+            nms_threshold=self.metadata.nms_threshold,
         )
         return postprocessor(prediction, [size])[0]
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -49,6 +51,37 @@ def test_objects_below_the_score_threshold_are_left_out():
     (none,) = postprocessor(score_threshold=1.1)(answer, [SQUARE])
     assert len(none) == 0
     assert none.pred_masks.shape == (0, 30, 50)
+
+
+def test_objects_on_a_better_one_of_their_class_are_left_out():
+    answer = prediction(num_queries=3, num_classes=2)
+    # IoU of the first two: 36 / 44 = 0.82; the third is the first, of the other class.
+    answer.boxes_cxcywh[0] = torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.54, 0.5, 0.4, 0.4], [0.5, 0.5, 0.4, 0.4]])
+    answer.class_logits[0] = torch.tensor([[3.0, -9], [4, -9], [-9, 2]])
+    sure = {"score_threshold": 0.5}
+    for threshold, scores in ((0.81, [4.0, 2]), (0.83, [4.0, 3, 2]), (1.0, [4.0, 3, 2])):
+        (instances,) = postprocessor(nms_threshold=threshold, **sure)(answer, [SQUARE])
+        torch.testing.assert_close(instances.scores, torch.tensor(scores).sigmoid())
+        assert len(instances.pred_masks) == len(instances.pred_boxes) == len(scores)
+    (instances,) = postprocessor(nms_threshold=0.81, **sure)(answer, [SQUARE])
+    (alone,) = postprocessor(**sure)(answer, [SQUARE])
+    assert torch.equal(instances.pred_masks, alone.pred_masks[[0, 2]])
+    assert torch.equal(instances.pred_boxes.tensor, alone.pred_boxes.tensor[[0, 2]])
+
+
+def test_masks_that_nearly_agree_are_left_out_where_boxes_are_those_of_masks():
+    answer = prediction(num_queries=2, num_classes=1)
+    answer.mask_embeddings[:, 1] = answer.mask_embeddings[:, 0] * 1.01
+    answer = dataclasses.replace(answer, class_logits=torch.tensor([[[3.0, 0], [2.0, 0]]]), boxes_cxcywh=None)
+    (both,) = mask_scoring()(answer, [SQUARE])
+    (one,) = mask_scoring(nms_threshold=0.7)(answer, [SQUARE])
+    assert len(both) == 2 and len(one) == 1
+    assert torch.equal(one.pred_masks, both.pred_masks[:1]) and one.scores[0] == both.scores[0]
+
+
+def test_a_threshold_that_is_no_iou_is_refused():
+    with pytest.raises(ValueError, match="NMS_THRESHOLD must be from 0 to 1"):
+        postprocessor(nms_threshold=1.5)
 
 
 def test_boxes_are_scaled_to_the_result():

@@ -227,4 +227,5 @@ def _build_postprocessor(cfg, kind: type[Postprocessor]) -> Postprocessor:
         score_threshold=cfg.TEST.SCORE_THRESHOLD,
         mask_threshold=cfg.TEST.MASK_THRESHOLD,
         resize=cfg.TEST.MASK_RESIZE,
+        nms_threshold=cfg.TEST.NMS_THRESHOLD,
     )
