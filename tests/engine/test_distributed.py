@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
@@ -13,6 +14,7 @@ from torch import multiprocessing
 from insta_rtdetr.engine import Trainer
 from insta_rtdetr.modeling.loss import SetCriterion
 from insta_rtdetr.structures import ModelOutput, Prediction, Target
+from tests.engine.predictable import IMAGES, gradients_of_step, predictable_model
 from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
 
 WORLD = 2
@@ -24,7 +26,8 @@ def _worker(rank: int, port: int, folder: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD)
     # Detectron2 wants to know which processes share this machine.
     comm._LOCAL_PROCESS_GROUP = torch.distributed.new_group(list(range(WORLD)))
-    torch.save((train_and_evaluate(folder), losses_of_each_process(folder)), folder / f"{rank}.pth")
+    results = (train_and_evaluate(folder), losses_of_each_process(folder), accumulated_gradients())
+    torch.save(results, folder / f"{rank}.pth")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
@@ -38,7 +41,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def of_processes(folder) -> list[tuple]:
-    """What train_and_evaluate and losses_of_each_process give in each of two processes, which take long to start."""
+    """What the three functions give in each of two processes, which take long to start."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -79,7 +82,7 @@ def assert_close(left: dict, right: dict) -> None:
 
 
 def test_two_processes_train_and_evaluate_like_one(folder, of_processes):
-    first, second = (train for train, _ in of_processes)
+    first, second = (train for train, _, _ in of_processes)
     assert first["skipped"] == second["skipped"] == 1
     for name in first["gradients"]:
         assert torch.equal(first["gradients"][name], second["gradients"][name])
@@ -114,9 +117,32 @@ def losses_of_each_process(folder: Path) -> tuple[dict[str, float], torch.Tensor
 
 
 def test_two_processes_with_an_image_each_have_the_losses_of_one_with_both(folder, of_processes):
-    (first, first_gradient), (second, second_gradient) = (losses for _, losses in of_processes)
+    (first, first_gradient), (second, second_gradient) = (losses for _, losses, _ in of_processes)
     alone, gradient = losses_of_each_process(folder)
     assert len(alone) == 5
     # Masks are compared at drawn points, of which a few lie on the border, where they count in part.
     assert {name: (first[name] + second[name]) / 2 for name in first} == pytest.approx(alone, rel=0.01)
     torch.testing.assert_close((first_gradient + second_gradient) / 2, gradient, rtol=0.01, atol=0)
+
+
+def accumulated_gradients() -> dict[str, dict]:
+    """Of this process's share of four images, one after the other, for each stage of a training."""
+    mine = [[image] for image in IMAGES[comm.get_rank() :: comm.get_world_size()]]
+    with pytest.MonkeyPatch.context() as patch:
+        models = {stage: predictable_model(patch, "MODEL.STAGE", stage) for stage in ("joint", "masks")}
+        distributed = {
+            stage: create_ddp_model(model, broadcast_buffers=False, device_ids=None) for stage, model in models.items()
+        }
+        return {stage: gradients_of_step(model, mine)[0] for stage, model in distributed.items()}
+
+
+def test_two_processes_accumulate_the_gradients_of_one(of_processes):
+    first, second = (gradients for _, _, gradients in of_processes)
+    alone = accumulated_gradients()
+    for stage, gradients in alone.items():
+        assert gradients.keys() == first[stage].keys() == second[stage].keys()
+        for name, gradient in gradients.items():
+            assert torch.equal(first[stage][name], second[stage][name])
+            torch.testing.assert_close(first[stage][name], gradient, rtol=1e-6, atol=1e-8, msg=name)
+    # Those of the mask branch.
+    assert 0 < len(alone["masks"]) < len(alone["joint"])
