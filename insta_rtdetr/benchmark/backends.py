@@ -4,6 +4,7 @@
     end to end   a picture -> objects -> COCO RLE
 """
 
+import math
 import statistics
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from insta_rtdetr.export.formats import onnx_to_openvino
 from insta_rtdetr.export.network import TopObjects
 from insta_rtdetr.export.run import Options as ExportOptions
 from insta_rtdetr.export.run import compare, describe, export, load_model, read_pictures
+from insta_rtdetr.modeling.meta_arch.base import COARSEST_STRIDE
 from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.exported import ExportedModel
 from insta_rtdetr.predict.inputs import Picture
@@ -32,7 +34,7 @@ from insta_rtdetr.predict.predictor import Predictor
 from .options import Options
 from .report import describe_machine
 from .rle import encode_masks
-from .subject import SEED, read_picture
+from .subject import SEED, fit_picture, read_picture
 
 # Of the objects that are made to pictures and RLE.
 THRESHOLD = 0.3
@@ -101,7 +103,7 @@ def _contenders(options: Options, picture: np.ndarray, folder: Path) -> list[Con
     batch = [Picture(picture, "picture")] * options.batch_size
     if all(is_exported(name) for name in options.backends):
         return [_exported(name, ExportedModel(name), "not compared", batch) for name in options.backends]
-    settings = _settings(options, folder)
+    settings = _settings(options, picture, folder)
     model = load_model(settings)
     pictures = read_pictures([options.input] if options.input else [])
     contenders = []
@@ -130,18 +132,22 @@ def _export(name: str, model: Model, settings: ExportOptions, folder: Path) -> P
     return target.with_suffix("")
 
 
-def _settings(options: Options, folder: Path) -> ExportOptions:
+def _settings(options: Options, picture: np.ndarray, folder: Path) -> ExportOptions:
     """Of the exports; without weights, random ones."""
     weights = options.weights
     try:
-        model_config(options.config_file, weights, options.opts)
+        cfg = model_config(options.config_file, weights, options.opts)
     except UserError:
         cfg = model_config(options.config_file, "random", [*options.opts, "MODEL.DEVICE", "cpu"])
         torch.manual_seed(SEED)
         weights = str(folder / "random.pth")
         torch.save({"model": build_module(cfg).state_dict()}, weights)
+    size = options.size
+    if not size and not cfg.INPUT.FIXED_SIZE:
+        height, width = fit_picture(picture, cfg, None).shape[:2]
+        size = tuple(COARSEST_STRIDE * math.ceil(side / COARSEST_STRIDE) for side in (height, width))
     return ExportOptions(
-        options.config_file, weights, size=options.size, opts=options.opts, dynamic_batch=options.batch_size > 1
+        options.config_file, weights, size=size, opts=options.opts, dynamic_batch=options.batch_size > 1
     )
 
 
@@ -188,6 +194,20 @@ def _measure(contenders: list[Contender], kind: str, options: Options) -> list[f
             if run >= options.warmup:
                 measured.append((time.perf_counter() - start) * 1e3)
     return [statistics.median(measured) for measured in times]
+
+
+def compare_models(reports: list[dict]) -> str:
+    """One line a model: the network's milliseconds with each backend, and the best one's share of the first one's."""
+    names = [row["backend"] for row in reports[0]["backends"]]
+    lines = []
+    for report in reports:
+        times = [row["network_ms"] for row in report["backends"]]
+        passed = all(row["parity"] != "FAILED" for row in report["backends"])
+        best = f"{min(times) / times[0]:.2f}"
+        model = Path(report["config_file"]).stem
+        lines.append([model, *(f"{time:.0f}" for time in times), best, "passed" if passed else "FAILED"])
+    headers = ["network, ms", *names, "best ratio", "parity"]
+    return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def to_markdown(report: dict) -> str:

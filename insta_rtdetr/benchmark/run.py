@@ -10,7 +10,7 @@ import torch
 
 from insta_rtdetr.engine.errors import UserError
 
-from .backends import run_backends
+from .backends import compare_models, run_backends
 from .flops import CONVENTION, count_objects, count_subject, network_input
 from .options import Options
 from .report import describe, to_comparison, to_table
@@ -39,8 +39,9 @@ def run(models: list[Options]) -> None:
     for options in models:
         reports.append(_run_one(options))
         _write_json(options.output, reports if len(models) > 1 else reports[0])
-    if len(models) > 1 and not models[0].backends:
-        sys.stdout.write(f"\n{to_comparison(reports)}\n")
+    if len(models) > 1:
+        compare = compare_models if models[0].backends else to_comparison
+        sys.stdout.write(f"\n{compare(reports)}\n")
 
 
 def _run_one(options: Options) -> dict:

@@ -117,6 +117,33 @@ def test_several_models_are_put_side_by_side(tool, files, tmp_path, capsys):
     assert second.startswith("| tiny")
 
 
+def test_backends_of_several_models_are_put_side_by_side(tool, files, tmp_path, capsys):
+    weights = tmp_path / "tiny.pth"
+    torch.save({"model": tiny_model().state_dict()}, weights)
+    words = [
+        "--config-file",
+        files["config_file"],
+        files["config_file"],
+        "--input",
+        files["input"],
+        "--weights",
+        str(weights),
+    ]
+    keeps_shape = ["--opts", "INPUT.FIXED_SIZE", "()"]
+    assert tool.main([*words, "--backends", "eager", "eager", "--runs", "1", "--warmup", "0", *keeps_shape]) == 0
+    *_, header, _, first, second = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")] == [
+        "network, ms",
+        "eager",
+        "eager",
+        "best ratio",
+        "parity",
+    ]
+    for line in (first, second):
+        name, time, _, ratio, parity = (cell.strip() for cell in line.strip("|").split("|"))
+        assert name == "tiny" and float(time) > 0 and 0 < float(ratio) <= 1 and parity == "passed"
+
+
 def test_parameters_are_those_of_the_model_as_built(files):
     wanted = sum(parameter.numel() for parameter in tiny_model().parameters()) / 1e6
     report = quick(files)
