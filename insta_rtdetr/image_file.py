@@ -23,13 +23,18 @@ def upright_rgb(image: Image.Image) -> np.ndarray:
     """The pixels of an opened image, turned as its EXIF orientation says, without its transparency.
 
     Returns:
-        uint8 (H, W, 3), RGB.  Of 16 bits the highest 8 are kept, as Pillow does for colour images.
+        uint8 (H, W, 3), RGB.  Of 16 bits the highest 8 are kept, as Pillow does for colour images.  Of a float
+        image black and white are 0 and 1 where nothing is above 1, else 0 and 255.
     Raises:
         OSError, ValueError, ...: see UNREADABLE.
     """
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion clips at 255
         return np.repeat(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        grey = np.nan_to_num(np.asarray(image))
+        grey = grey if grey.max() > 1 else grey * 255
+        return np.repeat(np.clip(grey.round(), 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
     return np.asarray(image.convert("RGB"))
 
 
