@@ -7,6 +7,7 @@ A run that was stopped goes on when the same command is given again.  Inputs tha
 others are done all the same; the exit code is then 1, as for any bad input.
 """
 
+import errno
 import logging
 import sys
 from pathlib import Path
@@ -29,6 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         num_unreadable = predict_offline(job)
     except user_error_types() as error:
         return report(error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.stderr.write(f"error: {error.strerror}.  Make room in {job.output}; the same command goes on from here.\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.  The same command goes on from here.\n")
         return 130

@@ -1,6 +1,7 @@
 """tools/predict.py: what is in its folder, and that a killed run goes on."""
 
 import contextlib
+import errno
 import importlib.util
 import io
 import json
@@ -131,7 +132,10 @@ def test_a_killed_run_goes_on_and_nothing_is_lost_or_half_written(tool, model_fo
     assert len(list(out.glob("p*.png"))) == 30 and not journal.exists()
 
 
-def test_a_video_is_taken_up_at_the_frame_where_it_was_killed(tool, model_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("stop", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 1)]
+)
+def test_a_video_goes_on_where_it_stopped(tool, model_folder, tmp_path, monkeypatch, capsys, stop, code):
     write_video(tmp_path / "video.avi", num_frames=6)
     arguments = command(model_folder, "--input", tmp_path / "video.avi", "--save", "json", "--output")
     assert tool.main([*arguments, str(tmp_path / "whole")]) == 0
@@ -139,12 +143,13 @@ def test_a_video_is_taken_up_at_the_frame_where_it_was_killed(tool, model_folder
 
     def add_or_die(journal: Journal, record: dict) -> None:
         if len(seen) == 4:
-            raise KeyboardInterrupt
+            raise stop
         add(journal, record)
         seen.extend([record["frame"]] if "height" in record else [])
 
     monkeypatch.setattr(Journal, "add", add_or_die)
-    assert tool.main([*arguments, str(tmp_path / "out")]) == 130
+    assert tool.main([*arguments, str(tmp_path / "out")]) == code
+    assert "the same command goes on from here" in capsys.readouterr().err.lower()
     with open(tmp_path / "out" / JOURNAL_NAME, "ab") as file:
         file.write(b'{"name": "cut of')
 
