@@ -1,6 +1,6 @@
 """Peak memory and seconds an image of the stages of a training (MODEL.STAGE), each in a process of its own.
 
-    python -m tests.stage_memory [--batch-size N] [--side PIXELS] [--objects N] [--stages S ...] CONFIG [KEY VALUE ...]
+    python -m tests.stage_memory [--batch-size N] [--side PIXELS] [--objects N] [--stage S] ... CONFIG [KEY VALUE ...]
 
 Steps of the optimizer with EMA on drawn images.  On CPU the memory is the resident set: that of the whole process at
 its peak, and how much of it came after the model, its optimizer and its average were there.  On a GPU it is what
@@ -37,10 +37,10 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--side", type=int, default=640)
     parser.add_argument("--objects", type=int, default=20)
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--stage", action="append", choices=STAGES, help="may be given again; default: all")
     parser.add_argument("opts", nargs=argparse.REMAINDER)
     args = parser.parse_args()
-    for stage in args.stages:
+    for stage in args.stage or STAGES:
         # A resident set never shrinks: each stage needs a process that has seen nothing else.
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             sys.stdout.write(pool.apply(measure, (stage, args)) + "\n")
