@@ -138,7 +138,8 @@ def _settings(options: Options, picture: np.ndarray, folder: Path) -> ExportOpti
     try:
         cfg = model_config(options.config_file, weights, options.opts)
     except UserError:
-        cfg = model_config(options.config_file, "random", [*options.opts, "MODEL.DEVICE", "cpu"])
+        offline = ["MODEL.DEVICE", "cpu", "MODEL.TIMM.PRETRAINED", "False"]
+        cfg = model_config(options.config_file, "random", [*options.opts, *offline])
         torch.manual_seed(SEED)
         weights = str(folder / "random.pth")
         torch.save({"model": build_module(cfg).state_dict()}, weights)

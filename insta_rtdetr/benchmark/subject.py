@@ -87,6 +87,7 @@ def benchmark_config(options: Options) -> CfgNode:
         all_objects += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]  # Detectron2's own models
     cfg = setup_cfg(options.config_file, all_objects + options.opts, options.dataset)
     cfg.MODEL.WEIGHTS = options.weights
+    cfg.MODEL.TIMM.PRETRAINED = False  # a download, to be overwritten or not worth it
     cfg.MODEL.DEVICE = options.device
     if options.size and cfg.INPUT.FIXED_SIZE:
         cfg.INPUT.FIXED_SIZE = options.size
