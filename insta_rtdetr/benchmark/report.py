@@ -3,6 +3,7 @@
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -98,8 +99,8 @@ def to_comparison(reports: list[dict]) -> str:
             Path(report["config_file"]).stem,
             " x ".join(map(str, report["network_input"])),
             f"{report['parameters_m']:.1f}",
-            f"{sum(report['gflops'].values()):.1f}",
-            f"{_network_ms(report) / 1e3:.2f}",
+            f"{_of_network(report['gflops']):.1f}",
+            f"{_of_network(report['stages_ms'])['median'] / 1e3:.2f}",
             f"{report['end_to_end_ms']['median'] / 1e3:.2f}",
         ]
         for report in reports
@@ -109,9 +110,8 @@ def to_comparison(reports: list[dict]) -> str:
     return f"{title}\n\n{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}"
 
 
-def _network_ms(report: dict) -> float:
-    stages = report["stages_ms"]
-    return (stages.get("network") or stages["model"])["median"]
+def _of_network(by_stage: dict) -> Any:
+    return by_stage["network" if "network" in by_stage else "model"]
 
 
 def _facts(report: dict) -> list[list[str]]:
