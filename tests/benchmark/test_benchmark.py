@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from insta_rtdetr.benchmark import report as report_module
+from insta_rtdetr.benchmark.backends import compare_models
 from insta_rtdetr.benchmark.options import Options
 from insta_rtdetr.benchmark.run import benchmark
 from tests.tiny import CASCADE_MASK_RCNN, MASK_RCNN, SMALL_RCNN, tiny_config, tiny_model
@@ -111,37 +112,32 @@ def test_several_models_are_put_side_by_side(tool, files, tmp_path, capsys):
     assert [report["model"] for report in reports] == ["InstaRTDETR"] * 2
     *_, rule, first, second = capsys.readouterr().out.splitlines()
     assert set(rule) == {"|", "-"}
-    cells = [cell.strip() for cell in first.strip("|").split("|")]
-    assert cells[0] == "tiny" and cells[1] == "64 x 64"
-    assert cells[2] == f"{reports[0]['parameters_m']:.1f}"
+    assert cells(first)[:3] == ["tiny", "64 x 64", f"{reports[0]['parameters_m']:.1f}"]
     assert second.startswith("| tiny")
 
 
 def test_backends_of_several_models_are_put_side_by_side(tool, files, tmp_path, capsys):
     weights = tmp_path / "tiny.pth"
     torch.save({"model": tiny_model().state_dict()}, weights)
-    words = [
-        "--config-file",
-        files["config_file"],
-        files["config_file"],
-        "--input",
-        files["input"],
-        "--weights",
-        str(weights),
-    ]
-    keeps_shape = ["--opts", "INPUT.FIXED_SIZE", "()"]
-    assert tool.main([*words, "--backends", "eager", "eager", "--runs", "1", "--warmup", "0", *keeps_shape]) == 0
+    words = ["--config-file", files["config_file"], files["config_file"], "--input", files["input"]]
+    words += ["--weights", str(weights), "--backends", "eager", "eager", "--runs", "1", "--warmup", "0"]
+    assert tool.main([*words, "--opts", "INPUT.FIXED_SIZE", "()"]) == 0
     *_, header, _, first, second = capsys.readouterr().out.splitlines()
-    assert [cell.strip() for cell in header.strip("|").split("|")] == [
-        "network, ms",
-        "eager",
-        "eager",
-        "best ratio",
-        "parity",
-    ]
+    assert cells(header) == ["network, ms", "eager", "eager", "best ratio"]
     for line in (first, second):
-        name, time, _, ratio, parity = (cell.strip() for cell in line.strip("|").split("|"))
-        assert name == "tiny" and float(time) > 0 and 0 < float(ratio) <= 1 and parity == "passed"
+        name, time, _, ratio = cells(line)
+        assert name == "tiny" and float(time) > 0 and 0 < float(ratio) <= 1
+
+
+def test_a_backend_that_finds_other_objects_is_not_the_best():
+    names, times, parities = ("eager", "onnxruntime", "openvino"), (10.0, 8.0, 2.0), ("-", "passed", "FAILED")
+    rows = [{"backend": n, "network_ms": t, "parity": p} for n, t, p in zip(names, times, parities)]
+    line = compare_models([{"config_file": "a/model.yaml", "backends": rows}]).splitlines()[-1]
+    assert cells(line) == ["model", "10", "8", "2 (differs)", "0.80"]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_parameters_are_those_of_the_model_as_built(files):
