@@ -52,6 +52,7 @@ def measure(stage: str, args: argparse.Namespace) -> str:
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = ["MODEL.DEVICE", device, "INPUT.MULTI_SCALE", "()", "MODEL.WEIGHTS", "", "MODEL.STAGE", stage]
+    settings += ["MODEL.TIMM.PRETRAINED", "False"]
     cfg = setup_cfg(args.config, [*settings, *args.opts])
     model = build_model(cfg).to(memory_format=torch.channels_last)
     step, ema = _step(cfg, model, args), ModelEMA(model, 0.999, 100)
