@@ -30,12 +30,16 @@ def upright_rgb(image: Image.Image) -> np.ndarray:
     """
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion clips at 255
-        return np.repeat(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+        return _from_grey(np.asarray(image) >> 8)
     if image.mode == "F":
         grey = np.nan_to_num(np.asarray(image))
-        grey = grey if grey.max() > 1 else grey * 255
-        return np.repeat(np.clip(grey.round(), 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+        return _from_grey((grey if grey.max() > 1 else grey * 255).round())
     return np.asarray(image.convert("RGB"))
+
+
+def _from_grey(grey: np.ndarray) -> np.ndarray:
+    """(H, W), any numbers -> uint8 (H, W, 3), clipped."""
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def reason_unreadable(error: BaseException) -> str:

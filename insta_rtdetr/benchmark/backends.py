@@ -32,7 +32,7 @@ from insta_rtdetr.predict.model import Model, build_module
 from insta_rtdetr.predict.predictor import Predictor
 
 from .options import Options
-from .report import describe_machine
+from .report import describe_machine, machine_line
 from .rle import encode_masks
 from .subject import SEED, fit_picture, read_picture
 
@@ -138,8 +138,7 @@ def _settings(options: Options, picture: np.ndarray, folder: Path) -> ExportOpti
     try:
         cfg = model_config(options.config_file, weights, options.opts)
     except UserError:
-        offline = ["MODEL.DEVICE", "cpu", "MODEL.TIMM.PRETRAINED", "False"]
-        cfg = model_config(options.config_file, "random", [*options.opts, *offline])
+        cfg = model_config(options.config_file, "random", [*options.opts, "MODEL.DEVICE", "cpu"])
         torch.manual_seed(SEED)
         weights = str(folder / "random.pth")
         torch.save({"model": build_module(cfg).state_dict()}, weights)
@@ -214,7 +213,7 @@ def compare_models(reports: list[dict]) -> str:
 
 def to_markdown(report: dict) -> str:
     """The table, with ratios to the first backend."""
-    machine, rows = report["machine"], report["backends"]
+    rows = report["backends"]
     headers = ["backend", "precision", "network, ms", "ratio", "end to end, ms", "ratio", "parity"]
     cells = [
         [
@@ -224,5 +223,5 @@ def to_markdown(report: dict) -> str:
         ]
         for row in rows
     ]  # fmt: skip
-    title = f"{report['config_file']}, {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"
+    title = f"{report['config_file']}, {machine_line(report['machine'])}"
     return f"{title}\n\n{tabulate(cells, headers=headers, tablefmt='github', disable_numparse=True)}"

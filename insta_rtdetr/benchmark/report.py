@@ -62,6 +62,11 @@ def describe_machine(device: torch.device) -> dict:
     }
 
 
+def machine_line(machine: dict) -> str:
+    """What `describe_machine` gives, in short."""
+    return f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"
+
+
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Model of the processor, as Linux names it; elsewhere what Python knows."""
     if cpuinfo.is_file():
@@ -105,8 +110,7 @@ def to_comparison(reports: list[dict]) -> str:
         ]
         for report in reports
     ]
-    machine = reports[0]["machine"]
-    title = f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, medians"
+    title = f"{machine_line(reports[0]['machine'])}, medians"
     return f"{title}\n\n{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}"
 
 
@@ -115,7 +119,6 @@ def _of_network(by_stage: dict) -> Any:
 
 
 def _facts(report: dict) -> list[list[str]]:
-    machine = report["machine"]
     size = lambda key: " x ".join(map(str, report[key]))  # noqa: E731
     network = [word for word in ("fused", "compiled") if report[word]] or ["neither fused nor compiled"]
     gflops = " + ".join(f"{value:.2f} ({name})" for name, value in report["gflops"].items())
@@ -123,7 +126,7 @@ def _facts(report: dict) -> list[list[str]]:
         ["model", f"{report['model']}, {report['config_file']}, weights: {report['weights']}"],
         ["picture", f"{report['picture']}, {size('picture_size')}; network input {size('network_input')}"],
         ["network", f"{report['precision']}, {', '.join(network)}"],
-        ["machine", f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"],
+        ["machine", machine_line(report["machine"])],
         ["parameters", f"{report['parameters_m']:.2f} M ({report['parameters_timed_m']:.2f} M as timed)"],
         ["GFLOPs", gflops],
         ["peak memory", f"{report['peak_memory_mib']:.0f} MiB"],

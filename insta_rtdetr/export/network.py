@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from insta_rtdetr.layers.boxes import cxcywh_to_xyxy
+from insta_rtdetr.layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from insta_rtdetr.modeling.postprocessing import ClippingPostprocessor, MaskScoringPostprocessor
 from insta_rtdetr.structures import Prediction
@@ -96,7 +96,9 @@ class TopObjects(nn.Module):
         scale = masks.new_tensor([width, height, width, height], dtype=torch.float32)
         if chosen.boxes_cxcywh is None:
             rows, columns = masks.shape[2:]
-            return _boxes_around(masks) * (scale / scale.new_tensor([columns, rows, columns, rows]))
+            occupied = masks.float()
+            boxes = boxes_of_occupied(occupied.amax(2) > 0, occupied.amax(3) > 0)
+            return boxes * (scale / scale.new_tensor([columns, rows, columns, rows]))
         boxes = cxcywh_to_xyxy(chosen.boxes_cxcywh) * scale
         if isinstance(self.postprocessor, ClippingPostprocessor):
             boxes = torch.minimum(boxes.clamp(min=0), scale)
@@ -117,15 +119,3 @@ def _reorder(values: Tensor, order: Tensor) -> Tensor:
     """(B, N, ...) by (B, N)."""
     index = order.reshape(*order.shape, *[1] * (values.dim() - 2)).expand(-1, -1, *values.shape[2:])
     return values.gather(1, index)
-
-
-def _boxes_around(masks: Tensor) -> Tensor:
-    """(B, N, h, w), bool -> the smallest boxes, (B, N, 4), xyxy in cells; zeros around nothing."""
-    sides = []
-    for occupied in (masks.float().amax(2), masks.float().amax(3)):  # columns, then rows
-        place = torch.arange(1, occupied.shape[2] + 1, dtype=torch.float32, device=masks.device)
-        last = (occupied * place).amax(2)
-        from_end = (occupied * place.flip(0)).amax(2)
-        sides.append(((occupied.shape[2] - from_end) * (from_end > 0), last))
-    (x0, x1), (y0, y1) = sides
-    return torch.stack([x0, y0, x1, y1], dim=2)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
 from tabulate import tabulate
 
+from insta_rtdetr.layers.boxes import iou_and_giou
 from insta_rtdetr.predict.result import Result
 
 # Objects with at least this score are compared; of a model that is sure of nothing, all that it gives.
@@ -136,10 +138,7 @@ class Parity:
 
 def _box_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(N, 4) and (M, 4), xyxy -> (N, M)."""
-    a, b = a[:, None], b[None]
-    overlap = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(min=0).prod(-1)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
-    return overlap / np.maximum(union, 1e-9)
+    return iou_and_giou(torch.as_tensor(a)[:, None], torch.as_tensor(b)[None])[0].numpy()
 
 
 def _mask_iou(a: np.ndarray, b: np.ndarray) -> float:

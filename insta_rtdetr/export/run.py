@@ -20,12 +20,13 @@ from insta_rtdetr.predict.inputs import find_inputs
 from insta_rtdetr.predict.model import Model
 from insta_rtdetr.predict.predictor import Predictor
 
-from .formats import FORMATS, write
+from .formats import FORMATS, MODEL_FILE, write
 from .metadata import Metadata
 from .network import TopObjects
 from .parity import TOLERANCES, Parity
+from .session import ENDINGS
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = tuple(TOLERANCES)
 # Photographs that come with scikit-image.
 EXAMPLE_PICTURES = ("coins", "astronaut", "chelsea", "coffee")
 # Pictures that are given at a time to a file that takes any number.
@@ -203,15 +204,14 @@ def target_of(options: Options, model: Model) -> Path:
     Raises:
         UserError: its ending is another format's, its folder does not exist, or something else lies there.
     """
-    endings = {"onnx": ".onnx", "openvino": "_openvino", "torch.export": ".pt2"}
-    ending = endings[options.export_format]
+    ending = "_openvino" if options.export_format == "openvino" else ENDINGS[options.export_format]
     target = Path(options.output or f"{Path(options.config_file).stem}{ending}").absolute()
     if options.export_format != "openvino" and target.suffix != ending:
         raise UserError(f"--output is {options.output}, wanted a name that ends in {ending}.")
     if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
         raise UserError(f"The folder of --output {target} cannot be written to.  Make it or change --output.")
     is_wrong = target.is_dir() != (options.export_format == "openvino")
-    if target.exists() and (is_wrong or (target.is_dir() and not (target / "model.xml").is_file())):
+    if target.exists() and (is_wrong or (target.is_dir() and not (target / MODEL_FILE).is_file())):
         raise UserError(f"--output {target} is there, and is no earlier export.  Change --output.")
     return target
 
