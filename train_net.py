@@ -19,9 +19,9 @@ from torch.multiprocessing import ProcessExitedException
 
 import insta_rtdetr  # noqa: F401  (registers the models and the datasets)
 from insta_rtdetr.data import find_dataset, needs_masks, register_found
-from insta_rtdetr.engine import Trainer, UserError, check, setup_cfg, start_logging
+from insta_rtdetr.engine import Trainer, check, setup_cfg, start_logging
 from insta_rtdetr.engine.dataset_flag import DATASET_HELP
-from insta_rtdetr.engine.errors import report, user_error_types
+from insta_rtdetr.engine.errors import report, user_error_types, wrong_option
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,11 +44,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Detectron2's options; a wrong one is a UserError."""
     parser = default_argument_parser()
     parser.add_argument("--dataset", default="", metavar="DIR", help=DATASET_HELP)
-
-    def fail(message: str) -> None:
-        raise UserError(f"{message}.  See python train_net.py --help.")
-
-    parser.error = fail
+    parser.error = wrong_option("train_net.py")
     return parser.parse_args(arguments)
 
 

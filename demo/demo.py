@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from insta_rtdetr.engine import UserError
 from insta_rtdetr.engine.dataset_flag import DATASET_HELP
-from insta_rtdetr.engine.errors import one_line, option_errors, report, user_error_types
+from insta_rtdetr.engine.errors import one_line, option_errors, report, user_error_types, wrong_option
 from insta_rtdetr.predict import Model
 from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.inputs import Input, Picture, PictureError, find_inputs
@@ -61,11 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options of Detectron2's demo; a wrong one is a UserError."""
     parser = build_parser()
-
-    def fail(message: str) -> None:
-        raise UserError(f"{message}.  See python demo/demo.py --help.")
-
-    parser.error = fail
+    parser.error = fail = wrong_option("demo/demo.py")
     args = parser.parse_args(arguments)
     if sum((bool(args.input), bool(args.video_input), args.webcam)) != 1:
         fail("Wanted one of --input, --video-input and --webcam")

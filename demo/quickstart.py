@@ -30,7 +30,7 @@ from insta_rtdetr.data import register_coco_folder
 from insta_rtdetr.data.toy import make_toy_dataset
 from insta_rtdetr.data.toy_scenes import CATEGORIES
 from insta_rtdetr.engine import Trainer, UserError, check, setup_cfg
-from insta_rtdetr.engine.errors import report, user_error_types
+from insta_rtdetr.engine.errors import report, user_error_types, wrong_option
 from insta_rtdetr.predict import Model, Result
 from insta_rtdetr.visualization import write_picture
 
@@ -67,11 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options; a wrong one is a UserError."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-
-    def fail(message: str) -> None:
-        raise UserError(f"{message}.  See python demo/quickstart.py --help.")
-
-    parser.error = fail
+    parser.error = fail = wrong_option("demo/quickstart.py")
     parser.add_argument("--weights", type=Path, default=WEIGHTS_FILE, metavar="FILE", help="checkpoint to start from")
     parser.add_argument("--iterations", type=int, default=40, metavar="N", help="of fine-tuning (default 40)")
     parser.add_argument(

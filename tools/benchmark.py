@@ -9,13 +9,12 @@ ends in one line on stderr and exit code 1.
 
 import argparse
 import sys
-from typing import NoReturn
 
 from insta_rtdetr.benchmark.backends import BACKENDS
 from insta_rtdetr.benchmark.options import AUTOCAST_DTYPES, Options
 from insta_rtdetr.benchmark.run import run
 from insta_rtdetr.engine.dataset_flag import DATASET_HELP
-from insta_rtdetr.engine.errors import UserError, report, user_error_types
+from insta_rtdetr.engine.errors import report, user_error_types, wrong_option
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,13 +45,9 @@ def parse(arguments: list[str] | None) -> list[Options]:
     option("--threads", type=int, default=0, metavar="N", help="PyTorch's CPU threads (default: its choice)")
     option("--output", default="", metavar="FILE.json", help="write everything to this file")
     option("--opts", nargs="*", default=[], metavar="KEY VALUE", help="change the config")
-    parser.error = _fail
+    parser.error = wrong_option("tools/benchmark.py")
     chosen = vars(parser.parse_args(arguments))
     return [Options(config_file, **chosen) for config_file in chosen.pop("config_file")]
-
-
-def _fail(message: str) -> NoReturn:
-    raise UserError(f"{message}.  See python tools/benchmark.py --help.")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 # A checkout works without `pip install`, as it does for train_net.py.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from insta_rtdetr.engine.errors import UserError, report, user_error_types
+from insta_rtdetr.engine.errors import UserError, report, user_error_types, wrong_option
 from insta_rtdetr.export.formats import FORMATS
 from insta_rtdetr.export.run import PRECISIONS, Options, run
 
@@ -46,12 +45,8 @@ def parse(arguments: list[str] | None) -> Options:
     option("--output", default="", help="file, or OpenVINO's folder (default: named after the config, here)")
     option("--images", nargs="*", default=[], metavar="PATH", help="compare on these (default: four photographs)")
     option("--opts", nargs="*", default=[], metavar="KEY VALUE", help="change the config")
-    parser.error = _fail
+    parser.error = wrong_option("tools/export.py")
     return Options(**vars(parser.parse_args(arguments)))
-
-
-def _fail(message: str) -> NoReturn:
-    raise UserError(f"{message}.  See python tools/export.py --help.")
 
 
 if __name__ == "__main__":
