@@ -21,7 +21,7 @@ import insta_rtdetr  # noqa: F401  (registers the models and the datasets)
 from insta_rtdetr.data import find_dataset, needs_masks, register_found
 from insta_rtdetr.engine import Trainer, check, setup_cfg, start_logging
 from insta_rtdetr.engine.dataset_flag import DATASET_HELP
-from insta_rtdetr.engine.errors import report, user_error_types, wrong_option
+from insta_rtdetr.errors import UserError, report, wrong_option
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         cfg = setup_cfg(args.config_file, args.opts, args.dataset)
         check(cfg, args)
         launch(run, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(cfg, args))
-    except user_error_types() as error:
+    except UserError as error:
         return report(error)
     except ProcessExitedException as error:
         return error.exit_code
@@ -61,7 +61,7 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
         trainer.train()
-    except user_error_types() as error:
+    except UserError as error:
         # With several processes an error would reach main as a traceback.
         if comm.get_world_size() == 1:
             raise

@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from insta_rtdetr.data.ade20k import FOLDER, prepare
 from insta_rtdetr.data.datasets import ROOT_VARIABLE
-from insta_rtdetr.engine.errors import report, user_error_types
+from insta_rtdetr.errors import UserError, report
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for file in prepare(folder, progress=lambda images: tqdm(images, unit="image", disable=None)):
             sys.stdout.write(f"wrote {file}\n")
-    except user_error_types() as error:
+    except UserError as error:
         return report(error)
     return 0
 

@@ -24,12 +24,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from insta_rtdetr.engine import UserError
 from insta_rtdetr.engine.dataset_flag import DATASET_HELP
-from insta_rtdetr.engine.errors import one_line, option_errors, report, user_error_types, wrong_option
+from insta_rtdetr.errors import ImageError, UserError, one_line, option_errors, report, wrong_option
 from insta_rtdetr.predict import Model
 from insta_rtdetr.predict.create import model_config
-from insta_rtdetr.predict.inputs import Input, Picture, PictureError, find_inputs
+from insta_rtdetr.predict.inputs import Input, Picture, find_inputs
 from insta_rtdetr.predict.outputs import drawing_targets, make_folder
 from insta_rtdetr.predict.video import (
     FIRST_WEBCAM,
@@ -52,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.input:
             return run_on_pictures(args)
         return run_on_video(args)
-    except user_error_types() as error:
+    except UserError as error:
         return report(error)
     except KeyboardInterrupt:
         return 130
@@ -122,7 +121,7 @@ def run_on_pictures(args: argparse.Namespace) -> int:
     for one, target in zip(tqdm(inputs, unit="picture", disable=None), targets):
         try:
             (picture,) = one.read()
-        except PictureError as error:
+        except ImageError as error:
             num_unreadable += 1
             tqdm.write(f"error: {one_line(error)}", file=sys.stderr)
             continue

@@ -29,8 +29,8 @@ from tabulate import tabulate
 from insta_rtdetr.data import register_coco_folder
 from insta_rtdetr.data.toy import make_toy_dataset
 from insta_rtdetr.data.toy_scenes import CATEGORIES
-from insta_rtdetr.engine import Trainer, UserError, check, setup_cfg
-from insta_rtdetr.engine.errors import report, user_error_types, wrong_option
+from insta_rtdetr.engine import Trainer, check, setup_cfg
+from insta_rtdetr.errors import UserError, report, wrong_option
 from insta_rtdetr.predict import Model, Result
 from insta_rtdetr.visualization import write_picture
 
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         args = parse(arguments)
         check_inputs(args)
         run(args)
-    except (*user_error_types(), FileExistsError) as error:
+    except (UserError, FileExistsError) as error:
         return report(error)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.  Nothing needs to be cleaned up: start it again whenever you like.\n")

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from insta_rtdetr.dataset_tools.findings import Finding, fail, note, ok, one_line
+from insta_rtdetr.errors import DatasetError
 
 MINIMUM_PYTHON = (3, 11)
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -264,7 +265,7 @@ def check_dataset_folder(folder: Path) -> Iterator[Finding]:
 
 def check_annotation_file(name: str, json_file: Path, image_root: Path) -> Iterator[Finding]:
     """The same for one COCO file."""
-    from insta_rtdetr.data.datasets import DatasetError, read_coco
+    from insta_rtdetr.data.datasets import read_coco
     from insta_rtdetr.data.layouts import Split
     from insta_rtdetr.dataset_tools.check import DatasetCheck, check_splits
 

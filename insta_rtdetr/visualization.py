@@ -11,24 +11,20 @@ from detectron2.utils.video_visualizer import VideoVisualizer
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import ImageError
 from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
-
-
-class PictureError(UserError):
-    """A file that is no picture, or a broken one.  The message names it."""
 
 
 def read_picture(file: str | os.PathLike) -> np.ndarray:
     """Read a picture as training does, upright as its EXIF data says.
 
     Raises:
-        PictureError: it cannot be read.
+        ImageError: it cannot be read.
     """
     try:
         return read_rgb(file)
     except UNREADABLE as error:
-        raise PictureError(f"{file} cannot be read: {reason_unreadable(error)}") from error
+        raise ImageError(f"{file} cannot be read: {reason_unreadable(error)}") from error
 
 
 def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str], scale: float = 1.0) -> np.ndarray:

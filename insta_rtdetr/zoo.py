@@ -6,7 +6,7 @@ from pathlib import Path
 from detectron2 import model_zoo
 from detectron2.utils.file_io import PathManager
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent
 # Within the package once it is installed from a wheel, beside it in the repository.

@@ -14,14 +14,14 @@ from insta_rtdetr.benchmark.backends import BACKENDS
 from insta_rtdetr.benchmark.options import AUTOCAST_DTYPES, Options
 from insta_rtdetr.benchmark.run import run
 from insta_rtdetr.engine.dataset_flag import DATASET_HELP
-from insta_rtdetr.engine.errors import report, user_error_types, wrong_option
+from insta_rtdetr.errors import UserError, report, wrong_option
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     try:
         run(parse(arguments))
-    except user_error_types() as error:
+    except UserError as error:
         return report(error)
     return 0
 

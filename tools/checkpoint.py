@@ -16,7 +16,7 @@ import sys
 import insta_rtdetr  # noqa: F401  (the models say which tensors belong to classes)
 from insta_rtdetr.checkpoint.contents import drop_classes, keep_classes, read_contents
 from insta_rtdetr.checkpoint.convert import run
-from insta_rtdetr.checkpoint.formats import CheckpointError
+from insta_rtdetr.errors import CheckpointError
 
 
 def main(arguments: list[str] | None = None) -> None:

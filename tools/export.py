@@ -15,7 +15,7 @@ from pathlib import Path
 # A checkout works without `pip install`, as it does for train_net.py.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from insta_rtdetr.engine.errors import UserError, report, user_error_types, wrong_option
+from insta_rtdetr.errors import UserError, report, wrong_option
 from insta_rtdetr.export.formats import FORMATS
 from insta_rtdetr.export.run import PRECISIONS, Options, run
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         if run(parse(arguments)):
             return 0
         raise UserError("The exported network finds other objects than the model, see above.  Nothing was kept.")
-    except user_error_types() as error:
+    except UserError as error:
         return report(error)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 # A checkout works without `pip install`, as it does for train_net.py.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from insta_rtdetr.engine.errors import report, user_error_types
+from insta_rtdetr.errors import UserError, report
 from insta_rtdetr.predict.command_line import ModelParser
 from insta_rtdetr.predict.offline import JOURNAL_NAME, SAVE_CHOICES, Job, predict_offline
 from insta_rtdetr.predict.recorder import Settings
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         job = parse(arguments)
         num_unreadable = predict_offline(job)
-    except user_error_types() as error:
+    except UserError as error:
         return report(error)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

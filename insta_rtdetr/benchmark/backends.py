@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.export import is_exported
 from insta_rtdetr.export.formats import onnx_to_openvino
 from insta_rtdetr.export.network import TopObjects

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.export import is_exported
 
 # None: no autocast.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 from .backends import compare_models, run_backends
 from .flops import CONVENTION, count_objects, count_subject, network_input

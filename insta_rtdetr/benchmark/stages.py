@@ -14,7 +14,7 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 from .options import AUTOCAST_DTYPES

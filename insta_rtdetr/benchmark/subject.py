@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data import config_class_names
-from insta_rtdetr.engine.errors import UserError, one_line
 from insta_rtdetr.engine.setup import setup_cfg
+from insta_rtdetr.errors import UserError, one_line
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from insta_rtdetr.predict.model import build_module
 

@@ -16,9 +16,11 @@ import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
+from insta_rtdetr.errors import CheckpointError
+
 from ..modeling.meta_arch import InstanceSegmenter
 from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, num_extra_rows, shorten
-from .formats import CheckpointError, read_checkpoint
+from .formats import read_checkpoint
 
 _BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.")
 

@@ -9,10 +9,12 @@ import yaml
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
+from insta_rtdetr.errors import CheckpointError
+
 from ..modeling.meta_arch import InstanceSegmenter
 from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, num_extra_rows, shorten
 from .convert import DESCRIPTION, check_destination, write_weights
-from .formats import CheckpointError, name_format, open_checkpoint, to_detectron2
+from .formats import name_format, open_checkpoint, to_detectron2
 
 Weights = dict[str, Tensor]
 

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from insta_rtdetr.errors import CheckpointError
+
 from .checkpointer import replace_file
-from .formats import CheckpointError, read_checkpoint
+from .formats import read_checkpoint
 
 Weights = dict[str, Tensor]
 # What a file of ours says of itself beside its weights.

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from insta_rtdetr.errors import CheckpointError
+
 from . import fastinst, insta_rtdetr, paddle, rfdetr
 
 # Detectron2's model zoo, and PaddlePaddle.
@@ -24,10 +26,6 @@ ORIGINALS = {
     "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
     "RF-DETR": rfdetr,
 }
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read or does not fit, in one line."""
 
 
 def read_checkpoint(path: str) -> dict:

@@ -5,7 +5,7 @@ import re
 import torch
 from torch import Tensor
 
-from .formats import CheckpointError
+from insta_rtdetr.errors import CheckpointError
 
 _STAGE = re.compile(r"layer(\d)\.(\d+)\.(conv|bn)(\d)\.(\w+)")
 _SHORTCUT = re.compile(r"layer(\d)\.(\d+)\.downsample\.(\d)\.(\w+)")

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from .datasets import DatasetError
+from insta_rtdetr.errors import DatasetError
+
 from .yolo import upright_size
 
 FOLDER = "ADEChallengeData2016"

@@ -15,11 +15,13 @@ from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 from detectron2.data.datasets.cityscapes import load_cityscapes_instances
 from detectron2.structures import BoxMode
 
+from insta_rtdetr.errors import DatasetError
+
 from .ade20k import CLASS_NAMES as ADE20K_CLASSES
 from .ade20k import FOLDER as ADE20K_FOLDER
 from .ade20k import SPLITS as ADE20K_SPLITS
 from .ade20k import json_file as ade20k_json_file
-from .datasets import ROOT_VARIABLE, DatasetError, forget_dataset, mend_path, register_coco_folder, register_coco_json
+from .datasets import ROOT_VARIABLE, forget_dataset, mend_path, register_coco_folder, register_coco_json
 
 CITYSCAPES_CLASSES = [item["name"] for item in CITYSCAPES_CATEGORIES if item["isthing"]]
 

@@ -13,8 +13,8 @@ from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.structures import BoxMode
 
 from insta_rtdetr.dataset_tools.check_records import invalid_image, leaves_folder
-from insta_rtdetr.dataset_tools.errors import DatasetError
 from insta_rtdetr.dataset_tools.segmentation import NO_MASK, UnusableMask, clean_segmentation
+from insta_rtdetr.errors import DatasetError
 
 logger = logging.getLogger(__name__)
 

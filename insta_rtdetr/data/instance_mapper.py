@@ -10,11 +10,12 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetFromList, get_detection_dataset_dicts
 from detectron2.data import transforms as T
 
+from insta_rtdetr.errors import DatasetError
 from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
 from .augmentation import RandomView, photometric_distort
 from .copy_paste import copy_paste
-from .datasets import DatasetError, needs_masks
+from .datasets import needs_masks
 from .mosaic import mosaic
 from .sample import Sample
 from .shared_state import SharedIntegers

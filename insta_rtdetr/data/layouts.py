@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .datasets import DatasetError, read_coco
+from insta_rtdetr.errors import DatasetError
+
+from .datasets import read_coco
 from .yolo import DESCRIPTION, read_yolo
 
 ROBOFLOW_FILE = "_annotations.coco.json"

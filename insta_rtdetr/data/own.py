@@ -15,7 +15,9 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
-from .datasets import DatasetError, no_masks, register_coco_json
+from insta_rtdetr.errors import DatasetError
+
+from .datasets import no_masks, register_coco_json
 from .layouts import FoundDataset, Split
 
 logger = logging.getLogger(__name__)

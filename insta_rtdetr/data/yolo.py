@@ -13,9 +13,8 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from insta_rtdetr.errors import DatasetError
 from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_wh
-
-from .datasets import DatasetError
 
 DESCRIPTION = "data.yaml"
 # Split -> the keys of data.yaml that may name it.

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import DatasetError
+from insta_rtdetr.errors import DatasetError
 
 
 def write_text(file: Path, text: str) -> None:

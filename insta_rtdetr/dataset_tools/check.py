@@ -14,10 +14,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from insta_rtdetr.data.layouts import WHOLE, Split, find_dataset
+from insta_rtdetr.errors import DatasetError
 
 from .check_image import ImageResult, ImageTask, check_image
 from .check_records import check_categories, check_content, image_tasks
-from .errors import DatasetError
 from .findings import Finding, ok
 from .problems import DROPS_OBJECT, KINDS, Problems
 

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from insta_rtdetr.errors import DatasetError
 from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_wh
 
-from .errors import DatasetError
 from .segmentation import UnusableMask, clean_segmentation, rasterise
 
 # Folder names of a split -> the name it gets.

@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from insta_rtdetr.errors import DatasetError
+
 from .atomic import new_folder
-from .errors import DatasetError
 
 
 def write_coco_folder(splits: dict[str, dict], destination: Path, place: Callable[[str, Path], None]) -> None:

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from insta_rtdetr.errors import DatasetError
+
 from .check import check_folder
 from .convert import READERS, convert
-from .errors import DatasetError
 from .report import write_report
 from .split import split_dataset
 

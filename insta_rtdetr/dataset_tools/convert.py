@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from insta_rtdetr.errors import DatasetError
+
 from .coco_folder import copy_file, write_coco_folder
-from .errors import DatasetError
 from .labelme import read_labelme
 from .mask_images import read_masks
 from .via import read_via

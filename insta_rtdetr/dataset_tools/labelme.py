@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from insta_rtdetr.errors import DatasetError
+
 from .coco_content import LabelledImage, build_contents, ellipse, rectangle, split_folders
-from .errors import DatasetError
 from .segmentation import encode, rasterise
 
 WITHOUT_AREA = {"line", "linestrip", "point", "points"}

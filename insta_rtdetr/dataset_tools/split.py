@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from insta_rtdetr.data.layouts import Split, find_dataset
+from insta_rtdetr.errors import DatasetError
 
 from .coco_folder import link_file, write_coco_folder
-from .errors import DatasetError
 
 
 def split_dataset(source: Path, destination: Path, shares: dict[str, float], stratify: bool, seed: int) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from insta_rtdetr.errors import DatasetError
+
 from .coco_content import LabelledImage, build_contents, ellipse, rectangle, split_folders
-from .errors import DatasetError
 
 # Attributes that hold the class, if regions have several.
 CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .errors import UserError
+from insta_rtdetr.errors import UserError
 
 
 class ModelEMA:

@@ -18,10 +18,10 @@ from detectron2.utils.logger import setup_logger
 
 from insta_rtdetr.config import add_insta_rtdetr_config
 from insta_rtdetr.data import load_datasets, needs_masks
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.zoo import find_config
 
 from .dataset_flag import use_dataset
-from .errors import UserError, user_error_types
 
 logger = logging.getLogger(__name__)
 # The lowest value that makes sense, of keys that nobody else checks.
@@ -160,7 +160,7 @@ def start_logging(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def _is_no_user_error(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], user_error_types()))
+    return not (record.exc_info and isinstance(record.exc_info[1], UserError))
 
 
 def _check_device(cfg: CfgNode, args: argparse.Namespace) -> None:

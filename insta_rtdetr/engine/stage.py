@@ -5,9 +5,8 @@ import logging
 from detectron2.config import CfgNode
 from torch import nn
 
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
-
-from .errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from insta_rtdetr.errors import DivergenceError
 from insta_rtdetr.structures import Accumulated
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class OptimizationStep:
         """One iteration.
 
         Raises:
-            FloatingPointError: max_skipped consecutive iterations had losses that are not finite.
+            DivergenceError: max_skipped consecutive iterations had losses that are not finite.
         """
         batches, data_time = self._next_batches()
         torch._foreach_copy_(self._good_buffers, self._buffers)
@@ -136,7 +137,7 @@ class OptimizationStep:
             f"({self.skipped_in_a_row} in a row, {self.skipped_in_all} in all)"
         )
         if self.skipped_in_a_row >= self._max_skipped:
-            raise FloatingPointError(
+            raise DivergenceError(
                 f"{self.skipped_in_a_row} iterations in a row (the last is {self.iter}) had values that are not "
                 f"finite: {names}.  Lower SOLVER.BASE_LR, set SOLVER.AMP.ENABLED to False, or raise "
                 "SOLVER.MAX_SKIPPED_ITERS."

@@ -18,10 +18,10 @@ from torch import nn
 
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data import InstanceMapper, config_class_names, load_datasets, needs_masks
+from insta_rtdetr.errors import config_errors
 from insta_rtdetr.evaluation import build_evaluator
 
 from .ema import ModelEMA
-from .errors import config_errors
 from .hooks import (
     BestCheckpointer,
     CurvesHook,

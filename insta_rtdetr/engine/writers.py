@@ -6,7 +6,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, get_event_storage
 
-from .errors import UserError
+from insta_rtdetr.errors import UserError
 
 
 def main_losses(names: Iterable[str]) -> list[str]:

@@ -1,5 +1,5 @@
 """STEP 8  Instances -> AP."""
 
-from .build import EvaluationError, build_evaluator
+from .build import build_evaluator
 
-__all__ = ["EvaluationError", "build_evaluator"]
+__all__ = ["build_evaluator"]

@@ -7,12 +7,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 
 from insta_rtdetr.data import needs_masks
+from insta_rtdetr.errors import UserError
 
 from .cityscapes import CityscapesEvaluator
-
-
-class EvaluationError(ValueError):
-    """A dataset that cannot be evaluated; the message says which and what to change."""
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluator:
@@ -21,18 +18,18 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = No
     Args:
         output_dir: predictions are written here; None: OUTPUT_DIR/inference.
     Raises:
-        EvaluationError: there is no evaluator for this type, or it scores masks and the stage has none.
+        UserError: there is no evaluator for this type, or it scores masks and the stage has none.
     """
     evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
     if evaluator_type == "cityscapes_instance" and not needs_masks(cfg):
-        raise EvaluationError(
+        raise UserError(
             f"Dataset {dataset_name} is for masks alone, and MODEL.STAGE detector has none.  Set DATASETS.TEST to "
             "another, or to ()."
         )
     if evaluator_type == "cityscapes_instance":
         return CityscapesEvaluator(dataset_name)
     if evaluator_type != "coco":
-        raise EvaluationError(
+        raise UserError(
             f"Dataset {dataset_name} has evaluator_type {evaluator_type!r}, wanted 'coco' or 'cityscapes_instance'.  "
             "Register it in COCO format or choose another dataset in DATASETS.TEST."
         )

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 
 def import_extra(name: str) -> ModuleType:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 # Where each format keeps it.
 KEY = "insta_rtdetr"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import insta_rtdetr
-from insta_rtdetr.engine.errors import UserError, one_line
+from insta_rtdetr.errors import UserError, one_line
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.exported import ExportedModel
@@ -186,7 +186,7 @@ def read_pictures(names: list[str]) -> list[np.ndarray]:
     """The pictures to compare on, (H, W, 3), uint8, RGB.
 
     Raises:
-        UserError, PictureError: one cannot be read, or none is given and scikit-image is not installed.
+        UserError, ImageError: one cannot be read, or none is given and scikit-image is not installed.
     """
     if names:
         return [picture.image for one in find_inputs(names) for picture in one.read()]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from insta_rtdetr.engine.errors import UserError, one_line
+from insta_rtdetr.errors import UserError, one_line
 
 from .extras import import_extra
 from .formats import MODEL_FILE

@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 
 from insta_rtdetr.checkpoint.classes import COCO_DATASET, guess_class_names, shorten
 from insta_rtdetr.data.class_names import config_class_names, dataset_class_names, num_classes
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 
 @dataclass(frozen=True)

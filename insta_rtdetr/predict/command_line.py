@@ -3,7 +3,7 @@
 import argparse
 from typing import NoReturn
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 
 class ModelParser(argparse.ArgumentParser):

@@ -7,8 +7,8 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from insta_rtdetr.checkpoint import read_checkpoint
-from insta_rtdetr.engine.errors import UserError
 from insta_rtdetr.engine.setup import setup_cfg
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.export import is_exported
 from insta_rtdetr.zoo import config_files, find_config, published_weights
 

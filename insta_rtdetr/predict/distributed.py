@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from insta_rtdetr.engine.errors import UserError, one_line
+from insta_rtdetr.errors import UserError, one_line
 from insta_rtdetr.export import is_exported
 
 from .create import exported_model, model_config

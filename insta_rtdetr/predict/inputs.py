@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import ImageError, UserError
 from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_rgb
-from insta_rtdetr.visualization import PictureError, read_picture
+from insta_rtdetr.visualization import read_picture
 
 from .video import VIDEO_ENDINGS, count_frames, frames_per_second, read_video
 
@@ -70,7 +70,7 @@ class Input:
         """The picture, or a video's frames from one on.
 
         Raises:
-            PictureError: it cannot be read.
+            ImageError: it cannot be read.
         """
         if self.image is not None:
             is_array = isinstance(self.image, np.ndarray)
@@ -133,9 +133,9 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
         # Of the copy, because turning it upright changes it.
         pixels = upright_rgb(image.copy())
     except UNREADABLE as error:
-        raise PictureError(f"{name} cannot be read: {reason_unreadable(error)}") from error
+        raise ImageError(f"{name} cannot be read: {reason_unreadable(error)}") from error
     if not pixels.size:
-        raise PictureError(f"{name} cannot be read: it has {image.width} x {image.height} pixels")
+        raise ImageError(f"{name} cannot be read: it has {image.width} x {image.height} pixels")
     return pixels
 
 
@@ -190,7 +190,7 @@ def _on_disk(name: str) -> Iterator[str]:
             with urllib.request.urlopen(name, timeout=TIMEOUT_SECONDS) as answer:
                 shutil.copyfileobj(answer, file)
         except (OSError, ValueError) as error:
-            raise PictureError(f"{name} cannot be fetched: {error}") from error
+            raise ImageError(f"{name} cannot be fetched: {error}") from error
         file.flush()
         yield file.name
 
@@ -200,5 +200,5 @@ def _named(name: str, file: str) -> Iterator[None]:
     """What is said of the file is said of the address it was fetched from."""
     try:
         yield
-    except PictureError as error:
-        raise PictureError(str(error).replace(file, name)) from error
+    except ImageError as error:
+        raise ImageError(str(error).replace(file, name)) from error

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 Record = dict[str, Any]
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data import config_class_names
-from insta_rtdetr.engine.errors import UserError, config_errors
+from insta_rtdetr.errors import UserError, config_errors
 from insta_rtdetr.layers.mask_resize import paste
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from insta_rtdetr.checkpoint.checkpointer import replace_file
-from insta_rtdetr.engine.errors import UserError, one_line
+from insta_rtdetr.errors import UserError, one_line
 
 from .distributed import records_on_ray
 from .inputs import Input, check_options, find_inputs

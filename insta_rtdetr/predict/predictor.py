@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from detectron2.structures import Instances
 
+from insta_rtdetr.errors import ImageError
+
 from .categories import Categories
-from .inputs import Input, Picture, PictureError, check_options, find_inputs
+from .inputs import Input, Picture, check_options, find_inputs
 from .result import Result
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ def _readable(inputs: list[Input]) -> Iterator[Picture]:
     for one in inputs:
         try:
             yield from one.read()
-        except PictureError as error:
+        except ImageError as error:
             if len(inputs) == 1:
                 raise
             num_unreadable += 1

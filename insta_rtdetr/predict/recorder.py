@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from insta_rtdetr.errors import ImageError
 from insta_rtdetr.visualization import video_drawer
 
 from .create import create_model
-from .inputs import Input, Picture, PictureError
+from .inputs import Input, Picture
 from .journal import Record
 from .outputs import make_folder
 from .result import Result, coco_categories
@@ -74,7 +75,7 @@ class Recorder:
         if Input(batch[0].name).is_video:
             try:
                 yield from self._video(batch[0])
-            except PictureError as error:
+            except ImageError as error:
                 yield {"name": batch[0].name, "error": str(error)}
         else:
             yield from self._pictures(batch)
@@ -85,7 +86,7 @@ class Recorder:
             try:
                 pictures += Input(task.name).read()
                 tasks.append(task)
-            except PictureError as error:
+            except ImageError as error:
                 yield {"name": task.name, "error": str(error)}
         if not pictures:
             return

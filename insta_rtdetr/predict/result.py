@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from insta_rtdetr.benchmark import encode_masks
 from insta_rtdetr.checkpoint.checkpointer import replace_file
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.visualization import draw, write_picture
 
 from .categories import Categories

@@ -12,8 +12,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 import cv2
 import numpy as np
 
-from insta_rtdetr.engine.errors import UserError
-from insta_rtdetr.visualization import PictureError
+from insta_rtdetr.errors import ImageError, UserError
 
 VIDEO_ENDINGS = (
     ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
@@ -29,7 +28,7 @@ def read_video(file: str | int, first_frame: int = 0) -> Iterator[np.ndarray]:
     """The frames of a video file, or of a webcam (a number), from one on.
 
     Raises:
-        PictureError: it is no video, or has no frame.
+        ImageError: it is no video, or has no frame.
     """
     with _opened(file) as video:
         for _ in range(first_frame):
@@ -42,7 +41,7 @@ def read_video(file: str | int, first_frame: int = 0) -> Iterator[np.ndarray]:
             num_frames += 1
             yield np.ascontiguousarray(frame_bgr[:, :, ::-1])
     if num_frames == 0 and first_frame == 0:
-        raise PictureError(f"{_said(file)} gave no frame")
+        raise ImageError(f"{_said(file)} gave no frame")
 
 
 def count_frames(file: str | int) -> int:
@@ -50,7 +49,7 @@ def count_frames(file: str | int) -> int:
     try:
         with _opened(file) as video:
             return max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-    except PictureError:
+    except ImageError:
         return 0
 
 
@@ -58,7 +57,7 @@ def frames_per_second(file: str | int) -> float:
     """Of a video.
 
     Raises:
-        PictureError: it is no video.
+        ImageError: it is no video.
     """
     with _opened(file) as video:
         fps = video.get(cv2.CAP_PROP_FPS)
@@ -95,7 +94,7 @@ def _opened(file: str | int) -> Iterator[cv2.VideoCapture]:
     cv2.utils.logging.setLogLevel(log_level)
     try:
         if not video.isOpened():
-            raise PictureError(f"{_said(file)} cannot be read: it is no video that OpenCV can read")
+            raise ImageError(f"{_said(file)} cannot be read: it is no video that OpenCV can read")
         yield video
     finally:
         video.release()

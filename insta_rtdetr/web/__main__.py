@@ -10,7 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-from insta_rtdetr.engine.errors import UserError, report, user_error_types
+from insta_rtdetr.errors import UserError, report
 from insta_rtdetr.predict import create_model
 from insta_rtdetr.predict.command_line import ModelParser
 
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         args = parse(arguments)
         listener = listen(args.host, args.port)
         app = create_app(make_demo(args))
-    except user_error_types() as error:
+    except UserError as error:
         return report(error)
     host, port = listener.getsockname()[:2]
     sys.stdout.write(f"Open http://{f'[{host}]' if ':' in host else host}:{port} in a browser; Ctrl+C ends it.\n")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-from insta_rtdetr.checkpoint import Checkpointer, CheckpointError
+from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.engine.ema import ModelEMA
+from insta_rtdetr.errors import CheckpointError
 from tests.parity.reference import original_state_dict
 from tests.tiny import tiny_model
 

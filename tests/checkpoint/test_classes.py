@@ -5,9 +5,10 @@ import logging
 import pytest
 import torch
 
-from insta_rtdetr.checkpoint import Checkpointer, CheckpointError
+from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.checkpoint.classes import ClassMatch, count_classes, num_extra_rows
 from insta_rtdetr.engine.ema import ModelEMA
+from insta_rtdetr.errors import CheckpointError
 from tests.tiny import tiny_fastinst, tiny_mask_rtdetr, tiny_model
 
 OLD, NEW = ["cup", "pen", "key", "coin", "nut"], ["nut", "bolt", "pen"]

@@ -7,8 +7,9 @@ import pytest
 import torch
 import yaml
 
-from insta_rtdetr.checkpoint import Checkpointer, CheckpointError
+from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.checkpoint.contents import drop_classes, keep_classes, read_contents
+from insta_rtdetr.errors import CheckpointError
 from tests.checkpoint.test_classes import MODELS, OLD, class_tensors
 from tests.parity.reference import original_state_dict
 from tests.tiny import tiny_config

@@ -12,9 +12,10 @@ from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import build_resnet_backbone
 
-from insta_rtdetr.checkpoint import Checkpointer, CheckpointError
+from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.checkpoint.convert import convert
 from insta_rtdetr.checkpoint.timm import backbone_from_timm
+from insta_rtdetr.errors import CheckpointError
 from insta_rtdetr.modeling.backbone import ResNetVD
 from tests.parity.reference import FOLDER
 from tests.tiny import tiny_model

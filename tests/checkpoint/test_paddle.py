@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from insta_rtdetr.checkpoint import Checkpointer, CheckpointError
+from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.checkpoint.convert import convert
 from insta_rtdetr.checkpoint.formats import read_checkpoint
+from insta_rtdetr.errors import CheckpointError
 from tests.parity.reference import original_state_dict
 from tests.tiny import tiny_mask_rtdetr
 

@@ -12,8 +12,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from insta_rtdetr import add_insta_rtdetr_config
-from insta_rtdetr.checkpoint import Checkpointer, CheckpointError
+from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.checkpoint.rfdetr import coco_outputs, from_original, is_original
+from insta_rtdetr.errors import CheckpointError
 from tests.checkpoint.test_checkpointer import Evil
 from tests.parity.reference import FOLDER
 from tests.tiny import CONFIG_DIR, tiny_rfdetr_seg

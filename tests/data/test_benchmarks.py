@@ -9,7 +9,8 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from insta_rtdetr.data import DatasetError, ade20k, benchmarks
+from insta_rtdetr.data import ade20k, benchmarks
+from insta_rtdetr.errors import DatasetError
 from tests.data import trees
 
 

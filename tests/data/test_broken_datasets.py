@@ -5,8 +5,9 @@ import logging
 import pytest
 import torch
 
-from insta_rtdetr.data import DatasetError, InstanceMapper, load_datasets
+from insta_rtdetr.data import InstanceMapper, load_datasets
 from insta_rtdetr.data.datasets import register_coco_json
+from insta_rtdetr.errors import DatasetError
 
 from ..dataset_tools.broken import BROKEN, COLORS, UNUSUAL, annotation_file, sound_dataset
 

@@ -9,7 +9,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from insta_rtdetr.data import DatasetError, check_dataset, load_datasets, register_coco_folder
+from insta_rtdetr.data import check_dataset, load_datasets, register_coco_folder
+from insta_rtdetr.errors import DatasetError
 
 NAME = "data_test_train"
 

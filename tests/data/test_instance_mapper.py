@@ -15,9 +15,10 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from insta_rtdetr.config import add_insta_rtdetr_config
-from insta_rtdetr.data import DatasetError, InstanceMapper
+from insta_rtdetr.data import InstanceMapper
 from insta_rtdetr.data import instance_mapper as module
 from insta_rtdetr.data.augmentation import RandomView
+from insta_rtdetr.errors import DatasetError
 
 HEIGHT, WIDTH = 40, 50
 STRONG = {"PHOTOMETRIC_PROB": 0.5, "ZOOM_OUT_PROB": 0.5, "IOU_CROP_PROB": 0.8}

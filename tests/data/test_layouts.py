@@ -7,8 +7,9 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
-from insta_rtdetr.data import DatasetError, find_dataset, load_datasets, register_found
+from insta_rtdetr.data import find_dataset, load_datasets, register_found
 from insta_rtdetr.engine import Trainer, check, setup_cfg
+from insta_rtdetr.errors import DatasetError
 from tests.data import oracle, trees  # noqa: F401  (registers the oracles)
 
 LAYOUTS = {

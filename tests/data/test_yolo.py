@@ -4,8 +4,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from insta_rtdetr.data import DatasetError
 from insta_rtdetr.data.yolo import label_file, read_yolo, upright_size
+from insta_rtdetr.errors import DatasetError
 from tests.data.trees import FIRST, HEIGHT, WIDTH, objects, write_yolo
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from insta_rtdetr.engine.ema import ModelEMA
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 
 def model_of(value: float) -> nn.Module:

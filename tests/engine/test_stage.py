@@ -10,9 +10,8 @@ from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
 from insta_rtdetr.checkpoint import Checkpointer
-from insta_rtdetr.checkpoint.formats import CheckpointError
-from insta_rtdetr.data import DatasetError
-from insta_rtdetr.engine import Trainer, UserError
+from insta_rtdetr.engine import Trainer
+from insta_rtdetr.errors import CheckpointError, DatasetError, UserError
 from tests.engine.tiny_training import register_dataset, write_dataset
 from tests.tiny import (
     tiny_config,

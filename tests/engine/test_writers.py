@@ -3,8 +3,8 @@ import sys
 import pytest
 from detectron2.utils.events import EventStorage
 
-from insta_rtdetr.engine.errors import UserError
 from insta_rtdetr.engine.writers import ProgressPrinter, WandbWriter, main_losses
+from insta_rtdetr.errors import UserError
 from tests.engine.tiny_training import tiny_cfg
 
 

@@ -9,7 +9,8 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import Boxes, Instances
 
 from insta_rtdetr.config import add_insta_rtdetr_config
-from insta_rtdetr.evaluation import EvaluationError, build_evaluator
+from insta_rtdetr.errors import UserError
+from insta_rtdetr.evaluation import build_evaluator
 
 NAME = "tiny_evaluation"
 HEIGHT, WIDTH, SIDE = 80, 160, 6
@@ -107,5 +108,5 @@ def test_masks_count_for_mask_ap_and_boxes_for_box_ap(cfg, tmp_path):
 
 def test_other_evaluators_are_an_error_that_names_them(cfg):
     MetadataCatalog.get(NAME).evaluator_type = "lvis"
-    with pytest.raises(EvaluationError, match=r"tiny_evaluation has evaluator_type 'lvis', wanted 'coco' or"):
+    with pytest.raises(UserError, match=r"tiny_evaluation has evaluator_type 'lvis', wanted 'coco' or"):
         build_evaluator(cfg, NAME)

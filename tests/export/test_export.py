@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from insta_rtdetr import create_model
-from insta_rtdetr.engine import UserError
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.export.formats import MODEL_FILE, onnx_in_half, onnx_to_openvino, write
 from insta_rtdetr.export.front import FRONT_WEIGHTS, split
 from insta_rtdetr.export.network import TopObjects

@@ -9,9 +9,8 @@ from detectron2 import model_zoo
 
 import insta_rtdetr.predict.create as create_module
 from insta_rtdetr import create_model
-from insta_rtdetr.checkpoint import CheckpointError
-from insta_rtdetr.engine import UserError
 from insta_rtdetr.engine.setup import setup_cfg
+from insta_rtdetr.errors import CheckpointError, UserError
 from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.model import build_module
 from tests.predict.conftest import noise

@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from insta_rtdetr.engine import UserError
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.predict import distributed
 from insta_rtdetr.predict.journal import Record
 from insta_rtdetr.predict.recorder import Recorder, Settings, Task, make_batches

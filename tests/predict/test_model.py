@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from insta_rtdetr.engine import UserError
+from insta_rtdetr.errors import ImageError, UserError
 from insta_rtdetr.predict import Result
 from insta_rtdetr.predict.model import above
-from insta_rtdetr.visualization import PictureError, read_picture
+from insta_rtdetr.visualization import read_picture
 from tests.predict.conftest import HEIGHT, WIDTH, noise, write_video
 
 
@@ -118,7 +118,7 @@ def test_the_only_picture_that_cannot_be_read_is_an_error(model, tmp_path, addre
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     for source in (tmp_path / "broken.jpg", tmp_path / "broken.mp4", f"{address}/absent.png", f"{address}/notes.txt"):
-        with pytest.raises(PictureError) as caught:
+        with pytest.raises(ImageError) as caught:
             list(model.predict(source))
         assert str(source) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -176,7 +176,7 @@ def test_a_broken_pil_image_is_named_and_the_others_are_done(model, pictures, tm
     assert [result.source for result in model.predict(images)] == ["picture_4"]
     assert [f"picture_{i}" in caplog.text for i in (1, 2, 3, 4)] == [True, True, True, False]
     for image in images[:3]:
-        with pytest.raises(PictureError, match="picture_1"):
+        with pytest.raises(ImageError, match="picture_1"):
             list(model.predict(image))
 
 

@@ -13,7 +13,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image, ImageShow
 from pycocotools.coco import COCO
 
-from insta_rtdetr.engine import UserError
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.predict import Result
 from insta_rtdetr.predict.categories import Categories
 from tests.predict.conftest import HEIGHT, WIDTH, noise

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from insta_rtdetr.data.toy_scenes import CATEGORIES
-from insta_rtdetr.engine import UserError
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.web.__main__ import main
 from insta_rtdetr.web.examples import examples_for
 from insta_rtdetr.web.limits import Limits, decode_upload

@@ -1,4 +1,4 @@
-"""The one place that knows which errors are a user's to mend: they end in one line on stderr and exit code 1."""
+"""The errors that a user can mend.  Every command ends them in one line on stderr and exit code 1."""
 
 import re
 import sys
@@ -16,16 +16,23 @@ _NAME_KEYS = {
 
 
 class UserError(Exception):
-    """Bad input.  The message says what was found, what was wanted, and which key or file to change."""
+    """Bad input.  The message says what was found, what was wanted, and which key, option or file to change."""
 
 
-def user_error_types() -> tuple[type[Exception], ...]:
-    """Every exception type of this package that stands for bad input, or for settings that do not train."""
-    from insta_rtdetr.checkpoint import CheckpointError
-    from insta_rtdetr.data.datasets import DatasetError
-    from insta_rtdetr.evaluation import EvaluationError
+class DatasetError(UserError):
+    """A dataset is missing, or something in it is wrong."""
 
-    return UserError, DatasetError, CheckpointError, EvaluationError, FloatingPointError
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be read, or does not fit the model."""
+
+
+class ImageError(UserError):
+    """A file is not an image or a video, or it is damaged.  The message names the file."""
+
+
+class DivergenceError(UserError):
+    """The losses of a training are no longer finite."""
 
 
 @contextmanager
@@ -38,8 +45,6 @@ def config_errors(part: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, AssertionError, KeyError) as error:
-        if isinstance(error, user_error_types()):
-            raise
         raise UserError(_explain_config(part, one_line(error).strip("'\""))) from error
 
 

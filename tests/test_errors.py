@@ -1,8 +1,7 @@
 import pytest
 from torch._utils import ExceptionWrapper
 
-from insta_rtdetr.data import DatasetError
-from insta_rtdetr.engine.errors import UserError, config_errors, one_line, report
+from insta_rtdetr.errors import DatasetError, UserError, config_errors, one_line, report
 
 
 def test_an_error_from_a_loader_process_is_its_last_line():
