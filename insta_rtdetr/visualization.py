@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from detectron2.data.catalog import Metadata
@@ -11,6 +10,7 @@ from detectron2.utils.video_visualizer import VideoVisualizer
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 
+from insta_rtdetr.atomic import new_file
 from insta_rtdetr.errors import ImageError
 from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
@@ -46,10 +46,5 @@ def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances]
 
 def write_picture(image_rgb: np.ndarray, file: str | os.PathLike) -> None:
     """Write a picture, in the format of the file's ending, all of it or nothing."""
-    file = Path(file)
-    temporary = file.with_name(f".{file.stem}.unfinished-{os.getpid()}{file.suffix}")
-    try:
-        Image.fromarray(image_rgb).save(temporary)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(file, several_writers=True) as unfinished:
+        Image.fromarray(image_rgb).save(unfinished)

@@ -19,21 +19,21 @@ import torch
 from tabulate import tabulate
 
 from insta_rtdetr.errors import UserError
-from insta_rtdetr.export import is_exported
 from insta_rtdetr.export.formats import onnx_to_openvino
 from insta_rtdetr.export.network import TopObjects
 from insta_rtdetr.export.run import Options as ExportOptions
 from insta_rtdetr.export.run import compare, describe, export, load_model, read_pictures
+from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.modeling.meta_arch.base import COARSEST_STRIDE
 from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.exported import ExportedModel
 from insta_rtdetr.predict.inputs import Picture
 from insta_rtdetr.predict.model import Model, build_module
 from insta_rtdetr.predict.predictor import Predictor
+from insta_rtdetr.predict.runtime.session import is_exported
 
 from .options import Options
 from .report import describe_machine, machine_line
-from .rle import encode_masks
 from .subject import SEED, fit_picture, read_picture
 
 # Of the objects that are made to pictures and RLE.

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from insta_rtdetr.errors import UserError
-from insta_rtdetr.export import is_exported
+from insta_rtdetr.predict.runtime.session import is_exported
 
 # None: no autocast.
 AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -15,10 +15,10 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from insta_rtdetr.errors import UserError
+from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 from .options import AUTOCAST_DTYPES
-from .rle import encode_masks
 from .subject import Subject
 
 

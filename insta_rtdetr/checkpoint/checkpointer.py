@@ -6,8 +6,7 @@ what it is: "class_names" are those of the rows of its class heads, "config" is 
 """
 
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
+from insta_rtdetr.atomic import new_file, write_text
 from insta_rtdetr.errors import CheckpointError
 
 from ..modeling.meta_arch import InstanceSegmenter
@@ -66,13 +66,13 @@ class Checkpointer(DetectionCheckpointer):
             data["raw_model"], data["model"] = data["model"], data["ema"].pop("model")
         file = Path(self.save_dir) / f"{name}.pth"
         self.logger.info(f"Saving checkpoint to {file}")
-        replace_file(file, lambda temporary: torch.save(data, temporary))
+        with new_file(file) as unfinished:
+            torch.save(data, unfinished)
         self.tag_last_checkpoint(file.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Write the name of the last checkpoint, whole or not at all."""
-        file = Path(self.save_dir) / "last_checkpoint"
-        replace_file(file, lambda temporary: temporary.write_text(last_filename_basename))
+        write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load a checkpoint of any known format; see `insta_rtdetr.checkpoint.formats`.
@@ -210,12 +210,3 @@ def check_architecture(
             f"with {tuple(weights[name].shape)}, expected {tuple(model_state[name].shape)}. "
             "Change MODEL.WEIGHTS or --config-file."
         )
-
-
-def replace_file(file: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside the file, force it to the disk, then rename: a reader sees the old file or the new one."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    write(temporary)
-    with open(temporary, "rb") as handle:
-        os.fsync(handle.fileno())
-    os.replace(temporary, file)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from insta_rtdetr.atomic import new_file
 from insta_rtdetr.errors import CheckpointError
 
-from .checkpointer import replace_file
 from .formats import read_checkpoint
 
 Weights = dict[str, Tensor]
@@ -67,11 +67,12 @@ def write_weights(destination: str, weights: Weights, description: dict[str, Any
     """
     file = Path(destination)
     content = {"model": weights, "__author__": "insta_rtdetr", **description}
-    if file.suffix == ".pth":
-        replace_file(file, lambda temporary: torch.save(content, temporary))
-    else:
-        content["model"] = {name: value.numpy() for name, value in weights.items()}
-        replace_file(file, lambda temporary: temporary.write_bytes(pickle.dumps(content)))
+    with new_file(file) as unfinished:
+        if file.suffix == ".pth":
+            torch.save(content, unfinished)
+        else:
+            content["model"] = {name: value.numpy() for name, value in weights.items()}
+            unfinished.write_bytes(pickle.dumps(content))
     return f"wrote {len(weights)} tensors to {destination}"
 
 

@@ -6,7 +6,6 @@ its image; 0 is neither.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from insta_rtdetr.atomic import write_text
+from insta_rtdetr.data.formats.yolo import upright_size
 from insta_rtdetr.errors import DatasetError
-
-from .yolo import upright_size
 
 FOLDER = "ADEChallengeData2016"
 SPLITS = {"train": "training", "val": "validation"}
@@ -76,9 +75,7 @@ def prepare(folder: Path, progress: Callable[[Iterable], Iterable] = iter) -> li
                 annotation |= {"id": len(content["annotations"]) + 1, "image_id": image.stem}
                 content["annotations"].append(annotation)
         file = json_file(folder, split)
-        temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(temporary, file)
+        write_text(file, json.dumps(content))
         written.append(file)
     return written
 

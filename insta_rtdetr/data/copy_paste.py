@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 from pycocotools import mask as mask_util
 
-from insta_rtdetr.dataset_tools.segmentation import encode
+from insta_rtdetr.data.segmentation import encode
 
 from .sample import Sample
 from .view import View

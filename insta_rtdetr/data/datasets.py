@@ -12,9 +12,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.structures import BoxMode
 
-from insta_rtdetr.dataset_tools.check_records import invalid_image, leaves_folder
-from insta_rtdetr.dataset_tools.segmentation import NO_MASK, UnusableMask, clean_segmentation
 from insta_rtdetr.errors import DatasetError
+
+from .image_records import invalid_image, leaves_folder
+from .segmentation import NO_MASK, UnusableMask, clean_segmentation
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from insta_rtdetr.data.formats.yolo import DESCRIPTION, read_yolo
 from insta_rtdetr.errors import DatasetError
 
 from .datasets import read_coco
-from .yolo import DESCRIPTION, read_yolo
 
 ROBOFLOW_FILE = "_annotations.coco.json"
 ROBOFLOW_FOLDERS = {"train": "train", "val": "valid", "test": "test"}

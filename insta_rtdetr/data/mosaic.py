@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from insta_rtdetr.dataset_tools.segmentation import encode
+from insta_rtdetr.data.segmentation import encode
 
 from .augmentation import scale_jitter
 from .sample import Sample

@@ -15,6 +15,7 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
+from insta_rtdetr.atomic import write_text
 from insta_rtdetr.errors import DatasetError
 
 from .datasets import no_masks, register_coco_json
@@ -98,12 +99,10 @@ def complete(part: Split, classes: list[str], needs_masks: bool) -> dict[str, An
 
 def write_copy(name: str, content: dict[str, Any]) -> Path:
     """Write a COCO file named after its content, so that every process makes and finds the same one."""
-    text = json.dumps(content).encode()
+    text = json.dumps(content)
     folder = Path(tempfile.gettempdir()) / f"insta_rtdetr-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    file = folder / f"{name}-{hashlib.sha256(text).hexdigest()[:16]}.json"
+    file = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not file.is_file():
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        temporary.write_bytes(text)
-        os.replace(temporary, file)
+        write_text(file, text, several_writers=True)
     return file

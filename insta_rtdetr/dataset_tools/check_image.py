@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from insta_rtdetr.data.segmentation import UnusableMask, clean_segmentation, rasterise
 from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_wh
 
 from .findings import one_line
-from .segmentation import UnusableMask, clean_segmentation, rasterise
 
 # A box is that of its mask up to this many pixels, or this IoU.
 BOX_TOLERANCE, BOX_IOU = 2.0, 0.8

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
+from insta_rtdetr.data.image_records import invalid_image, leaves_folder
+
 from .check_image import ImageTask
 from .problems import Problems
 
@@ -64,24 +66,6 @@ def image_tasks(content: dict, image_root: Path, problems: Problems) -> list[Ima
             tasks[image["id"]] = ImageTask(file, name, image["width"], image["height"], [])
     _assign(content, tasks, num_listed, problems)
     return list(tasks.values())
-
-
-def leaves_folder(file_name: str) -> bool:
-    """Whether a file name of an annotation file points outside the image folder."""
-    return os.path.isabs(file_name) or os.path.normpath(file_name).split(os.sep)[0] == ".."
-
-
-def invalid_image(image: dict) -> str:
-    """What is wrong with an image's fields; empty if nothing."""
-    label = f"image {image.get('id')!r} ({image.get('file_name')!r})"
-    if image.get("id") is None or not isinstance(image["id"], Hashable):
-        return f"{label} has no id"
-    if not isinstance(image.get("file_name"), str) or not image["file_name"]:
-        return f"{label} has no file_name"
-    for field in ("width", "height"):
-        if type(image.get(field)) is not int or image[field] <= 0:
-            return f"{label} has {field} {image.get(field)!r}, wanted a whole number of pixels"
-    return ""
 
 
 def _assign(content: dict, tasks: dict[Any, ImageTask], num_listed: Counter, problems: Problems) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from insta_rtdetr.atomic import new_folder
 from insta_rtdetr.errors import DatasetError
-
-from .atomic import new_folder
 
 
 def write_coco_folder(splits: dict[str, dict], destination: Path, place: Callable[[str, Path], None]) -> None:

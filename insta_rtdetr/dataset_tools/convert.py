@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from insta_rtdetr.data.formats.labelme import read_labelme
+from insta_rtdetr.data.formats.mask_images import read_masks
+from insta_rtdetr.data.formats.via import read_via
 from insta_rtdetr.errors import DatasetError
 
 from .coco_folder import copy_file, write_coco_folder
-from .labelme import read_labelme
-from .mask_images import read_masks
-from .via import read_via
 
 
 def convert(source_format: str, source: Path, destination: Path) -> str:
@@ -35,7 +35,7 @@ def convert(source_format: str, source: Path, destination: Path) -> str:
 
 def _read_yolo(source: Path, skipped: Counter) -> dict[str, dict]:
     # Importing it registers datasets with Detectron2, which the other formats need not wait for.
-    from insta_rtdetr.data.yolo import read_yolo
+    from insta_rtdetr.data.formats.yolo import read_yolo
 
     splits = read_yolo(source)
     for content in splits.values():

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as mask_util
 
+from insta_rtdetr.data.segmentation import clean_segmentation, rasterise
 from insta_rtdetr.image_file import UNREADABLE, read_rgb
 
 from .check_image import ImageTask
-from .segmentation import clean_segmentation, rasterise
 
 LONGEST_SIDE = 360  # pixels
 OPACITY = 0.45

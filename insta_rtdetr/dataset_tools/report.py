@@ -4,7 +4,8 @@ import html
 import json
 from pathlib import Path
 
-from .atomic import write_text
+from insta_rtdetr.atomic import write_text
+
 from .check import DatasetCheck, SplitCheck
 from .overlay import sample_pictures
 from .statistics import analyse

@@ -1,12 +1,13 @@
 """curves.png: how a run went, drawn from Detectron2's metrics.json."""
 
 import json
-import os
 
 from detectron2.utils.file_io import PathManager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from insta_rtdetr.atomic import new_file
 
 from .writers import main_losses
 
@@ -36,9 +37,8 @@ def draw_curves(metrics_file: str, image_file: str, batch_size: int) -> None:
     ap_axes.set_ylabel("AP (0 to 100)")
     for axes in (loss_axes, rate_axes, ap_axes):
         _finish(axes, batch_size)
-    temporary = f"{image_file}.{os.getpid()}.tmp"
-    figure.savefig(temporary, format="png", dpi=100)
-    os.replace(temporary, image_file)
+    with new_file(image_file) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=100)
 
 
 def read_metrics(metrics_file: str) -> list[dict]:

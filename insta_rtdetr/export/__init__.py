@@ -1,9 +1,6 @@
-"""A trained model as one file for ONNX Runtime, OpenVINO, TensorRT or `torch.export.load`; what `tools/export.py` runs.
+"""Write a trained model as one file for ONNX Runtime, OpenVINO, TensorRT or `torch.export.load`.
 
-options -> network (traced) -> formats (files) -> session (runs them) -> parity (the same objects as before?)
+`tools/export.py` runs it.  Reading such a file is prediction: see `insta_rtdetr.predict.runtime`.
+
+options -> network (traced) -> formats (files) -> parity (does the file find the same objects as the model?)
 """
-
-from .metadata import Metadata
-from .session import ENDINGS, Session, is_exported
-
-__all__ = ["ENDINGS", "Metadata", "Session", "is_exported"]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .extras import import_extra
-from .metadata import KEY, Metadata
-from .network import INPUT_NAME, TopObjects
+from insta_rtdetr.extras import import_extra
+from insta_rtdetr.predict.runtime.metadata import INPUT_NAME, KEY, MODEL_FILE, Metadata
+
+from .network import TopObjects
 
 if TYPE_CHECKING:
     import onnx
@@ -25,7 +26,6 @@ FLOAT32_OPERATIONS = (
     "GridSample", "TopK", "LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "ReduceMax", "Log", "Exp", "Clip",
     "Max", "Min", "Div", "Sub", "Greater", "GreaterOrEqual", "Resize", "Range", "CumSum", "Sin", "Cos",
 )  # fmt: skip
-MODEL_FILE = "model.xml"  # within the folder of OpenVINO
 
 
 def write(network: TopObjects, metadata: Metadata, export_format: str, target: Path) -> None:

@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from insta_rtdetr.layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from insta_rtdetr.modeling.postprocessing import ClippingPostprocessor, MaskScoringPostprocessor
+from insta_rtdetr.predict.runtime.metadata import OUTPUT_NAMES
 from insta_rtdetr.structures import Prediction
-
-INPUT_NAME = "images"
-# The last one is only there where `TopObjects.forward` says so.
-OUTPUT_NAMES = ("classes", "scores", "boxes", "masks", "class_scores")
 
 
 class TopObjects(nn.Module):

@@ -19,12 +19,12 @@ from insta_rtdetr.predict.exported import ExportedModel
 from insta_rtdetr.predict.inputs import find_inputs
 from insta_rtdetr.predict.model import Model
 from insta_rtdetr.predict.predictor import Predictor
+from insta_rtdetr.predict.runtime.metadata import MODEL_FILE, Metadata
+from insta_rtdetr.predict.runtime.session import ENDINGS
 
-from .formats import FORMATS, MODEL_FILE, write
-from .metadata import Metadata
+from .formats import FORMATS, write
 from .network import TopObjects
 from .parity import TOLERANCES, Parity
-from .session import ENDINGS
 
 PRECISIONS = tuple(TOLERANCES)
 # Photographs that come with scikit-image.

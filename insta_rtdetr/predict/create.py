@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from insta_rtdetr.checkpoint import read_checkpoint
 from insta_rtdetr.engine.setup import setup_cfg
 from insta_rtdetr.errors import UserError
-from insta_rtdetr.export import is_exported
+from insta_rtdetr.predict.runtime.session import is_exported
 from insta_rtdetr.zoo import config_files, find_config, published_weights
 
 from .exported import ExportedModel

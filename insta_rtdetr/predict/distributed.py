@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from insta_rtdetr.errors import UserError, one_line
-from insta_rtdetr.export import is_exported
+from insta_rtdetr.predict.runtime.session import is_exported
 
 from .create import exported_model, model_config
 from .journal import Record

@@ -11,16 +11,16 @@ import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from insta_rtdetr.export import Metadata
-from insta_rtdetr.export.session import open_session
 from insta_rtdetr.layers.boxes import xyxy_to_cxcywh
 from insta_rtdetr.modeling import postprocessing
 from insta_rtdetr.modeling.postprocessing import ImageSize, MaskScoringPostprocessor, without_duplicates
 from insta_rtdetr.modeling.preprocessing import resize_like_pil
+from insta_rtdetr.predict.runtime.session import open_session
 from insta_rtdetr.structures import Prediction
 
 from .categories import Categories
 from .predictor import Predictor
+from .runtime.metadata import Metadata
 
 
 class ExportedModel(Predictor):

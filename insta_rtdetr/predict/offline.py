@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from insta_rtdetr.checkpoint.checkpointer import replace_file
+from insta_rtdetr.atomic import new_file, write_text
 from insta_rtdetr.errors import UserError, one_line
 
 from .distributed import records_on_ray
@@ -119,25 +119,22 @@ def write_coco(journal: Journal, names: list[str], folder: Path) -> None:
     images = []
     numbers = _image_ids(names)
 
-    def write(temporary: Path) -> None:
-        with open(temporary, "w") as file:
-            separator = "["
-            for name in names:
-                for record in journal.records_of(name):
-                    if "height" not in record:
-                        continue
-                    image_id = numbers[name] if numbers else len(images) + 1
-                    frame = {} if record["frame"] is None else {"frame": record["frame"]}
-                    size = {"height": record["height"], "width": record["width"]}
-                    images.append({"id": image_id, "file_name": name, **size, **frame})
-                    for found in record["objects"]:
-                        file.write(separator + json.dumps({"image_id": image_id, **found}))
-                        separator = ",\n"
-            file.write("]\n" if separator != "[" else "[]\n")
-
-    replace_file(folder / PREDICTIONS_NAME, write)
+    with new_file(folder / PREDICTIONS_NAME) as unfinished, open(unfinished, "w") as file:
+        separator = "["
+        for name in names:
+            for record in journal.records_of(name):
+                if "height" not in record:
+                    continue
+                image_id = numbers[name] if numbers else len(images) + 1
+                frame = {} if record["frame"] is None else {"frame": record["frame"]}
+                size = {"height": record["height"], "width": record["width"]}
+                images.append({"id": image_id, "file_name": name, **size, **frame})
+                for found in record["objects"]:
+                    file.write(separator + json.dumps({"image_id": image_id, **found}))
+                    separator = ",\n"
+        file.write("]\n" if separator != "[" else "[]\n")
     content = {"images": images, "categories": journal.header.get("categories", []), "annotations": []}
-    replace_file(folder / IMAGES_NAME, lambda temporary: temporary.write_text(json.dumps(content)))
+    write_text(folder / IMAGES_NAME, json.dumps(content))
 
 
 def _image_ids(names: list[str]) -> dict[str, int]:

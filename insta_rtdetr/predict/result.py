@@ -17,9 +17,9 @@ from detectron2.structures import Instances
 from PIL import Image, ImageShow
 from tabulate import tabulate
 
-from insta_rtdetr.benchmark import encode_masks
-from insta_rtdetr.checkpoint.checkpointer import replace_file
+from insta_rtdetr.atomic import write_text
 from insta_rtdetr.errors import UserError
+from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.visualization import draw, write_picture
 
 from .categories import Categories
@@ -136,7 +136,7 @@ class Result:
         file = self._file(path, (".json",), ".json")
         content = self.to_coco_file()
         with writing(file):
-            replace_file(file, lambda temporary: temporary.write_text(json.dumps(content)))
+            write_text(file, json.dumps(content))
         return file
 
     def _file(self, path: str | os.PathLike, endings: tuple[str, ...], default: str) -> Path:

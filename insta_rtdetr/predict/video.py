@@ -12,6 +12,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 import cv2
 import numpy as np
 
+from insta_rtdetr.atomic import new_file
 from insta_rtdetr.errors import ImageError, UserError
 
 VIDEO_ENDINGS = (
@@ -67,24 +68,21 @@ def frames_per_second(file: str | int) -> float:
 @contextmanager
 def video_writer(target: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
     """Gives a function that takes frames; the file appears whole at the end, and not at all after an error."""
-    temporary = target.with_name(f".{target.stem}.unfinished-{os.getpid()}{target.suffix}")
     writer = cv2.VideoWriter()
 
     def write(frame_rgb: np.ndarray) -> None:
         if not writer.isOpened():
             height, width = frame_rgb.shape[:2]
             codec = cv2.VideoWriter_fourcc(*VIDEO_CODECS[target.suffix.lower()])
-            if not writer.open(str(temporary), codec, fps, (width, height)):
+            if not writer.open(str(unfinished), codec, fps, (width, height)):
                 raise UserError(f"OpenCV cannot write {target}.  Try another ending: {', '.join(VIDEO_CODECS)}.")
         writer.write(np.ascontiguousarray(frame_rgb[:, :, ::-1]))
 
-    try:
-        yield write
-        writer.release()
-        os.replace(temporary, target)
-    finally:
-        writer.release()
-        temporary.unlink(missing_ok=True)
+    with new_file(target, several_writers=True) as unfinished:
+        try:
+            yield write
+        finally:
+            writer.release()
 
 
 @contextmanager

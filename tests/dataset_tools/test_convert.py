@@ -11,10 +11,10 @@ from pycocotools import mask as mask_util
 from skimage.draw import ellipse as draw_ellipse
 from skimage.draw import polygon2mask
 
+from insta_rtdetr.data.segmentation import rasterise
 from insta_rtdetr.dataset_tools import coco_folder
 from insta_rtdetr.dataset_tools.check import check_folder
 from insta_rtdetr.dataset_tools.command_line import main
-from insta_rtdetr.dataset_tools.segmentation import rasterise
 
 HEIGHT, WIDTH = 200, 260
 STAR = [(40, 20), (110, 35), (180, 15), (150, 90), (170, 170), (90, 140), (30, 175), (55, 95)]

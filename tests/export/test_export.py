@@ -16,13 +16,13 @@ from PIL import Image
 from insta_rtdetr import create_model
 from insta_rtdetr.errors import UserError
 from insta_rtdetr.export.formats import MODEL_FILE, onnx_in_half, onnx_to_openvino, write
-from insta_rtdetr.export.front import FRONT_WEIGHTS, split
 from insta_rtdetr.export.network import TopObjects
 from insta_rtdetr.export.parity import TOLERANCES, Parity
 from insta_rtdetr.export.run import Options, compare, describe, load_model
-from insta_rtdetr.export.session import open_session
 from insta_rtdetr.predict.exported import ExportedModel
 from insta_rtdetr.predict.model import build_module
+from insta_rtdetr.predict.runtime.session import open_session
+from insta_rtdetr.predict.runtime.split import FRONT_WEIGHTS, split
 from insta_rtdetr.web.app import Demo, create_app
 from insta_rtdetr.web.limits import Limits
 from tests.parity.recipe import tensor_for

@@ -5,8 +5,8 @@ import pytest
 import torch
 from detectron2.structures import Instances
 
-from insta_rtdetr.benchmark import encode_masks
 from insta_rtdetr.layers.mask_resize import paste
+from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.predict.rle_masks import RleMasks, encode_pieces
 from tests.predict.conftest import noise
 

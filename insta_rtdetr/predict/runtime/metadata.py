@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 from insta_rtdetr.errors import UserError
 
-# Where each format keeps it.
+# Where each format keeps the metadata.
 KEY = "insta_rtdetr"
+MODEL_FILE = "model.xml"  # within the folder of an OpenVINO model
+INPUT_NAME = "images"
+# The last one is only there where `insta_rtdetr.export.network.TopObjects.forward` says so.
+OUTPUT_NAMES = ("classes", "scores", "boxes", "masks", "class_scores")
 
 
 @dataclass(frozen=True)

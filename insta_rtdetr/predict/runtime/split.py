@@ -6,7 +6,7 @@ choose queries and places, and OpenVINO takes one precision for all of a model.
 
 from typing import TYPE_CHECKING
 
-from .extras import import_extra
+from insta_rtdetr.extras import import_extra
 
 if TYPE_CHECKING:
     import openvino

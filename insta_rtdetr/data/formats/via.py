@@ -44,8 +44,6 @@ def _read_folder(folder: Path, skipped: Counter) -> list[LabelledImage]:
         ]  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{files[0]} is not a file of VIA 1 or 2: {type(error).__name__} {error}.") from None
-    except DatasetError:
-        raise
     except (OSError, ValueError) as error:
         raise DatasetError(f"{files[0]} cannot be read: {error}.") from None
 

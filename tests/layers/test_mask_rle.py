@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from insta_rtdetr.benchmark import encode_masks, rle
+from insta_rtdetr.layers import mask_rle
+from insta_rtdetr.layers.mask_rle import encode_masks
 
 
 def pycocotools_encode(masks: Tensor) -> list[dict]:
@@ -38,9 +39,9 @@ def test_edge_cases_have_the_bytes_of_pycocotools(size):
 @pytest.mark.parametrize("chunk_pixels", [1, 100, 2**27])
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 3), (12, 16)])
 def test_the_way_of_the_gpu_finds_the_same_changes(size, chunk_pixels, monkeypatch):
-    monkeypatch.setattr(rle, "CHUNK_PIXELS_GPU", chunk_pixels)
+    monkeypatch.setattr(mask_rle, "CHUNK_PIXELS_GPU", chunk_pixels)
     masks = edge_cases(*size)
-    pairs = zip(rle._changes_on_gpu(masks), rle._changes_on_cpu(masks.numpy()), strict=True)
+    pairs = zip(mask_rle._changes_on_gpu(masks), mask_rle._changes_on_cpu(masks.numpy()), strict=True)
     assert all(np.array_equal(ours, wanted) for ours, wanted in pairs)
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from insta_rtdetr.data.segmentation import encode, rasterise
 from insta_rtdetr.errors import DatasetError
 
 from .coco_content import LabelledImage, build_contents, ellipse, rectangle, split_folders
-from .segmentation import encode, rasterise
 
 WITHOUT_AREA = {"line", "linestrip", "point", "points"}
 
@@ -59,8 +59,6 @@ def _read_file(file: Path, skipped: Counter) -> LabelledImage:
                 image.objects.append((str(shapes[0]["label"]), _join(parts, height, width)))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise DatasetError(f"{file} is not a file of LabelMe: {type(error).__name__} {error}.") from None
-    except DatasetError:
-        raise
     except (OSError, ValueError) as error:
         raise DatasetError(f"{file} cannot be read: {error}.") from None
     return image

@@ -7,12 +7,10 @@ import numpy as np
 import torch
 
 from insta_rtdetr.errors import UserError, one_line
+from insta_rtdetr.extras import import_extra
 
-from .extras import import_extra
-from .formats import MODEL_FILE
-from .front import split
-from .metadata import KEY, Metadata
-from .network import INPUT_NAME, OUTPUT_NAMES
+from .metadata import INPUT_NAME, KEY, MODEL_FILE, OUTPUT_NAMES, Metadata
+from .split import split
 
 # Of the files of each format; OpenVINO's may also be given as the folder it lies in.
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "torch.export": ".pt2"}

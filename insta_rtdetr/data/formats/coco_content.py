@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from insta_rtdetr.data.segmentation import UnusableMask, clean_segmentation, rasterise
 from insta_rtdetr.errors import DatasetError
 from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_wh
-
-from .segmentation import UnusableMask, clean_segmentation, rasterise
 
 # Folder names of a split -> the name it gets.
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

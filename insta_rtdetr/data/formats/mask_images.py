@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from insta_rtdetr.data.segmentation import encode
 from insta_rtdetr.errors import DatasetError
 from insta_rtdetr.image_file import UNREADABLE, reason_unreadable
 
 from .coco_content import LabelledImage, build_contents, split_folders
-from .segmentation import encode
 
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 ONLY_CLASS = "object"

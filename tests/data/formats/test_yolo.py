@@ -4,7 +4,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from insta_rtdetr.data.yolo import label_file, read_yolo, upright_size
+from insta_rtdetr.data.formats.yolo import label_file, read_yolo, upright_size
 from insta_rtdetr.errors import DatasetError
 from tests.data.trees import FIRST, HEIGHT, WIDTH, objects, write_yolo
 
