@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Draw what a model finds in pictures, in a video, or in front of the webcam.
+"""Draw what a model finds in images, in a video, or in front of the webcam.
 
     python demo/demo.py --config-file configs/... --input street.jpg photos/ 'more/*.png' --output found/ \\
         --opts MODEL.WEIGHTS model.pth
 
 Works for this package's models and for Detectron2's own that find instances.
-Pictures that cannot be read are named, and the others are done all the same; the exit code is then 1, as for any bad
+Images that cannot be read are named, and the others are done all the same; the exit code is then 1, as for any bad
 input.
 """
 
@@ -28,7 +28,7 @@ from insta_rtdetr.engine.dataset_flag import DATASET_HELP
 from insta_rtdetr.errors import ImageError, UserError, one_line, option_errors, report, wrong_option
 from insta_rtdetr.predict import Model
 from insta_rtdetr.predict.create import model_config
-from insta_rtdetr.predict.inputs import Input, Picture, find_inputs
+from insta_rtdetr.predict.inputs import Input, LoadedImage, find_inputs
 from insta_rtdetr.predict.outputs import drawing_targets, make_folder
 from insta_rtdetr.predict.video import (
     FIRST_WEBCAM,
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         args = parse(arguments)
         if args.input:
-            return run_on_pictures(args)
+            return run_on_images(args)
         return run_on_video(args)
     except UserError as error:
         return report(error)
@@ -79,12 +79,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="the model's yaml file")
     parser.add_argument("--dataset", default="", metavar="DIR", help=DATASET_HELP)
-    parser.add_argument("--input", nargs="+", metavar="PATH", help="pictures, folders of pictures, 'quoted' patterns")
+    parser.add_argument("--input", nargs="+", metavar="PATH", help="images, folders of images, 'quoted' patterns")
     parser.add_argument("--video-input", metavar="FILE", help="a video")
     parser.add_argument("--webcam", action="store_true", help="the first webcam, shown in a window")
     parser.add_argument(
         "--output", metavar="PATH",
-        help="file, or folder for files named like the input (several pictures need one); made if there is none, files "
+        help="file, or folder for files named like the input (several images need one); made if there is none, files "
         "in it of the same name are replaced.  Default: a window; Esc ends it",
     )  # fmt: skip
     parser.add_argument(
@@ -109,7 +109,7 @@ def build_model(args: argparse.Namespace) -> Model:
         return Model(model_config(args.config_file, "", args.opts, args.dataset))
 
 
-def run_on_pictures(args: argparse.Namespace) -> int:
+def run_on_images(args: argparse.Namespace) -> int:
     """--input; the exit code."""
     with option_errors("--input"):
         inputs = find_inputs(args.input)
@@ -118,15 +118,15 @@ def run_on_pictures(args: argparse.Namespace) -> int:
     targets = find_targets(inputs, args.output)
     model = build_model(args)
     num_unreadable = 0
-    for one, target in zip(tqdm(inputs, unit="picture", disable=None), targets):
+    for one, target in zip(tqdm(inputs, unit="image", disable=None), targets):
         try:
-            (picture,) = one.read()
+            (image,) = one.read()
         except ImageError as error:
             num_unreadable += 1
             tqdm.write(f"error: {one_line(error)}", file=sys.stderr)
             continue
         start = time.perf_counter()
-        (found,) = model.predict_batch([picture], args.confidence_threshold)
+        (found,) = model.predict_batch([image], args.confidence_threshold)
         seconds = time.perf_counter() - start
         if target:
             with option_errors("--output"):
@@ -136,7 +136,7 @@ def run_on_pictures(args: argparse.Namespace) -> int:
         if not target and not show(found.draw(), wait_ms=0):
             break
     if num_unreadable and len(inputs) > 1:
-        sys.stderr.write(f"error: {num_unreadable} of {len(inputs)} pictures could not be read, see above.\n")
+        sys.stderr.write(f"error: {num_unreadable} of {len(inputs)} images could not be read, see above.\n")
     return 1 if num_unreadable else 0
 
 
@@ -166,7 +166,7 @@ def run_on_video(args: argparse.Namespace) -> int:
             make_folder(target.parent)
     with video_writer(target, fps) if target else nullcontext() as write:
         for frame in tqdm(read_video(video), total=total or None, unit="frame", disable=None):
-            (found,) = model.predict_batch([Picture(frame, str(video))], args.confidence_threshold)
+            (found,) = model.predict_batch([LoadedImage(frame, str(video))], args.confidence_threshold)
             drawn = draw(frame, found.instances)
             if target:
                 write(drawn)
@@ -207,7 +207,7 @@ def require_window() -> None:
 
 
 def show(image_rgb: np.ndarray, wait_ms: int) -> bool:
-    """Show a picture in the window; False when Esc was pressed.  wait_ms 0 waits for any key."""
+    """Show an image in the window; False when Esc was pressed.  wait_ms 0 waits for any key."""
     cv2.imshow(WINDOW_NAME, np.ascontiguousarray(image_rgb[:, :, ::-1]))
     return cv2.waitKey(wait_ms) != ESCAPE_KEY
 

@@ -32,16 +32,16 @@ from insta_rtdetr.data.toy_scenes import CATEGORIES
 from insta_rtdetr.engine import Trainer, check, setup_cfg
 from insta_rtdetr.errors import UserError, report, wrong_option
 from insta_rtdetr.predict import Model, Result
-from insta_rtdetr.visualization import write_picture
+from insta_rtdetr.visualization import write_image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL_NAME = "quickstart_MNV2_D3_256"
 CONFIG_FILE = REPOSITORY / f"configs/toy/instance-segmentation/{MODEL_NAME}.yaml"
 WEIGHTS_FILE = REPOSITORY / f"demo/weights/{MODEL_NAME}.pth"
 TRAIN_IMAGES, VAL_IMAGES = 400, 60
-NUM_PICTURES = 4
+NUM_IMAGES = 4
 SCORE_THRESHOLD = 0.5
-# The pictures are small: their labels are easier to read enlarged.
+# The images are small: their labels are easier to read enlarged.
 DRAWING_SCALE = 3.0
 LOGGERS = ("detectron2", "fvcore", "insta_rtdetr", "py.warnings")
 
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
     """All parts, one after another."""
     seconds: dict[str, float] = {}
     with timed(seconds, "dataset"):
-        say(f"1/4  Toy dataset of {args.train_images} + {args.val_images} pictures in {shown(args.data)}")
+        say(f"1/4  Toy dataset of {args.train_images} + {args.val_images} images in {shown(args.data)}")
         register_coco_folder("toy", make_toy_dataset(args.data, args.train_images, args.val_images))
     cfg = quickstart_cfg(args)
     with logs_in(make_run_folder(cfg, args.output)):
@@ -129,16 +129,16 @@ def run(args: argparse.Namespace) -> None:
             say(f"2/4  Fine-tuning {shown(args.weights)} for {args.iterations} iterations on {cfg.MODEL.DEVICE}")
             train(cfg)
         with timed(seconds, "evaluation"):
-            say(f"3/4  Evaluation on {args.val_images} pictures")
+            say(f"3/4  Evaluation on {args.val_images} images")
             cfg.MODEL.WEIGHTS = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
             model = Model(cfg)
             metrics = evaluate(cfg, model)
             say(ap_table(metrics))
-        with timed(seconds, "pictures"):
-            say(f"4/4  Pictures of what it finds (score > {SCORE_THRESHOLD})")
-            pictures = draw_toy_pictures(cfg, model)
-            coins_picture, coins_line = draw_coins(cfg, model)
-    say_summary(cfg, metrics, coins_line, seconds, [*pictures, coins_picture])
+        with timed(seconds, "images"):
+            say(f"4/4  Images of what it finds (score > {SCORE_THRESHOLD})")
+            images = draw_toy_images(cfg, model)
+            coins_image, coins_line = draw_coins(cfg, model)
+    say_summary(cfg, metrics, coins_line, seconds, [*images, coins_image])
 
 
 def quickstart_cfg(args: argparse.Namespace) -> CfgNode:
@@ -228,14 +228,14 @@ def ap_table(metrics: Metrics) -> str:
     return tabulate(rows, headers=["", *columns], disable_numparse=True, stralign="right")
 
 
-def draw_toy_pictures(cfg: CfgNode, model: Model) -> list[Path]:
-    """Draw what is found in a few validation pictures, spread over the dataset."""
+def draw_toy_images(cfg: CfgNode, model: Model) -> list[Path]:
+    """Draw what is found in a few validation images, spread over the dataset."""
     files = [item["file_name"] for item in DatasetCatalog.get("toy_val")]
-    chosen = files[:: max(1, len(files) // NUM_PICTURES)][:NUM_PICTURES]
-    pictures = []
+    chosen = files[:: max(1, len(files) // NUM_IMAGES)][:NUM_IMAGES]
+    images = []
     for number, found in enumerate(model.predict(chosen, SCORE_THRESHOLD), start=1):
-        pictures.append(draw_large(found, Path(cfg.OUTPUT_DIR) / f"toy_{number}.png"))
-    return pictures
+        images.append(draw_large(found, Path(cfg.OUTPUT_DIR) / f"toy_{number}.png"))
+    return images
 
 
 def draw_coins(cfg: CfgNode, model: Model) -> tuple[Path, str]:
@@ -249,20 +249,20 @@ def draw_coins(cfg: CfgNode, model: Model) -> tuple[Path, str]:
 
 
 def draw_large(found: Result, target: Path) -> Path:
-    """Write the drawn picture, enlarged; where it was written."""
-    write_picture(found.draw(DRAWING_SCALE), target)
+    """Write the drawn image, enlarged; where it was written."""
+    write_image(found.draw(DRAWING_SCALE), target)
     return target
 
 
 def say_summary(
-    cfg: CfgNode, metrics: Metrics, coins_line: str, seconds: dict[str, float], pictures: list[Path]
+    cfg: CfgNode, metrics: Metrics, coins_line: str, seconds: dict[str, float], images: list[Path]
 ) -> None:
     """The end of the run in a few lines."""
     rows = [
         ["Mask AP on the toy dataset", f"{metrics['segm']['AP']:.1f}"],
         ["Coins found in the photograph", coins_line],
         ["Seconds", ", ".join(f"{part} {value:.0f}" for part, value in seconds.items())],
-        ["Pictures", "\n".join(shown(picture) for picture in pictures)],
+        ["Images", "\n".join(shown(image) for image in images)],
         ["Trained model", shown(Path(cfg.OUTPUT_DIR) / "model_final.pth")],
         ["Log", shown(Path(cfg.OUTPUT_DIR) / "log.txt")],
     ]

@@ -1,6 +1,6 @@
-"""What passes between the rooms.
+"""The data that the parts of the network pass to each other.
 
-Letters: B images, Q queries, K classes, T objects of one image, L pyramid levels, C channels, (H, W) the network's
+Shapes: B images, Q queries, K classes, T objects of one image, L pyramid levels, C channels, (H, W) the network's
 input and (h, w) the mask map, in pixels.  Boxes named cxcywh are (centre x, centre y, width, height) in [0, 1] of the
 network's input, padding included.
 """
@@ -141,20 +141,20 @@ class Prediction:
                 logits = torch.baddbmm(self.mask_biases[..., None].to(features), embeddings, features)
         return logits.unflatten(2, self.mask_features.shape[2:])
 
-    def of_queries(self, queries: slice) -> "Prediction":
-        """The same prediction for a slice of the queries."""
+    def slice_queries(self, queries: slice) -> "Prediction":
+        """Return the same prediction for a slice of the queries."""
         return self._map(lambda values: values[:, queries], self.mask_features)
 
     def without_masks(self) -> "Prediction":
         """Its classes and boxes."""
         return replace(self, mask_embeddings=None, mask_features=None, mask_biases=None)
 
-    def of_classes(self, classes: slice) -> "Prediction":
-        """The same prediction for a slice of the classes."""
+    def slice_classes(self, classes: slice) -> "Prediction":
+        """Return the same prediction for a slice of the classes."""
         return replace(self, class_logits=self.class_logits[..., classes])
 
-    def of_image(self, image: int, queries: Tensor) -> "Prediction":
-        """The prediction for some queries, an index tensor (N,), of one image; B becomes 1."""
+    def select(self, image: int, queries: Tensor) -> "Prediction":
+        """Return the prediction of one image for some of its queries, an index tensor (N,); B becomes 1."""
         features = None if self.mask_features is None else self.mask_features[image : image + 1]
         return self._map(lambda values: values[image, queries][None], features)
 
@@ -184,12 +184,12 @@ class Target:
 
 
 @dataclass
-class Accumulated:
-    """The batches whose gradients one process adds up to one step of the optimizer.
+class GradientAccumulation:
+    """The batches whose gradients one process adds up for one step of the optimizer.
 
     Attributes:
-        num_objects: of all of them.
-        num_batches: how many they are.
+        num_objects: number of objects in all of these batches.
+        num_batches: number of batches.
     """
 
     num_objects: int
@@ -236,12 +236,12 @@ class DenoisingPredictions:
 
 
 @dataclass
-class GuidedPredictions:
-    """Predictions of queries that were shown the masks of their objects.
+class MaskGuidedPredictions:
+    """Predictions of a second pass, in which each matched query attends to the mask of its object (FastInst).
 
     Attributes:
-        layers: one for each decoder layer.
-        match: the queries and the objects whose masks they were shown.
+        layers: one prediction for each decoder layer.
+        match: the queries and the objects whose masks they attend to.
     """
 
     layers: list[Prediction]
@@ -264,6 +264,6 @@ class ModelOutput:
     layers: list[Prediction]
     encoder: Prediction | None = None
     denoising: DenoisingPredictions | None = None
-    guided: GuidedPredictions | None = None
+    guided: MaskGuidedPredictions | None = None
     proposal_logits: Tensor | None = None
     groups: int = 1

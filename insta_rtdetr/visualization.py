@@ -1,4 +1,4 @@
-"""Read a picture, draw what was found in it, write it.  Pictures are uint8 (H, W, 3), RGB."""
+"""Read an image, draw what was found in it, write it.  Images are uint8 (H, W, 3), RGB."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ from insta_rtdetr.errors import ImageError
 from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
 
 
-def read_picture(file: str | os.PathLike) -> np.ndarray:
-    """Read a picture as training does, upright as its EXIF data says.
+def read_image(file: str | os.PathLike) -> np.ndarray:
+    """Read an image as training does, upright as its EXIF data says.
 
     Raises:
         ImageError: it cannot be read.
@@ -28,11 +28,11 @@ def read_picture(file: str | os.PathLike) -> np.ndarray:
 
 
 def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str], scale: float = 1.0) -> np.ndarray:
-    """Draw masks, boxes, class names and scores over a picture.
+    """Draw masks, boxes, class names and scores over an image.
 
     Args:
         class_names: of all classes of the model.
-        scale: of the drawing; small pictures are easier to read enlarged.
+        scale: of the drawing; small images are easier to read enlarged.
     """
     visualizer = Visualizer(image_rgb, Metadata(thing_classes=list(class_names)), scale=scale)
     return visualizer.draw_instance_predictions(instances).get_image()
@@ -44,7 +44,7 @@ def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances]
     return lambda image_rgb, instances: visualizer.draw_instance_predictions(image_rgb, instances).get_image()
 
 
-def write_picture(image_rgb: np.ndarray, file: str | os.PathLike) -> None:
-    """Write a picture, in the format of the file's ending, all of it or nothing."""
+def write_image(image_rgb: np.ndarray, file: str | os.PathLike) -> None:
+    """Write an image, in the format of the file's ending, all of it or nothing."""
     with new_file(file, several_writers=True) as unfinished:
         Image.fromarray(image_rgb).save(unfinished)

@@ -1,4 +1,4 @@
-"""demo.py draws pictures and videos, and says in one line what is wrong with its input."""
+"""demo.py draws images and videos, and says in one line what is wrong with its input."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from PIL import Image
 
 from insta_rtdetr.engine import setup_cfg
 from insta_rtdetr.predict.video import read_video
-from insta_rtdetr.visualization import write_picture
+from insta_rtdetr.visualization import write_image
 from tests.tiny import MASK_RCNN, SMALL_RCNN, tiny_config, tiny_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "demo"))
@@ -32,13 +32,13 @@ def model_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
-    """A folder of three pictures of different formats, and a file that is none."""
+def images(tmp_path) -> Path:
+    """A folder of three images of different formats, and a file that is none."""
     folder = tmp_path / "in"
     folder.mkdir()
     for index, name in enumerate(("a.png", "b.jpg", "c.gif")):
-        write_picture(noise(index), folder / name)
-    (folder / "notes.txt").write_text("no picture")
+        write_image(noise(index), folder / name)
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -63,47 +63,47 @@ def names_in(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def test_a_file_is_drawn_into_a_new_file(model_folder, pictures, tmp_path):
+def test_a_file_is_drawn_into_a_new_file(model_folder, images, tmp_path):
     target = tmp_path / "new" / "drawn.png"
-    assert run(model_folder, "--input", pictures / "a.png", "--output", target) == 0
+    assert run(model_folder, "--input", images / "a.png", "--output", target) == 0
     drawn = np.asarray(Image.open(target))
     assert drawn.shape == (HEIGHT, WIDTH, 3) and (drawn != noise(0)).any()
     assert names_in(target.parent) == ["drawn.png"]
 
 
-def test_folders_globs_and_files_are_drawn_into_a_folder(model_folder, pictures, tmp_path):
-    inputs = [pictures, str(pictures / "*.jpg"), pictures / "a.png"]
+def test_folders_globs_and_files_are_drawn_into_a_folder(model_folder, images, tmp_path):
+    inputs = [images, str(images / "*.jpg"), images / "a.png"]
     assert run(model_folder, "--input", *inputs, "--output", tmp_path / "out") == 0
-    # A gif is written as png; a picture that is named twice is drawn once.
+    # A gif is written as png; an image that is named twice is drawn once.
     assert names_in(tmp_path / "out") == ["a.png", "b.jpg", "c.png"]
 
 
-def test_pictures_of_one_name_do_not_replace_each_other(model_folder, pictures, tmp_path):
-    write_picture(noise(7), tmp_path / "a.png")
-    assert run(model_folder, "--input", pictures / "a.png", tmp_path / "a.png", "--output", tmp_path / "out") == 0
+def test_images_of_one_name_do_not_replace_each_other(model_folder, images, tmp_path):
+    write_image(noise(7), tmp_path / "a.png")
+    assert run(model_folder, "--input", images / "a.png", tmp_path / "a.png", "--output", tmp_path / "out") == 0
     assert names_in(tmp_path / "out") == ["a.png", "a_2.png"]
 
 
-def test_a_second_run_replaces_the_pictures_of_the_first(model_folder, pictures, tmp_path):
+def test_a_second_run_replaces_the_images_of_the_first(model_folder, images, tmp_path):
     for threshold in (0.0, 1.0):
-        assert run(model_folder, "--input", pictures, "--output", tmp_path / "out", threshold=threshold) == 0
+        assert run(model_folder, "--input", images, "--output", tmp_path / "out", threshold=threshold) == 0
     assert (np.asarray(Image.open(tmp_path / "out" / "a.png")) == noise(0)).all()
 
 
-def test_an_unreadable_picture_is_named_and_the_others_are_drawn(model_folder, pictures, tmp_path, capsys):
-    (pictures / "b.jpg").write_bytes(b"no picture")
-    (pictures / "cut.png").write_bytes((pictures / "a.png").read_bytes()[:200])
-    assert run(model_folder, "--input", pictures, "--output", tmp_path / "out") == 1
+def test_an_unreadable_image_is_named_and_the_others_are_drawn(model_folder, images, tmp_path, capsys):
+    (images / "b.jpg").write_bytes(b"no image")
+    (images / "cut.png").write_bytes((images / "a.png").read_bytes()[:200])
+    assert run(model_folder, "--input", images, "--output", tmp_path / "out") == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.startswith("error: ") for line in lines] == [True] * 3
     assert "b.jpg" in lines[0] and "cut.png" in lines[1] and "2 of 4" in lines[2]
     assert names_in(tmp_path / "out") == ["a.png", "c.png"]
 
 
-def test_the_threshold_decides_what_is_drawn(model_folder, pictures, tmp_path, capsys):
+def test_the_threshold_decides_what_is_drawn(model_folder, images, tmp_path, capsys):
     for threshold, is_any in ((0.0, True), (1.0, False)):
         target = tmp_path / f"{threshold}.png"
-        assert run(model_folder, "--input", pictures / "a.png", "--output", target, threshold=threshold) == 0
+        assert run(model_folder, "--input", images / "a.png", "--output", target, threshold=threshold) == 0
         assert (": 0 objects" not in capsys.readouterr().out) == is_any
         assert (np.asarray(Image.open(target)) != noise(0)).any() == is_any
 
@@ -138,8 +138,8 @@ def test_a_broken_video_is_named_and_leaves_nothing(model_folder, tmp_path, caps
     [
         (["--input", "absent.png", "--output", "out"], ["absent.png", "--input"]),
         (["--input", "absent/*.png", "--output", "out"], ["absent/*.png", "matches no file"]),
-        (["--input", "empty", "--output", "out"], ["empty", "without pictures"]),
-        (["--input", "in", "--output", "one.png"], ["one.png", "3 pictures"]),
+        (["--input", "empty", "--output", "out"], ["empty", "without images"]),
+        (["--input", "in", "--output", "one.png"], ["one.png", "3 images"]),
         (["--input", "in", "--output", "in"], ["replace the input", "a.png"]),
         (["--video-input", "absent.mp4", "--output", "out"], ["absent.mp4", "not found"]),
         (["--video-input", "in/a.png", "--output", "out"], ["in/a.png", "no video", ".mp4"]),
@@ -151,17 +151,17 @@ def test_a_broken_video_is_named_and_leaves_nothing(model_folder, tmp_path, caps
     ],
 )
 def test_wrong_input_is_named_and_nothing_is_written(
-    model_folder, pictures, tmp_path, capsys, monkeypatch, arguments, parts
+    model_folder, images, tmp_path, capsys, monkeypatch, arguments, parts
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     write_video(tmp_path / "video.mp4")
     fails(capsys, run(model_folder, *arguments), *parts)
-    assert names_in(tmp_path) == ["empty", "in", "video.mp4"] and len(names_in(pictures)) == 4
+    assert names_in(tmp_path) == ["empty", "in", "video.mp4"] and len(names_in(images)) == 4
 
 
-def test_a_missing_config_and_missing_weights_are_named(model_folder, pictures, tmp_path, capsys):
-    arguments = ["--input", str(pictures), "--output", str(tmp_path / "out"), "--config-file"]
+def test_a_missing_config_and_missing_weights_are_named(model_folder, images, tmp_path, capsys):
+    arguments = ["--input", str(images), "--output", str(tmp_path / "out"), "--config-file"]
     tiny = str(model_folder / "tiny.yaml")
     fails(capsys, demo.main([*arguments, "absent.yaml"]), "absent.yaml")
     fails(capsys, demo.main([*arguments, tiny]), "MODEL.WEIGHTS", "--opts")
@@ -171,19 +171,19 @@ def test_a_missing_config_and_missing_weights_are_named(model_folder, pictures, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_made_and_no_device_are_named(model_folder, pictures, tmp_path, capsys):
+def test_a_folder_that_cannot_be_made_and_no_device_are_named(model_folder, images, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     below = tmp_path / "file" / "below"
-    fails(capsys, run(model_folder, "--input", pictures / "a.png", "--output", below), "--output", str(below))
-    arguments = ["--config-file", str(model_folder / "tiny.yaml"), "--input", str(pictures), "--output", str(below)]
+    fails(capsys, run(model_folder, "--input", images / "a.png", "--output", below), "--output", str(below))
+    arguments = ["--config-file", str(model_folder / "tiny.yaml"), "--input", str(images), "--output", str(below)]
     fails(capsys, demo.main([*arguments, "--opts", "MODEL.DEVICE", "tpu"]), "MODEL.DEVICE is 'tpu'")
 
 
-def test_without_a_display_the_advice_is_to_use_output(model_folder, pictures, capsys, monkeypatch):
+def test_without_a_display_the_advice_is_to_use_output(model_folder, images, capsys, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)
-    fails(capsys, run(model_folder, "--input", pictures), "display", "--output")
+    fails(capsys, run(model_folder, "--input", images), "display", "--output")
     fails(capsys, run(model_folder, "--webcam"), "display", "--output")
 
 
@@ -192,7 +192,7 @@ def test_a_model_of_detectron2_itself_is_drawn(tmp_path, capsys):
     small = [*SMALL_RCNN, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(tmp_path / "small.pth")]
     model = build_model(setup_cfg(config_file, small))
     torch.save({"model": model.state_dict()}, tmp_path / "small.pth")
-    write_picture(noise(0), tmp_path / "a.png")
+    write_image(noise(0), tmp_path / "a.png")
     arguments = ["--config-file", config_file, "--input", str(tmp_path / "a.png"), "--output", str(tmp_path / "out")]
     assert demo.main([*arguments, "--confidence-threshold", "0", "--opts", *small]) == 0
     assert ": 0 objects" not in capsys.readouterr().out

@@ -32,7 +32,7 @@ def toy_as_it_was():
 
 @pytest.fixture
 def arguments(tmp_path, toy_as_it_was) -> list[str]:
-    """A tiny model with random weights, three pictures, two iterations."""
+    """A tiny model with random weights, three images, two iterations."""
     (tmp_path / "tiny.yaml").write_text(tiny_config("MODEL.NUM_CLASSES", 4, "SOLVER.IMS_PER_BATCH", 2).dump())
     torch.save({"model": tiny_model("MODEL.NUM_CLASSES", 4).state_dict()}, tmp_path / "tiny.pth")
     options = {
@@ -43,7 +43,7 @@ def arguments(tmp_path, toy_as_it_was) -> list[str]:
     return [*words, "--opts", "DATALOADER.NUM_WORKERS", "0"]
 
 
-def test_two_runs_give_pictures_and_a_model_each(arguments, tmp_path, capsys):
+def test_two_runs_give_images_and_a_model_each(arguments, tmp_path, capsys):
     for _ in range(2):
         assert quickstart.main(arguments) == 0
         said = capsys.readouterr()

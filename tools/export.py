@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Write a trained model as one file: pictures in; classes, scores, boxes and masks of the top objects out.
+"""Write a trained model as one file: images in; classes, scores, boxes and masks of the top objects out.
 
     python tools/export.py --config-file quickstart_MNV2_D3_256 --format onnx --output model.onnx
 
-The file is compared with the model on pictures.  If what they find differs, the exit code is 1 and no file is left, as
+The file is compared with the model on images.  If what they find differs, the exit code is 1 and no file is left, as
 for any bad input.
 """
 
@@ -39,7 +39,7 @@ def parse(arguments: list[str] | None) -> Options:
     option("--weights", default="", metavar="FILE", help="checkpoint (default: the published one, if it is known here)")
     option("--format", default="onnx", dest="export_format", metavar="F", help=", ".join(FORMATS) + " (default: onnx)")
     option("--precision", default="fp32", metavar="P", help=f"{', '.join(PRECISIONS)} (default: fp32)")
-    option("--dynamic-batch", action="store_true", help="take any number of pictures at a time (default: one)")
+    option("--dynamic-batch", action="store_true", help="take any number of images at a time (default: one)")
     option("--with-postprocess", action="store_true", help="give masks of the input's pixels, not logits of a map")
     option("--size", type=int, nargs=2, metavar=("H", "W"), help="input, pixels (default: INPUT.FIXED_SIZE)")
     option("--output", default="", help="file, or OpenVINO's folder (default: named after the config, here)")

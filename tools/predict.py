@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Predict pictures, folders and videos: drawn pictures, COCO's json, or both.
+"""Predict images, folders and videos: drawn images, COCO's json, or both.
 
     python tools/predict.py --model quickstart_MNV2_D3_256 --input photos/ --output found/
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.stderr.write(f"error: {error.strerror}.  Make room in {job.output}; the same command goes on from here.\n")
+        sys.stderr.write(f"error: {error.strerror}.  Free some disk space for {job.output}; the same command goes on from here.\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.  The same command goes on from here.\n")
@@ -50,12 +50,12 @@ def parse(arguments: list[str] | None) -> Job:
     option = parser.add_argument
     option(
         "--input", nargs="+", required=True, metavar="PATH",
-        help="pictures, videos, folders of pictures, 'quoted' patterns, addresses; @FILE for a file of one a line",
+        help="images, videos, folders of images, 'quoted' patterns, addresses; @FILE for a file of one a line",
     )  # fmt: skip
     option("--output", required=True, type=Path, metavar="FOLDER", help=f"made if there is none; see {JOURNAL_NAME}")
-    option("--save", choices=SAVE_CHOICES, default="both", help="drawn pictures, COCO's json, or both (default)")
+    option("--save", choices=SAVE_CHOICES, default="both", help="drawn images, COCO's json, or both (default)")
     option("--threshold", type=float, default=0.5, metavar="P", help="lowest score (default 0.5)")
-    option("--batch-size", type=int, default=1, metavar="N", help="pictures the network is given at a time (default 1)")
+    option("--batch-size", type=int, default=1, metavar="N", help="images the network is given at a time (default 1)")
     option("--workers", type=int, default=0, metavar="N", help="workers of Ray (default 0: this process, no Ray)")
     args = parser.parse_args(arguments)
     settings = Settings(

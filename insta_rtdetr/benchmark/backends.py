@@ -1,7 +1,7 @@
 """One model run by several runtimes, side by side: PyTorch as it is and compiled, ONNX Runtime, OpenVINO.
 
     network      the network's input -> classes, scores, boxes and mask maps of the top objects
-    end to end   a picture -> objects -> COCO RLE
+    end to end   an image -> objects -> COCO RLE
 """
 
 import math
@@ -22,21 +22,21 @@ from insta_rtdetr.errors import UserError
 from insta_rtdetr.export.formats import onnx_to_openvino
 from insta_rtdetr.export.network import TopObjects
 from insta_rtdetr.export.run import Options as ExportOptions
-from insta_rtdetr.export.run import compare, describe, export, load_model, read_pictures
+from insta_rtdetr.export.run import compare, describe, export, load_model, read_images
 from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.modeling.meta_arch.base import COARSEST_STRIDE
 from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.exported import ExportedModel
-from insta_rtdetr.predict.inputs import Picture
+from insta_rtdetr.predict.inputs import LoadedImage
 from insta_rtdetr.predict.model import Model, build_module
 from insta_rtdetr.predict.predictor import Predictor
 from insta_rtdetr.predict.runtime.session import is_exported
 
 from .options import Options
 from .report import describe_machine, machine_line
-from .subject import SEED, fit_picture, read_picture
+from .subject import SEED, fit_image, load_image
 
-# Of the objects that are made to pictures and RLE.
+# Of the objects that are made to images and RLE.
 THRESHOLD = 0.3
 # Names and what they are exported as; besides these, "eager", "compiled", and the path of an exported file.
 EXPORTS = {
@@ -71,9 +71,9 @@ def run_backends(options: Options) -> dict:
         UserError, CheckpointError: bad input.
     """
     check_backends(options.backends)
-    picture = read_picture(options.input, "RGB") if options.input else read_pictures([])[0]
+    image = load_image(options.input, "RGB") if options.input else read_images([])[0]
     with tempfile.TemporaryDirectory() as folder:
-        contenders = _contenders(options, picture, Path(folder))
+        contenders = _contenders(options, image, Path(folder))
         rows = [_measure(contenders, kind, options) for kind in ("network", "end_to_end")]
     report = {
         "config_file": options.config_file,
@@ -99,20 +99,20 @@ def check_backends(names: list[str]) -> None:
             raise UserError(f"--backends has {name}, wanted {', '.join(BACKENDS)} or an exported file.")
 
 
-def _contenders(options: Options, picture: np.ndarray, folder: Path) -> list[Contender]:
-    batch = [Picture(picture, "picture")] * options.batch_size
+def _contenders(options: Options, image: np.ndarray, folder: Path) -> list[Contender]:
+    batch = [LoadedImage(image, "image")] * options.batch_size
     if all(is_exported(name) for name in options.backends):
         return [_exported(name, ExportedModel(name), "not compared", batch) for name in options.backends]
-    settings = _settings(options, picture, folder)
+    settings = _settings(options, image, folder)
     model = load_model(settings)
-    pictures = read_pictures([options.input] if options.input else [])
+    images = read_images([options.input] if options.input else [])
     contenders = []
     for name in options.backends:
         if name in ("eager", "compiled"):
             contenders.append(_pytorch(name, model, batch))
             continue
         exported = ExportedModel(_export(name, model, settings, folder) if name in EXPORTS else name)
-        parity = "passed" if compare(model, exported, pictures).passed else "FAILED"
+        parity = "passed" if compare(model, exported, images).passed else "FAILED"
         contenders.append(_exported(name, exported, parity, batch))
     return contenders
 
@@ -132,7 +132,7 @@ def _export(name: str, model: Model, settings: ExportOptions, folder: Path) -> P
     return target.with_suffix("")
 
 
-def _settings(options: Options, picture: np.ndarray, folder: Path) -> ExportOptions:
+def _settings(options: Options, image: np.ndarray, folder: Path) -> ExportOptions:
     """Of the exports; without weights, random ones."""
     weights = options.weights
     try:
@@ -144,14 +144,14 @@ def _settings(options: Options, picture: np.ndarray, folder: Path) -> ExportOpti
         torch.save({"model": build_module(cfg).state_dict()}, weights)
     size = options.size
     if not size and not cfg.INPUT.FIXED_SIZE:
-        height, width = fit_picture(picture, cfg, None).shape[:2]
+        height, width = fit_image(image, cfg, None).shape[:2]
         size = tuple(COARSEST_STRIDE * math.ceil(side / COARSEST_STRIDE) for side in (height, width))
     return ExportOptions(
         options.config_file, weights, size=size, opts=options.opts, dynamic_batch=options.batch_size > 1
     )
 
 
-def _pytorch(name: str, model: Model, batch: list[Picture]) -> Contender:
+def _pytorch(name: str, model: Model, batch: list[LoadedImage]) -> Contender:
     network = TopObjects(model.module, tuple(model.cfg.INPUT.FIXED_SIZE), with_postprocess=False, half=False).eval()
     runner = model
     if name == "compiled":
@@ -159,7 +159,7 @@ def _pytorch(name: str, model: Model, batch: list[Picture]) -> Contender:
         runner = Model(model.cfg)
         runner.module.fuse()
         runner.module.run_network = torch.compile(runner.module.run_network)
-    images = torch.from_numpy(np.stack([one.image for one in batch])).permute(0, 3, 1, 2).float()
+    images = torch.from_numpy(np.stack([loaded.image for loaded in batch])).permute(0, 3, 1, 2).float()
     images = torch.nn.functional.interpolate(images, size=tuple(model.cfg.INPUT.FIXED_SIZE))
     images = images.contiguous(memory_format=torch.channels_last)
 
@@ -170,15 +170,15 @@ def _pytorch(name: str, model: Model, batch: list[Picture]) -> Contender:
     return Contender(name, "fp32", "-", run_network, lambda: _to_rle(runner, batch))
 
 
-def _exported(name: str, exported: ExportedModel, parity: str, batch: list[Picture]) -> Contender:
+def _exported(name: str, exported: ExportedModel, parity: str, batch: list[LoadedImage]) -> Contender:
     if len(batch) > 1 and not exported.metadata.dynamic_batch:
-        raise UserError(f"{name} takes one picture, --batch-size is {len(batch)}.  Export it with --dynamic-batch.")
-    images = exported.prepare([one.image for one in batch])
+        raise UserError(f"{name} takes one image, --batch-size is {len(batch)}.  Export it with --dynamic-batch.")
+    images = exported.prepare([loaded.image for loaded in batch])
     run_network = lambda: exported.session(images)  # noqa: E731
     return Contender(name, exported.session.precision, parity, run_network, lambda: _to_rle(exported, batch))
 
 
-def _to_rle(predictor: Predictor, batch: list[Picture]) -> list:
+def _to_rle(predictor: Predictor, batch: list[LoadedImage]) -> list:
     return [encode_masks(result.instances.pred_masks) for result in predictor.predict_batch(batch, THRESHOLD)]
 
 

@@ -54,6 +54,6 @@ def network_input(subject: Subject) -> list[int]:
 
 
 def count_objects(subject: Subject) -> int:
-    """Objects found in the picture."""
+    """Objects found in the image."""
     with torch.no_grad():
         return len(predict(subject)[0])

@@ -20,11 +20,11 @@ class Options:
         config_file: yaml.
         dataset: of the user's, for its classes; empty for those of the config.
         weights: checkpoint; empty for random weights.
-        input: picture; empty for a synthetic one.
+        input: image; empty for a synthetic one.
         device: cpu or cuda; empty for what there is.
         batch_size: images in a call.
         precision: a key of AUTOCAST_DTYPES.
-        size: (height, width) in pixels of the network's input (its fixed size, else the resized picture).
+        size: (height, width) in pixels of the network's input (its fixed size, else the resized image).
         compile: whether the network goes through torch.compile.
         runs: timed calls.
         warmup: calls before those.

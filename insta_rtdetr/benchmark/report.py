@@ -31,8 +31,8 @@ def describe(subject: Subject, options: Options) -> dict:
         "opts": options.opts,
         "model": type(model).__name__,
         "weights": subject.weights,
-        "picture": options.input or "synthetic",
-        "picture_size": list(subject.picture_size),
+        "input": options.input or "synthetic",
+        "input_size": list(subject.input_size),
         "image_size": list(image.shape[1:]),
         "batch_size": options.batch_size,
         "device": str(model.device),
@@ -98,7 +98,7 @@ def to_table(report: dict) -> str:
 
 def to_comparison(reports: list[dict]) -> str:
     """One line a model, as Markdown; Detectron2's own models have no network apart from the rest."""
-    headers = ["model", "network input", "parameters, M", "GFLOPs", "network, s", "picture to RLE, s"]
+    headers = ["model", "network input", "parameters, M", "GFLOPs", "network, s", "image to RLE, s"]
     rows = [
         [
             Path(report["config_file"]).stem,
@@ -124,7 +124,7 @@ def _facts(report: dict) -> list[list[str]]:
     gflops = " + ".join(f"{value:.2f} ({name})" for name, value in report["gflops"].items())
     return [
         ["model", f"{report['model']}, {report['config_file']}, weights: {report['weights']}"],
-        ["picture", f"{report['picture']}, {size('picture_size')}; network input {size('network_input')}"],
+        ["image", f"{report['input']}, {size('input_size')}; network input {size('network_input')}"],
         ["network", f"{report['precision']}, {', '.join(network)}"],
         ["machine", machine_line(report["machine"])],
         ["parameters", f"{report['parameters_m']:.2f} M ({report['parameters_timed_m']:.2f} M as timed)"],

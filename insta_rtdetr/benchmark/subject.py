@@ -31,8 +31,8 @@ class Subject:
     Attributes:
         cfg: of the model.
         model: in eval mode, on its device.
-        batched_inputs: one picture, once for each image of the batch, on the host.
-        picture_size: (height, width) of the picture and of the result, in pixels.
+        batched_inputs: one image, once for each image of the batch, on the host.
+        input_size: (height, width) of the image and of the result, in pixels.
         weights: the file, or words for random ones.
         num_parameters: of the model as built, before anything is fused.
         is_compiled: whether the network goes through torch.compile.
@@ -41,22 +41,22 @@ class Subject:
     cfg: CfgNode
     model: nn.Module
     batched_inputs: list[dict]
-    picture_size: tuple[int, int]
+    input_size: tuple[int, int]
     weights: str
     num_parameters: int
     is_compiled: bool = False
 
 
 def build_subject(options: Options) -> Subject:
-    """Config, picture, model and weights.
+    """Config, image, model and weights.
 
     Raises:
         UserError, CheckpointError: one of them is missing or wrong.
     """
     cfg = benchmark_config(options)
-    picture = read_picture(options.input, cfg.INPUT.FORMAT)
-    height, width = picture.shape[:2]
-    image = to_tensor(fit_picture(picture, cfg, options.size))
+    image = load_image(options.input, cfg.INPUT.FORMAT)
+    height, width = image.shape[:2]
+    image = to_tensor(fit_image(image, cfg, options.size))
     torch.manual_seed(SEED)
     model = build_module(cfg)
     if options.weights:
@@ -95,36 +95,36 @@ def benchmark_config(options: Options) -> CfgNode:
     return cfg
 
 
-def read_picture(file: str, image_format: str) -> np.ndarray:
-    """A picture (H, W, 3), uint8; without a file a synthetic one.
+def load_image(file: str, image_format: str) -> np.ndarray:
+    """An image (H, W, 3), uint8; without a file a synthetic one.
 
     Raises:
-        UserError: the file is no picture.
+        UserError: the file is no image.
     """
     if not file:
         return np.random.default_rng(SEED).integers(0, 256, (*SYNTHETIC_SIZE, 3), dtype=np.uint8)
     try:
         return read_image(file, image_format)
     except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise UserError(f"{file} is no picture that can be read: {one_line(error)}.  Change --input.") from error
+        raise UserError(f"{file} is no image that can be read: {one_line(error)}.  Change --input.") from error
 
 
-def fit_picture(picture: np.ndarray, cfg: CfgNode, size: tuple[int, int] | None) -> np.ndarray:
+def fit_image(image: np.ndarray, cfg: CfgNode, size: tuple[int, int] | None) -> np.ndarray:
     """Resize as a test dataset's mapper does, before anything is timed; a model with a fixed size does it itself."""
     if cfg.INPUT.FIXED_SIZE:
-        return picture
+        return image
     if size:
         resize = transforms.Resize(size)
     elif cfg.INPUT.MIN_SIZE_TEST:
         resize = transforms.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
     else:
-        return picture
-    return resize.get_transform(picture).apply_image(picture)
+        return image
+    return resize.get_transform(image).apply_image(image)
 
 
-def to_tensor(picture: np.ndarray) -> Tensor:
+def to_tensor(image: np.ndarray) -> Tensor:
     """(H, W, 3) -> (3, H, W), uint8."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def count_parameters(model: nn.Module) -> int:

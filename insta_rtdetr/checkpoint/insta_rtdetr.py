@@ -88,12 +88,12 @@ def _rename_block(stage: str, block: str, rest: str) -> str:
     return f"{prefix}.{'conv' if kind == 'conv' else 'bn'}{_BRANCHES[part]}.{parameter}"
 
 
-def _rename_projection(room: str, level: str, kind: str, parameter: str, has_masks: bool) -> str:
+def _rename_projection(part: str, level: str, kind: str, parameter: str, has_masks: bool) -> str:
     kind = {"0": "conv", "1": "norm"}.get(kind, kind)
     # With masks the first projection is the mask features'.
     index = int(level) - has_masks
     if index < 0:
-        owner = "encoder.mask_fusion.projection" if room == "encoder" else "decoder.mask_head.projection"
+        owner = "encoder.mask_fusion.projection" if part == "encoder" else "decoder.mask_head.projection"
     else:
-        owner = f"encoder.input_projections.{index}" if room == "encoder" else f"level_projection.projections.{index}"
+        owner = f"encoder.input_projections.{index}" if part == "encoder" else f"level_projection.projections.{index}"
     return f"{owner}.{kind}.{parameter}"

@@ -167,7 +167,7 @@ class RandomView:
         Returns:
             the view, and a bool (T,) array: which objects stay (their boxes may still lie outside).
         """
-        view, kept = View.of_image(height, width), np.ones(len(boxes_xyxy), dtype=bool)
+        view, kept = View.identity(height, width), np.ones(len(boxes_xyxy), dtype=bool)
         if is_strong:
             if _happens(self.zoom_out_prob):
                 view = zoom_out(view, self.zoom_out_max_scale)

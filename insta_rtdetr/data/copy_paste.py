@@ -1,7 +1,7 @@
 """Simple Copy-Paste: objects of one training image are laid on another.
 
 Source: https://arxiv.org/abs/2012.07177 (its scale jitter and flip of the donor; no blending).
-Letters: P pasted objects, (H, W) the receiving image in pixels.
+Shapes: P pasted objects, (H, W) the receiving image in pixels.
 """
 
 import dataclasses
@@ -72,7 +72,7 @@ def cut(sample: Sample, cover: np.ndarray, min_size: float) -> Sample:
     Objects that lose nothing keep their annotation as it is.  Those left with fewer than `min_size` pixels (at least
     one) are dropped; the others get an RLE and its tight box.
     """
-    view = View.of_image(*cover.shape)
+    view = View.identity(*cover.shape)
     boxes, segmentations = sample.boxes_xyxy.copy(), list(sample.segmentations)
     kept = np.ones(len(sample), dtype=bool)
     for index in range(len(sample)):

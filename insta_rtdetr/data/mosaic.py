@@ -1,7 +1,7 @@
 """Mosaic: a training image put together from parts of four, with their objects.
 
 Source: YOLOv4, https://arxiv.org/abs/2004.10934; here with masks, and each part scaled as large-scale jitter does.
-Letters: (H, W) the first image, whose size the mosaic has, in pixels.
+Shapes: (H, W) the first image, whose size the mosaic has, in pixels.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ def mosaic(samples: Sequence[Sample], min_size: float) -> Sample:
 def _fill(tile: Tile, sample: Sample, canvas: np.ndarray, min_size: float) -> Sample:
     """Draw a sample into its part of the canvas; returns its objects in pixels of the canvas."""
     out_hw = (tile.bottom - tile.top, tile.right - tile.left)
-    view = scale_jitter(View.of_image(*sample.image.shape[:2]), SCALE_RANGE, out_hw)
+    view = scale_jitter(View.identity(*sample.image.shape[:2]), SCALE_RANGE, out_hw)
     view = dataclasses.replace(view, out_height=out_hw[0], out_width=out_hw[1])
     tile.of(canvas)[:] = view.apply_image(sample.image)
     boxes = view.apply_boxes(sample.boxes_xyxy)

@@ -1,6 +1,6 @@
 """A training image with its objects, masks still in COCO's compact form; and the Instances it becomes.
 
-Letters: T objects, (H, W) the output in pixels.
+Shapes: T objects, (H, W) the output in pixels.
 """
 
 from dataclasses import dataclass

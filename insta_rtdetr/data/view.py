@@ -1,7 +1,7 @@
 """One geometric transform for a whole training image: a window, resized, perhaps mirrored.
 
 Zoom-out, crops, flips and the resize only change the numbers of a View; pixels, boxes and masks are then touched once.
-Letters: T objects, (H, W) the output in pixels.
+Shapes: T objects, (H, W) the output in pixels.
 """
 
 import math
@@ -35,7 +35,7 @@ class View:
     flip_y: bool = False
 
     @classmethod
-    def of_image(cls, height: int, width: int) -> "View":
+    def identity(cls, height: int, width: int) -> "View":
         """The whole image as it is."""
         return cls(0, 0, width, height, width, height)
 

@@ -52,7 +52,7 @@ def copy_file(source: str, target: Path) -> None:
 
 
 def link_file(source: str, target: Path) -> None:
-    """A second name for an image, which takes no room; a copy where the file system has no such thing."""
+    """A second name for an image, which takes no disk space; a copy where the file system has no such thing."""
     try:
         os.link(os.path.realpath(source), target)
     except FileNotFoundError:

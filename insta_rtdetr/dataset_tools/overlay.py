@@ -38,10 +38,10 @@ def draw_objects(task: ImageTask, class_names: dict[Any, str]) -> Image.Image:
         color = _color(index)
         pixels[mask] = (pixels[mask] * (1 - OPACITY) + np.array(color) * OPACITY).astype(np.uint8)
         outlines.append((annotation["bbox"], color, class_names.get(annotation["category_id"], "?")))
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    _draw_outlines(picture, outlines, picture.width / pixels.shape[1], with_names=len(class_names) > 1)
-    return picture
+    image = Image.fromarray(pixels)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    _draw_outlines(image, outlines, image.width / pixels.shape[1], with_names=len(class_names) > 1)
+    return image
 
 
 def _color(index: int) -> tuple[int, int, int]:
@@ -49,8 +49,8 @@ def _color(index: int) -> tuple[int, int, int]:
     return int(255 * red), int(255 * green), int(255 * blue)
 
 
-def _draw_outlines(picture: Image.Image, outlines: list[tuple], scale: float, with_names: bool) -> None:
-    canvas = ImageDraw.Draw(picture)
+def _draw_outlines(image: Image.Image, outlines: list[tuple], scale: float, with_names: bool) -> None:
+    canvas = ImageDraw.Draw(image)
     for (left, top, width, height), color, name in outlines:
         corners = [left * scale, top * scale, (left + width) * scale, (top + height) * scale]
         canvas.rectangle(corners, outline=color)
@@ -59,21 +59,21 @@ def _draw_outlines(picture: Image.Image, outlines: list[tuple], scale: float, wi
             canvas.text(place, name, fill="white", stroke_width=1, stroke_fill="black")
 
 
-def as_data_url(picture: Image.Image) -> str:
-    """A picture that an HTML page holds in itself."""
+def as_data_url(image: Image.Image) -> str:
+    """An image that an HTML page holds in itself."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
+    image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def sample_pictures(tasks: list[ImageTask], class_names: dict[Any, str], count: int) -> list[tuple[str, str]]:
+def sample_images(tasks: list[ImageTask], class_names: dict[Any, str], count: int) -> list[tuple[str, str]]:
     """(name, data URL) of images spread evenly over a split, those with objects first; unreadable ones are left out."""
     wanted = [task for task in tasks if task.annotations] or tasks
     chosen = wanted[:: max(1, len(wanted) // count)][:count]
-    pictures = []
+    images = []
     for task in chosen:
         try:
-            pictures.append((task.name, as_data_url(draw_objects(task, class_names))))
+            images.append((task.name, as_data_url(draw_objects(task, class_names))))
         except UNREADABLE:
             continue
-    return pictures
+    return images

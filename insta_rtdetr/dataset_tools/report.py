@@ -7,7 +7,7 @@ from pathlib import Path
 from insta_rtdetr.atomic import write_text
 
 from .check import DatasetCheck, SplitCheck
-from .overlay import sample_pictures
+from .overlay import sample_images
 from .statistics import analyse
 
 RESULT_NAME, PAGE_NAME = "check_dataset_result.json", "report.html"
@@ -97,7 +97,7 @@ def _section(split: SplitCheck, analysis: dict) -> str:
     ]
     figures = "".join(
         f'<figure><img src="{url}" alt=""><figcaption>{html.escape(name)}</figcaption></figure>'
-        for name, url in sample_pictures(split.tasks, split.class_names, SAMPLES_A_SPLIT)
+        for name, url in sample_images(split.tasks, split.class_names, SAMPLES_A_SPLIT)
     )
     return (
         f"<h2>{html.escape(split.name)}: {analysis['images']} images, {analysis['objects']} objects</h2>"

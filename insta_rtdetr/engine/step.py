@@ -11,7 +11,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from insta_rtdetr.errors import DivergenceError
-from insta_rtdetr.structures import Accumulated
+from insta_rtdetr.structures import GradientAccumulation
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class OptimizationStep:
         """Add up the gradients of the batches' mean loss; the means of the losses."""
         if len(batches) > 1:
             num_objects = sum(len(item["instances"]) for batch in batches for item in batch)
-            getattr(self.model, "module", self.model).accumulated = Accumulated(num_objects, len(batches))
+            getattr(self.model, "module", self.model).accumulated = GradientAccumulation(num_objects, len(batches))
         means: dict[str, Tensor] = {}
         for batch in batches:
             with self._without_exchange() if batch is not batches[-1] else nullcontext():

@@ -1,6 +1,6 @@
-"""The network that is exported: pictures in, the top objects out, every shape but the batch's known beforehand.
+"""The network that is exported: images in, the top objects out, every shape but the batch's known beforehand.
 
-Letters: B pictures, Q queries, K classes, N objects that are kept, (H, W) the input, (h, w) the mask map.
+Shapes: B images, Q queries, K classes, N objects that are kept, (H, W) the input, (h, w) the mask map.
 """
 
 import torch

@@ -20,7 +20,7 @@ class Tolerance:
 
     Attributes:
         score: of an object, absolute.
-        box: of a box's sides, fraction of the picture's longer side.
+        box: of a box's sides, fraction of the image's longer side.
         mask_iou: of an object's two masks, at least.
         agreement: share of the objects that must be found by both, each within the limits above.
     """
@@ -42,19 +42,19 @@ TOLERANCES = {
 
 @dataclass
 class Parity:
-    """The comparison of all pictures.
+    """The comparison of all images.
 
     Attributes:
         tolerance: of the precision.
-        num_pictures: compared.
+        num_images: compared.
         num_objects: that either of the two found, an object of both counted once.
         num_agreed: of these, found by both, within the tolerance.
-        rank_score: largest difference of the k-th best scores of a picture, over all objects that are given.
+        rank_score: largest difference of the k-th best scores of an image, over all objects that are given.
         score, box, mask_iou: worst of the objects that both found; box in pixels.
     """
 
     tolerance: Tolerance
-    num_pictures: int = 0
+    num_images: int = 0
     num_objects: int = 0
     num_agreed: int = 0
     rank_score: float = 0.0
@@ -72,8 +72,8 @@ class Parity:
         )
 
     def add(self, expected: Result, found: Result) -> None:
-        """Compare what the model and the exported file found in a picture, whatever the scores."""
-        self.num_pictures += 1
+        """Compare what the model and the exported file found in an image, whatever the scores."""
+        self.num_images += 1
         count = min(len(expected), len(found))
         self.rank_score = max(
             self.rank_score,
@@ -128,11 +128,11 @@ class Parity:
             ["objects that agree", f"{self.num_agreed} of {self.num_objects}", f"at least {limit.agreement:.0%}"],
             ["largest difference of the k-th best scores", f"{self.rank_score:.2e}", f"{limit.score}"],
             ["largest difference of an object's scores", f"{self.score:.2e}", f"{limit.score}"],
-            ["largest difference of a box, pixels", f"{self.box:.2e}", f"{limit.box} of the picture's longer side"],
+            ["largest difference of a box, pixels", f"{self.box:.2e}", f"{limit.box} of the image's longer side"],
             ["lowest IoU of an object's masks", f"{self.mask_iou:.4f}", f"at least {limit.mask_iou}"],
         ]
         verdict = "passed" if self.passed else "FAILED"
-        headers = [f"{self.num_pictures} pictures", "found", "limit of an object"]
+        headers = [f"{self.num_images} images", "found", "limit of an object"]
         return f"{tabulate(rows, headers=headers, disable_numparse=True)}\nparity: {verdict}"
 
 

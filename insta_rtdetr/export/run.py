@@ -28,8 +28,8 @@ from .parity import TOLERANCES, Parity
 
 PRECISIONS = tuple(TOLERANCES)
 # Photographs that come with scikit-image.
-EXAMPLE_PICTURES = ("coins", "astronaut", "chelsea", "coffee")
-# Pictures that are given at a time to a file that takes any number.
+EXAMPLE_IMAGES = ("coins", "astronaut", "chelsea", "coffee")
+# Images that are given at a time to a file that takes any number.
 COMPARED_BATCH = 3
 
 
@@ -42,11 +42,11 @@ class Options:
         weights: checkpoint; empty for the published one.
         export_format: one of FORMATS.
         precision: one of PRECISIONS.
-        dynamic_batch: any number of pictures at a time.
+        dynamic_batch: any number of images at a time.
         with_postprocess: masks of the input's pixels.
         size: (height, width) of the input in pixels; None for INPUT.FIXED_SIZE.
         output: file, or folder of OpenVINO's; empty for the model's name here.
-        images: pictures to compare on; empty for `EXAMPLE_PICTURES`.
+        images: images to compare on; empty for `EXAMPLE_IMAGES`.
         opts: KEY VALUE pairs of the config.
     """
 
@@ -83,14 +83,14 @@ def run(options: Options) -> bool:
     Raises:
         UserError, CheckpointError: bad input.
     """
-    pictures = read_pictures(options.images)
+    images = read_images(options.images)
     model = load_model(options)
     target = target_of(options, model)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         unchecked = Path(folder) / target.name
         export(model, options, unchecked)
         exported = ExportedModel(unchecked)
-        parity = compare(model, exported, pictures)
+        parity = compare(model, exported, images)
         facts = f"{options.export_format}, {options.precision}, computed in {exported.session.precision}"
         sys.stdout.write(f"{target}: {facts}\n{parity.to_table()}\n")
         del exported
@@ -100,7 +100,7 @@ def run(options: Options) -> bool:
 
 
 def load_model(options: Options) -> Model:
-    """The model, which stretches pictures to one size as the exported network does.
+    """The model, which stretches images to one size as the exported network does.
 
     Raises:
         UserError: it has no network that can be exported, or no size.
@@ -110,7 +110,7 @@ def load_model(options: Options) -> Model:
     if not issubclass(_architecture(cfg), InstanceSegmenter):
         raise UserError(f"{cfg.MODEL.META_ARCHITECTURE} is no model of insta_rtdetr.  Change --config-file.")
     if not options.size and not cfg.INPUT.FIXED_SIZE:
-        raise UserError("The config keeps each picture's shape (INPUT.FIXED_SIZE is empty).  Give --size H W.")
+        raise UserError("The config keeps each image's shape (INPUT.FIXED_SIZE is empty).  Give --size H W.")
     cfg.INPUT.FIXED_SIZE = tuple(options.size or cfg.INPUT.FIXED_SIZE)
     cfg.INPUT.MULTI_SCALE, cfg.INPUT.MIN_SIZE_TEST = (), 0
     model = Model(cfg)
@@ -169,33 +169,33 @@ def describe(model: Model, options: Options) -> Metadata:
     )
 
 
-def compare(model: Predictor, exported: ExportedModel, pictures: list[np.ndarray]) -> Parity:
-    """Both on the same pictures, whatever the scores."""
+def compare(model: Predictor, exported: ExportedModel, images: list[np.ndarray]) -> Parity:
+    """Both on the same images, whatever the scores."""
     metadata = exported.metadata
     if metadata.with_postprocess:
-        # Masks are made for the input's pixels; in a picture of another size they would be resized once more.
-        pictures = [np.asarray(Image.fromarray(picture).resize(metadata.size[::-1])) for picture in pictures]
+        # Masks are made for the input's pixels; in an image of another size they would be resized once more.
+        images = [np.asarray(Image.fromarray(image).resize(metadata.size[::-1])) for image in images]
     batch_size = COMPARED_BATCH if metadata.dynamic_batch else 1
     parity = Parity(TOLERANCES[metadata.precision])
-    for expected, found in zip(model.predict(pictures, 0.0, batch_size), exported.predict(pictures, 0.0, batch_size)):
+    for expected, found in zip(model.predict(images, 0.0, batch_size), exported.predict(images, 0.0, batch_size)):
         parity.add(expected, found)
     return parity
 
 
-def read_pictures(names: list[str]) -> list[np.ndarray]:
-    """The pictures to compare on, (H, W, 3), uint8, RGB.
+def read_images(names: list[str]) -> list[np.ndarray]:
+    """The images to compare on, (H, W, 3), uint8, RGB.
 
     Raises:
         UserError, ImageError: one cannot be read, or none is given and scikit-image is not installed.
     """
     if names:
-        return [picture.image for one in find_inputs(names) for picture in one.read()]
+        return [loaded.image for one in find_inputs(names) for loaded in one.read()]
     try:
         from skimage import data
     except ImportError as error:
-        raise UserError("There are no pictures to compare on.  Give --images, or: pip install scikit-image") from error
-    pictures = [getattr(data, name)() for name in EXAMPLE_PICTURES]
-    return [np.stack([picture] * 3, axis=2) if picture.ndim == 2 else picture for picture in pictures]
+        raise UserError("There are no images to compare on.  Give --images, or: pip install scikit-image") from error
+    images = [getattr(data, name)() for name in EXAMPLE_IMAGES]
+    return [np.stack([image] * 3, axis=2) if image.ndim == 2 else image for image in images]
 
 
 def target_of(options: Options, model: Model) -> Path:

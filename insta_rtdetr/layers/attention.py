@@ -1,6 +1,6 @@
 """Multi-head attention.
 
-Letters: B images, N queries, S keys, C channels.
+Shapes: B images, N queries, S keys, C channels.
 """
 
 import torch

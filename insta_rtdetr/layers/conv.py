@@ -20,7 +20,7 @@ class ConvNorm(Foldable):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, h, w) -> (B, C_out, h / stride, w / stride)."""
-        return self.activation(keep_gradient_layout(self.norm(self.conv(x))))
+        return self.activation(match_gradient_layout(self.norm(self.conv(x))))
 
     def fold_(self) -> None:
         """Put the batch norm into the convolution, whose output is then nobody else's."""
@@ -29,11 +29,11 @@ class ConvNorm(Foldable):
             self.activation = nn.SiLU(inplace=True)
 
 
-def keep_gradient_layout(x: Tensor) -> Tensor:
-    """Give the gradient of the output of a batch norm (B, C, h, w) its layout in memory.
+def match_gradient_layout(x: Tensor) -> Tensor:
+    """Make the gradient that arrives at a batch norm's output (B, C, h, w) have the output's memory layout.
 
-    On CPU PyTorch 2.11 reads the gradient of a single image as if it had the layout of the input, and gives
-    a wrong one on; channels come last where tokens were made of the output.
+    On CPU, PyTorch 2.11 reads the gradient of a batch of one image as if it had the layout of the input, and computes
+    a wrong gradient otherwise.  The layouts differ where the output was turned into tokens, whose channels come last.
     """
     if x.requires_grad and x.shape[0] == 1:
         layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last

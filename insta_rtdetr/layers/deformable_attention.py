@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class DeformableAttention(nn.Module):
     """Each query reads a few points of every level around its reference box.
 
-    Letters: B images, Q queries, S positions of all levels together, M heads, L levels, P points, C channels.
+    Shapes: B images, Q queries, S positions of all levels together, M heads, L levels, P points, C channels.
     Source: Deformable DETR, https://arxiv.org/abs/2010.04159
     """
 

@@ -1,6 +1,6 @@
 """Bilinear enlargement of maps that are then compared with a threshold, made only where they can exceed it.
 
-Letters: N maps of (h, w) cells, which become (H, W) pixels; M masks of a result.
+Shapes: N maps of (h, w) cells, which become (H, W) pixels; M masks of a result.
 """
 
 from bisect import bisect_left, bisect_right

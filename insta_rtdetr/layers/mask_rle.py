@@ -3,7 +3,7 @@
 pycocotools transposes a mask and walks over its bytes.  Here the places where a column's next pixel differs are found
 with vector instructions in the mask as it lies in memory, and only those few are sorted into column order.
 
-Letters: N masks, (H, W) their size in pixels.
+Shapes: N masks, (H, W) their size in pixels.
 """
 
 from collections.abc import Iterable, Iterator

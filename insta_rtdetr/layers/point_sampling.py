@@ -1,6 +1,6 @@
 """Reading maps at points, and choosing points where a mask is uncertain.
 
-Letters: N masks, P points.  Points are (x, y) in [0, 1] of the whole map.
+Shapes: N masks, P points.  Points are (x, y) in [0, 1] of the whole map.
 """
 
 import torch

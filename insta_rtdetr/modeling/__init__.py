@@ -1,4 +1,4 @@
-"""The network, room by room; the folders in the order of the forward pass are
+"""The network.  The packages in the order of the forward pass are
 
 backbone -> encoder -> head -> loss (training) or postprocessing (inference); meta_arch puts them together.
 """

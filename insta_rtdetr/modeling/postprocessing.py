@@ -1,6 +1,6 @@
 """Step 7: the last layer's prediction -> Detectron2 `Instances` at the image's own size.
 
-Letters: Q queries, K classes, N objects that are kept, (h, w) mask map.
+Shapes: Q queries, K classes, N objects that are kept, (h, w) mask map.
 """
 
 import math
@@ -73,7 +73,7 @@ class Postprocessor:
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
         scores, classes, queries = self._select(prediction.class_logits[image].sigmoid())
-        boxes = self._boxes(prediction.of_image(image, queries), size)
+        boxes = self._boxes(prediction.select(image, queries), size)
         kept = without_duplicates(boxes.tensor, scores, classes, self.nms_threshold)
         instances = Instances(size.output)
         instances.pred_boxes = boxes[kept]
@@ -87,7 +87,7 @@ class Postprocessor:
         """(N, height, width), bool, of N queries of an image."""
         # A query may be kept for several classes; its mask is made once.
         queries, which = queries.unique(return_inverse=True)
-        enlarged = self._enlarged(prediction.of_image(image, queries), size)
+        enlarged = self._enlarged(prediction.select(image, queries), size)
         # One after another: all of them may not fit into the memory.
         pieces = ((region, exceeds(values, self._threshold)) for region, values in enlarged)
         return self.assemble(pieces, which, size.output)
@@ -142,7 +142,7 @@ class MaskScoringPostprocessor(Postprocessor):
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
         scores, classes, queries = self._select(prediction.class_logits[image].softmax(-1)[:, :-1])
         queries, which = queries.unique(return_inverse=True)
-        pieces, boxes, certainties = self._measured(prediction.of_image(image, queries), size)
+        pieces, boxes, certainties = self._measured(prediction.select(image, queries), size)
         scores, order = (scores * certainties[which].to(scores)).sort(descending=True)
         order = order[scores >= self.score_threshold]
         kept = without_duplicates(boxes[which[order]], scores[: len(order)], classes[order], self.nms_threshold)

@@ -1,6 +1,6 @@
 """Step 1: the mapper's images become the network's input.
 
-Letters: B images, (H, W) the network's input.
+Shapes: B images, (H, W) the network's input.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """A model from a file that `tools/export.py` made, with the same `predict` as any other.
 
-Letters: N objects that the file gives for a picture, n of them kept, K classes.
+Shapes: N objects that the file gives for an image, n of them kept, K classes.
 """
 
 import os
@@ -51,7 +51,7 @@ class ExportedModel(Predictor):
         return found
 
     def prepare(self, images: list[np.ndarray]) -> np.ndarray:
-        """Pictures -> the network's input (B, 3, H, W), float32, 0 to 255."""
+        """Images -> the network's input (B, 3, H, W), float32, 0 to 255."""
         resized = []
         for image in images:
             image = image if self.metadata.channels == "RGB" else image[:, :, ::-1]
@@ -61,7 +61,7 @@ class ExportedModel(Predictor):
     def _instances(self, outputs: dict[str, Tensor], output_size: tuple[int, int], threshold: float) -> Instances:
         size = ImageSize(output_size, self.metadata.size, self.metadata.size)
         if self.metadata.with_postprocess:
-            found = _in_picture(outputs, size, threshold)
+            found = _in_image(outputs, size, threshold)
             boxes, threshold = found.pred_boxes.tensor, self.metadata.nms_threshold
             return found[without_duplicates(boxes, found.scores, found.pred_classes, threshold)]
         kind = getattr(postprocessing, self.metadata.postprocessor)
@@ -80,7 +80,7 @@ def as_prediction(outputs: dict[str, Tensor], metadata: Metadata, threshold: flo
     """The prediction that has just the objects that a file gave, so that our own post-processing takes it.
 
     Args:
-        outputs: of one picture.
+        outputs: of one image.
         metadata: of the file.
         threshold: objects below it are left out; their masks need not be enlarged.
     """
@@ -101,14 +101,14 @@ def as_prediction(outputs: dict[str, Tensor], metadata: Metadata, threshold: flo
     return Prediction(logits[None].float(), xyxy_to_cxcywh(boxes)[None], torch.eye(count)[None], maps[None])
 
 
-def _in_picture(outputs: dict[str, Tensor], size: ImageSize, threshold: float) -> Instances:
-    """Objects in the network's input -> in the picture."""
+def _in_image(outputs: dict[str, Tensor], size: ImageSize, threshold: float) -> Instances:
+    """Objects in the network's input -> in the image."""
     is_kept = outputs["scores"] >= threshold
     height, width = size.output
     scale = torch.tensor([width / size.padded[1], height / size.padded[0]] * 2)
     masks = outputs["masks"][is_kept]
     if size.output != size.padded:
-        # One by one: the masks of a large picture are many numbers.
+        # One by one: the masks of a large image are many numbers.
         enlarged = [F.interpolate(mask[None, None].float(), size.output, mode="bilinear")[0, 0] > 0.5 for mask in masks]
         masks = torch.stack(enlarged) if enlarged else masks.new_zeros(0, height, width)
     instances = Instances(size.output)

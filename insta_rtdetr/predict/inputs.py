@@ -1,4 +1,4 @@
-"""What can be predicted, told apart and read: pictures, videos, addresses, arrays.  All pictures are RGB."""
+"""What can be predicted, told apart and read: images, videos, addresses, arrays.  All images are RGB."""
 
 import contextlib
 import glob
@@ -19,7 +19,7 @@ from PIL import Image
 
 from insta_rtdetr.errors import ImageError, UserError
 from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_rgb
-from insta_rtdetr.visualization import read_picture
+from insta_rtdetr.visualization import read_image
 
 from .video import VIDEO_ENDINGS, count_frames, frames_per_second, read_video
 
@@ -27,13 +27,13 @@ TIMEOUT_SECONDS = 60
 
 
 @dataclass
-class Picture:
-    """A picture that has been read.
+class LoadedImage:
+    """An image that has been read.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        name: path or address it comes from, or "picture_3" for the third of a list.
-        frame: number in a video, from 0; None for a picture.
+        name: path or address it comes from, or "image_3" for the third of a list.
+        frame: number in a video, from 0; None for an image.
         fps: frames a second of the video.
     """
 
@@ -45,7 +45,7 @@ class Picture:
 
 @dataclass
 class Input:
-    """A picture file, a video file, an address of either, or a picture in memory (`image` is not None)."""
+    """An image file, a video file, an address of either, or an image in memory (`image` is not None)."""
 
     name: str
     image: np.ndarray | Image.Image | None = None
@@ -60,29 +60,29 @@ class Input:
         """Where it lies: `name` without an address' server and query."""
         return urllib.parse.urlparse(self.name).path if is_address(self.name) else self.name
 
-    def count_pictures(self) -> int:
+    def count_images(self) -> int:
         """1, or the frames that a video says it has (0 if it does not say, or is an address)."""
         if not self.is_video:
             return 1
         return 0 if is_address(self.name) else count_frames(self.name)
 
-    def read(self, first_frame: int = 0) -> Iterator[Picture]:
-        """The picture, or a video's frames from one on.
+    def read(self, first_frame: int = 0) -> Iterator[LoadedImage]:
+        """The image, or a video's frames from one on.
 
         Raises:
             ImageError: it cannot be read.
         """
         if self.image is not None:
             is_array = isinstance(self.image, np.ndarray)
-            yield Picture(self.image if is_array else _pixels(self.image, self.name), self.name)
+            yield LoadedImage(self.image if is_array else _pixels(self.image, self.name), self.name)
             return
         with _on_disk(self.name) as file, _named(self.name, file):
             if self.is_video:
                 fps = frames_per_second(file)
                 for frame, image in enumerate(read_video(file, first_frame), start=first_frame):
-                    yield Picture(image, self.name, frame, fps)
+                    yield LoadedImage(image, self.name, frame, fps)
             else:
-                yield Picture(read_picture(file), self.name)
+                yield LoadedImage(read_image(file), self.name)
 
 
 def check_options(threshold: float, batch_size: int) -> None:
@@ -105,20 +105,20 @@ def find_inputs(source: Any) -> list[Input]:
     """
     sources = list(source) if isinstance(source, (list, tuple)) else [source]
     if not sources:
-        raise UserError("The list of pictures is empty.")
+        raise UserError("The list of images is empty.")
     inputs = [one for number, item in enumerate(sources, start=1) for one in _inputs_of(item, number)]
-    # A file that is named twice is one input; pictures in memory have names of their own.
+    # A file that is named twice is one input; images in memory have names of their own.
     return list({one.name: one for one in inputs}.values())
 
 
 def _inputs_of(item: Any, number: int) -> list[Input]:
     if isinstance(item, np.ndarray):
-        return [Input(f"picture_{number}", _check_array(item, number))]
+        return [Input(f"image_{number}", _check_array(item, number))]
     if isinstance(item, Image.Image):
-        return [Input(f"picture_{number}", item)]
+        return [Input(f"image_{number}", item)]
     if not isinstance(item, (str, os.PathLike)):
         raise UserError(
-            f"Picture {number} is a {type(item).__name__}, wanted a path, an address, a PIL image, an array "
+            f"Image {number} is a {type(item).__name__}, wanted a path, an address, a PIL image, an array "
             "(H, W, 3) of uint8 in RGB, or a list of these."
         )
     name = os.fspath(item)
@@ -141,7 +141,7 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
 
 def _check_array(image: np.ndarray, number: int) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UserError(f"Picture {number} is an array {image.dtype} {image.shape}, wanted uint8 (H, W, 3), RGB.")
+        raise UserError(f"Image {number} is an array {image.dtype} {image.shape}, wanted uint8 (H, W, 3), RGB.")
     return image
 
 
@@ -151,27 +151,27 @@ def is_address(name: str) -> bool:
 
 
 def find_files(path: str) -> list[Path]:
-    """A file as given; of a folder all pictures directly in it, by name; of a pattern all files that match.
+    """A file as given; of a folder all images directly in it, by name; of a pattern all files that match.
 
     Raises:
         UserError: the path does not exist, or a folder or a pattern gives no file.
     """
     if os.path.isdir(path):
-        found = [file for file in sorted(Path(path).iterdir()) if _is_picture_name(file)]
+        found = [file for file in sorted(Path(path).iterdir()) if _is_image_name(file)]
         if not found:
-            raise UserError(f"{path} is a folder without pictures.")
+            raise UserError(f"{path} is a folder without images.")
         return found
     if os.path.exists(path):
         return [Path(path)]
     if not glob.has_magic(path):
-        raise UserError(f"{path} not found.  Give an existing picture, video, folder or pattern.")
+        raise UserError(f"{path} not found.  Give an existing image, video, folder or pattern.")
     found = [Path(name) for name in sorted(glob.glob(path, recursive=True)) if os.path.isfile(name)]
     if not found:
         raise UserError(f"{path} matches no file.")
     return found
 
 
-def _is_picture_name(file: Path) -> bool:
+def _is_image_name(file: Path) -> bool:
     suffix = file.suffix.lower()
     # Pillow knows the endings of some videos too.
     is_known = suffix in Image.registered_extensions() and suffix not in VIDEO_ENDINGS

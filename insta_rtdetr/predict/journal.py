@@ -15,7 +15,7 @@ Record = dict[str, Any]
 class Journal:
     """A file of JSON lines: the run's settings, then the records in the order in which they came.
 
-    A record tells of an input under "name", of one of its frames under "frame" (None for a picture).  The last record
+    A record tells of an input under "name", of one of its frames under "frame" (None for an image).  The last record
     of an input has "is_last"; frames of an input without it are predicted again.
 
     Attributes:

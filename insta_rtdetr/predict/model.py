@@ -117,5 +117,5 @@ def above(instances: Instances, threshold: float) -> Instances:
     """The objects of at least this score, on CPU."""
     instances = instances.to("cpu")
     is_kept = instances.scores >= threshold
-    # The masks of a large picture may not fit into the memory twice.
+    # The masks of a large image may not fit into the memory twice.
     return instances if is_kept.all() else instances[is_kept]

@@ -1,6 +1,6 @@
-"""Predict many pictures and videos into a folder: what `tools/predict.py` runs.
+"""Predict many images and videos into a folder: what `tools/predict.py` runs.
 
-The folder gets the drawn pictures and videos, and predictions.json (a list that pycocotools' loadRes takes) with
+The folder gets the drawn images and videos, and predictions.json (a list that pycocotools' loadRes takes) with
 images.json (the images and categories that it refers to).  While the run is unfinished predictions.unfinished.jsonl
 holds what is done; the same command goes on from there.
 """
@@ -38,7 +38,7 @@ class Job:
         settings: of the model.
         source: paths, folders, patterns, addresses.
         output: folder.
-        save: one of SAVE_CHOICES: drawn pictures, COCO's json, or both.
+        save: one of SAVE_CHOICES: drawn images, COCO's json, or both.
         num_workers: of Ray; 0 for this process alone.
     """
 
@@ -88,10 +88,10 @@ def _predict_missing(job: Job, inputs: list[Input], targets: list[Path], journal
         Task(one.name, first_frame=journal.count_frames(one.name)) for one in inputs
     ]
     tasks = [task for task in tasks if task.name not in journal.done]
-    done = sum(one.count_pictures() for one in inputs if one.name in journal.done)
+    done = sum(one.count_images() for one in inputs if one.name in journal.done)
     done += sum(task.first_frame for task in tasks)
     num_unreadable = 0
-    with tqdm(total=sum(one.count_pictures() for one in inputs), initial=done, unit="picture", disable=None) as bar:
+    with tqdm(total=sum(one.count_images() for one in inputs), initial=done, unit="image", disable=None) as bar:
         for record in _records(job, make_batches(tasks, job.settings.batch_size)):
             if error := record.get("error"):
                 num_unreadable += 1

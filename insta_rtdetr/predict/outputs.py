@@ -1,4 +1,4 @@
-"""Where drawn pictures and videos are written."""
+"""Where drawn images and videos are written."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ from insta_rtdetr.errors import UserError
 from .inputs import Input
 from .video import VIDEO_CODECS
 
-# What drawn pictures are written as; those of another format become .png.
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# What drawn images are written as; those of another format become .png.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def drawing_targets(inputs: Sequence[Input], output: str) -> list[Path]:
@@ -20,10 +20,10 @@ def drawing_targets(inputs: Sequence[Input], output: str) -> list[Path]:
     Raises:
         UserError: several inputs, but the output is a file; its ending is not written; or an input would be replaced.
     """
-    endings = tuple(VIDEO_CODECS) if inputs[0].is_video else PICTURE_ENDINGS
-    if is_file_name(output, (*PICTURE_ENDINGS, *VIDEO_CODECS)) or (inputs[0].is_video and _has_ending(output)):
+    endings = tuple(VIDEO_CODECS) if inputs[0].is_video else IMAGE_ENDINGS
+    if is_file_name(output, (*IMAGE_ENDINGS, *VIDEO_CODECS)) or (inputs[0].is_video and _has_ending(output)):
         if len(inputs) > 1:
-            raise UserError(f"{output} is one file, but there are {len(inputs)} pictures.  Name a folder.")
+            raise UserError(f"{output} is one file, but there are {len(inputs)} images.  Name a folder.")
         if not is_file_name(output, endings):
             raise UserError(f"{output} ends in {Path(output).suffix}, wanted {', '.join(endings)} or a folder.")
         targets = [Path(output)]
@@ -47,11 +47,11 @@ def targets_in(folder: str, inputs: Iterable[Input]) -> list[Path]:
     taken: dict[Path, int] = {}
     targets = []
     for one in inputs:
-        endings = tuple(VIDEO_CODECS) if one.is_video else PICTURE_ENDINGS
+        endings = tuple(VIDEO_CODECS) if one.is_video else IMAGE_ENDINGS
         default = ".mp4" if one.is_video else ".png"
         path = Path(one.path)
         suffix = path.suffix if path.suffix.lower() in endings else default
-        first = target = Path(folder) / f"{path.stem or 'picture'}{suffix}"
+        first = target = Path(folder) / f"{path.stem or 'image'}{suffix}"
         while target in taken:
             taken[first] += 1
             target = first.with_stem(f"{first.stem}_{taken[first]}")

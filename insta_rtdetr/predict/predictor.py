@@ -11,14 +11,14 @@ from detectron2.structures import Instances
 from insta_rtdetr.errors import ImageError
 
 from .categories import Categories
-from .inputs import Input, Picture, check_options, find_inputs
+from .inputs import Input, LoadedImage, check_options, find_inputs
 from .result import Result
 
 logger = logging.getLogger(__name__)
 
 
 class Predictor:
-    """Finds objects in pictures; a subclass has `find`.
+    """Finds objects in images; a subclass has `find`.
 
     Attributes:
         categories: names and COCO ids of the classes.
@@ -27,42 +27,42 @@ class Predictor:
     categories: Categories
 
     def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
-        """The objects of at least this score in pictures (H, W, 3), uint8, RGB; one `Instances` on CPU for each."""
+        """The objects of at least this score in images (H, W, 3), uint8, RGB; one `Instances` on CPU for each."""
         raise NotImplementedError
 
     def predict(self, source: Any, threshold: float = 0.5, batch_size: int = 1) -> Iterator[Result]:
-        """Find the objects in pictures; results come one by one, and only one batch is in memory.
+        """Find the objects in images; results come one by one, and only one batch is in memory.
 
         Args:
-            source: path of a picture, a video or a folder of pictures; a pattern such as "photos/*.jpg"; an address
+            source: path of an image, a video or a folder of images; a pattern such as "photos/*.jpg"; an address
                 (http, https); a PIL image; an array (H, W, 3), uint8, channels in the order RGB; or a list of these.
             threshold: lowest score of an object, a probability.
-            batch_size: pictures that the network is given at a time.
+            batch_size: images that the network is given at a time.
 
         Returns:
-            One result for each picture, in order, and for each frame of a video.  Of several pictures, those that
+            One result for each image, in order, and for each frame of a video.  Of several images, those that
             cannot be read are left out; each is named in a warning, and the last one counts them.
         Raises:
-            UserError: an argument is wrong, or the only picture cannot be read.
+            UserError: an argument is wrong, or the only image cannot be read.
         """
         check_options(threshold, batch_size)
         # Not a generator itself, so that a wrong argument is told now and not at the first result.
         return self._predict(_readable(find_inputs(source)), threshold, batch_size)
 
-    def _predict(self, pictures: Iterator[Picture], threshold: float, batch_size: int) -> Iterator[Result]:
-        while batch := list(itertools.islice(pictures, batch_size)):
+    def _predict(self, images: Iterator[LoadedImage], threshold: float, batch_size: int) -> Iterator[Result]:
+        while batch := list(itertools.islice(images, batch_size)):
             yield from self.predict_batch(batch, threshold)
 
-    def predict_batch(self, pictures: list[Picture], threshold: float) -> list[Result]:
-        """Find the objects in pictures that have been read; a picture's result does not depend on the others."""
-        found = self.find([picture.image for picture in pictures], threshold)
+    def predict_batch(self, images: list[LoadedImage], threshold: float) -> list[Result]:
+        """Find the objects in images that have been read; an image's result does not depend on the others."""
+        found = self.find([loaded.image for loaded in images], threshold)
         return [
-            Result(picture.image, instances, self.categories, picture.name, picture.frame)
-            for picture, instances in zip(pictures, found)
+            Result(loaded.image, instances, self.categories, loaded.name, loaded.frame)
+            for loaded, instances in zip(images, found)
         ]
 
 
-def _readable(inputs: list[Input]) -> Iterator[Picture]:
+def _readable(inputs: list[Input]) -> Iterator[LoadedImage]:
     num_unreadable = 0
     for one in inputs:
         try:

@@ -10,7 +10,7 @@ from insta_rtdetr.errors import ImageError
 from insta_rtdetr.visualization import video_drawer
 
 from .create import create_model
-from .inputs import Input, Picture
+from .inputs import Input, LoadedImage
 from .journal import Record
 from .outputs import make_folder
 from .result import Result, coco_categories
@@ -46,17 +46,17 @@ class Task:
 
 
 def make_batches(tasks: list[Task], batch_size: int) -> list[list[Task]]:
-    """Pictures by `batch_size`, then each video alone."""
-    pictures = [task for task in tasks if not Input(task.name).is_video]
+    """Images by `batch_size`, then each video alone."""
+    images = [task for task in tasks if not Input(task.name).is_video]
     videos = [task for task in tasks if Input(task.name).is_video]
-    starts = range(0, len(pictures), batch_size)
-    return [pictures[start : start + batch_size] for start in starts] + [[video] for video in videos]
+    starts = range(0, len(images), batch_size)
+    return [images[start : start + batch_size] for start in starts] + [[video] for video in videos]
 
 
 class Recorder:
     """Predicts, draws, and tells of it in records that can be written as JSON.
 
-    A record of a picture or a frame has name, frame, is_last, height, width and objects (COCO results without their
+    A record of an image or a frame has name, frame, is_last, height, width and objects (COCO results without their
     image_id; none if they are not wanted).  A video's last record says only that it was the last.  An input that
     cannot be read gives {"name", "error"}.
     """
@@ -78,20 +78,20 @@ class Recorder:
             except ImageError as error:
                 yield {"name": batch[0].name, "error": str(error)}
         else:
-            yield from self._pictures(batch)
+            yield from self._images(batch)
 
-    def _pictures(self, batch: list[Task]) -> Iterator[Record]:
-        tasks, pictures = [], []
+    def _images(self, batch: list[Task]) -> Iterator[Record]:
+        tasks, images = [], []
         for task in batch:
             try:
-                pictures += Input(task.name).read()
+                images += Input(task.name).read()
                 tasks.append(task)
             except ImageError as error:
                 yield {"name": task.name, "error": str(error)}
-        if not pictures:
+        if not images:
             return
         self.model.masks_as_rle = not tasks[0].target  # drawing needs all pixels
-        for task, result in zip(tasks, self.model.predict_batch(pictures, self.settings.threshold)):
+        for task, result in zip(tasks, self.model.predict_batch(images, self.settings.threshold)):
             if task.target:
                 result.save_to_img(task.target)
             yield self._record(result, is_last=True)
@@ -111,7 +111,7 @@ class Recorder:
         yield {"name": task.name, "frame": None, "is_last": True}
 
     @contextmanager
-    def _drawing(self, task: Task, first_batch: list[Picture]) -> Iterator[Callable[[Result], None]]:
+    def _drawing(self, task: Task, first_batch: list[LoadedImage]) -> Iterator[Callable[[Result], None]]:
         """Gives what draws the next frame into the task's video, if it has one."""
         if not task.target or not first_batch:
             yield lambda result: None

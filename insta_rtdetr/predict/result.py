@@ -1,6 +1,6 @@
-"""What a model found in one picture.
+"""What a model found in one image.
 
-Letters: N objects, (H, W) the picture's size in pixels.
+Shapes: N objects, (H, W) the image's size in pixels.
 """
 
 import json
@@ -20,11 +20,11 @@ from tabulate import tabulate
 from insta_rtdetr.atomic import write_text
 from insta_rtdetr.errors import UserError
 from insta_rtdetr.layers.mask_rle import encode_masks
-from insta_rtdetr.visualization import draw, write_picture
+from insta_rtdetr.visualization import draw, write_image
 
 from .categories import Categories
 from .inputs import Input
-from .outputs import PICTURE_ENDINGS, is_file_name, make_folder, refuse_replacing, writing
+from .outputs import IMAGE_ENDINGS, is_file_name, make_folder, refuse_replacing, writing
 from .rle_masks import RleMasks
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Result:
-    """The objects of one picture, highest score first.
+    """The objects of one image, highest score first.
 
     Attributes:
-        image: uint8 (H, W, 3), RGB: the picture, upright.
+        image: uint8 (H, W, 3), RGB: the image, upright.
         instances: Detectron2's, on CPU.
         categories: of the model.
-        source: path or address of the picture; "picture_3" for the third of a list in memory.
-        frame: number in a video, from 0; None for a picture.
+        source: path or address of the image; "image_3" for the third of a list in memory.
+        frame: number in a video, from 0; None for an image.
     """
 
     image: np.ndarray
@@ -80,7 +80,7 @@ class Result:
     @property
     def file_stem(self) -> str:
         """The name of files written for it, without ending."""
-        stem = Path(Input(self.source).path).stem or "picture"
+        stem = Path(Input(self.source).path).stem or "image"
         return stem if self.frame is None else f"{stem}_{self.frame:06d}"
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Result:
         return f"{where}: {counts or 'nothing found'}"
 
     def print(self) -> None:
-        """Write a line on the picture and one on each object to stdout."""
+        """Write a line on the image and one on each object to stdout."""
         rows = [
             [name, f"{score:.3f}", *box.round(1)] for name, score, box in zip(self.class_names, self.scores, self.boxes)
         ]
@@ -97,11 +97,11 @@ class Result:
         sys.stdout.write(f"{self}\n{table}\n" if table else f"{self}\n")
 
     def draw(self, scale: float = 1.0) -> np.ndarray:
-        """The picture with masks, boxes, class names and scores: uint8 (H * scale, W * scale, 3), RGB."""
+        """The image with masks, boxes, class names and scores: uint8 (H * scale, W * scale, 3), RGB."""
         return draw(self.image, self.instances, self.categories.names, scale)
 
     def show(self) -> None:
-        """Show the drawn picture: in a notebook below the cell, else with the system's picture viewer.
+        """Show the drawn image: in a notebook below the cell, else with the system's image viewer.
 
         Raises:
             UserError: there is no viewer.
@@ -112,10 +112,10 @@ class Result:
 
             display(drawn)
         elif not ImageShow.show(drawn, title=self.file_stem):
-            raise UserError("There is no program to show pictures here.  Use save_to_img.")
+            raise UserError("There is no program to show images here.  Use save_to_img.")
 
     def save_to_img(self, path: str | os.PathLike) -> Path:
-        """Write the drawn picture.
+        """Write the drawn image.
 
         Args:
             path: file, or folder for a file named like the source.
@@ -126,9 +126,9 @@ class Result:
             UserError: the file cannot be written, or is the source.
         """
         suffix = Path(Input(self.source).path).suffix.lower()
-        file = self._file(path, PICTURE_ENDINGS, suffix if suffix in PICTURE_ENDINGS else ".png")
+        file = self._file(path, IMAGE_ENDINGS, suffix if suffix in IMAGE_ENDINGS else ".png")
         with writing(file):
-            write_picture(self.draw(), file)
+            write_image(self.draw(), file)
         return file
 
     def save_to_json(self, path: str | os.PathLike) -> Path:
@@ -147,7 +147,7 @@ class Result:
         return file
 
     def to_coco_image(self, image_id: int = 1) -> dict[str, Any]:
-        """The picture as an entry of a COCO file's images."""
+        """The image as an entry of a COCO file's images."""
         height, width = self.image.shape[:2]
         frame = {} if self.frame is None else {"frame": self.frame}
         return {"id": image_id, "file_name": self.source, "height": height, "width": width, **frame}
@@ -207,7 +207,7 @@ def coco_categories(categories: Categories) -> list[dict[str, Any]]:
 
 
 def _in_notebook() -> bool:
-    """Whether the code runs in a Jupyter kernel, which shows pictures itself."""
+    """Whether the code runs in a Jupyter kernel, which shows images itself."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and shell.__class__.__name__ == "ZMQInteractiveShell"

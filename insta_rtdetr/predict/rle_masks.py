@@ -1,6 +1,6 @@
-"""Masks that never are in memory as pixels, all of them at least: a hundred of a large picture are gigabytes.
+"""Masks that never are in memory as pixels, all of them at least: a hundred of a large image are gigabytes.
 
-Letters: N masks of (H, W) pixels.
+Shapes: N masks of (H, W) pixels.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Serve a page on which pictures are dropped, and an endpoint for programs (described on /docs).
+"""Serve a page on which images are dropped, and an endpoint for programs (described on /docs).
 
     python -m insta_rtdetr.web --model quickstart_MNV2_D3_256
 """
@@ -51,11 +51,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     option("--host", default=DEFAULT_HOST, help=f"address to serve on (default {DEFAULT_HOST}: this machine only)")
     option("--port", type=int, default=DEFAULT_PORT, help=f"(default {DEFAULT_PORT}; 0: any that is free)")
     option("--threshold", type=float, default=0.5, metavar="P", help="where the page's threshold starts (default 0.5)")
-    option("--examples", type=Path, metavar="FOLDER", help="pictures to offer (default: some for this model's classes)")
+    option("--examples", type=Path, metavar="FOLDER", help="images to offer (default: some for this model's classes)")
     option("--max-megabytes", type=float, default=20, metavar="MB", help="of a file (default 20)")
     option(
         "--max-megapixels", type=float, default=16, metavar="MP",
-        help="of a picture (default 16); Detectron2's models need a megabyte of memory for each million and object",
+        help="of an image (default 16); Detectron2's models need a megabyte of memory for each million and object",
     )  # fmt: skip
     args = parser.parse_args(arguments)
     if not 0 <= args.threshold <= 1:

@@ -21,15 +21,15 @@ from .schemas import About, Found, Refusal
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 REFUSALS = {
-    400: "empty, or a broken picture",
+    400: "empty, or a broken image",
     408: "the upload took too long",
     413: "too many bytes or pixels",
-    415: "no picture",
+    415: "no image",
     422: "a wrong parameter",
     503: "too many requests at once",
 }
 _REFUSED = {status: {"model": Refusal, "description": reason} for status, reason in REFUSALS.items()}
-_PICTURE_BODY = {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+_IMAGE_BODY = {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Demo:
         model: that answers.
         model_name: as the user gave it.
         threshold: where the page's threshold starts, and the endpoint's default.
-        examples: name -> picture.
+        examples: name -> image.
         limits: of uploads.
     """
 
@@ -85,7 +85,7 @@ def _add_endpoints(app: FastAPI, demo: Demo, predictor: Predictor) -> None:
 
     @app.get("/api/examples/{name}", response_class=Response, responses={404: {"model": Refusal}})
     async def example(name: str) -> Response:
-        """A picture to try."""
+        """An image to try."""
         # A name is looked up among those held in memory, and never becomes a path.
         if name not in demo.examples:
             raise HTTPException(404, "There is no example of this name.")
@@ -93,17 +93,17 @@ def _add_endpoints(app: FastAPI, demo: Demo, predictor: Predictor) -> None:
         return Response(found.content, media_type=found.media_type, headers={"X-Content-Type-Options": "nosniff"})
 
     @app.post(
-        "/api/predict", response_model=Found, responses=_REFUSED, openapi_extra={"requestBody": _PICTURE_BODY}
+        "/api/predict", response_model=Found, responses=_REFUSED, openapi_extra={"requestBody": _IMAGE_BODY}
     )
     async def predict(
         request: Request,
         threshold: Annotated[float, Query(ge=0, le=1, description="lowest score of an object")] = demo.threshold,
-        name: Annotated[str, Query(max_length=255, description="file_name in the answer")] = "picture",
-        picture: Annotated[bool, Query(description="whether the answer has the picture, as the model saw it")] = False,
+        name: Annotated[str, Query(max_length=255, description="file_name in the answer")] = "image",
+        image: Annotated[bool, Query(description="whether the answer has the image, as the model saw it")] = False,
     ) -> Response:
-        """Find the objects in the picture that is the body of the request."""
+        """Find the objects in the image that is the body of the request."""
         return Response(
-            await predictor.answer(request, Options(threshold, name, picture)), media_type="application/json"
+            await predictor.answer(request, Options(threshold, name, image)), media_type="application/json"
         )
 
     @app.get("/docs", include_in_schema=False)

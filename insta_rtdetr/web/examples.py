@@ -1,4 +1,4 @@
-"""Pictures to try a model on, held in memory under their names."""
+"""Images to try a model on, held in memory under their names."""
 
 import io
 from dataclasses import dataclass
@@ -26,22 +26,22 @@ class Example:
 
 
 def examples_for(class_names: tuple[str, ...], folder: Path | None) -> dict[str, Example]:
-    """Name -> picture.
+    """Name -> image.
 
     Args:
-        class_names: of the model; without a folder, the pictures are those that show one of these.
-        folder: of the user's own pictures.
+        class_names: of the model; without a folder, the images are those that show one of these.
+        folder: of the user's own images.
 
     Raises:
-        UserError: the folder does not exist or has no pictures.
+        UserError: the folder does not exist or has no images.
     """
     if folder is not None:
         return {file.name: Example(file.read_bytes(), _media_type(file)) for file in find_files(str(folder))}
-    pictures = _photographs(class_names)
+    images = _photographs(class_names)
     if set(CATEGORIES) & set(class_names):
         for number, seed in enumerate(SCENE_SEEDS, start=1):
-            pictures[f"scene_{number}"] = draw_scene(np.random.default_rng(seed), SCENE_SIZE)[0]
-    return {f"{name}.jpg": Example(_jpeg(picture), "image/jpeg") for name, picture in pictures.items()}
+            images[f"scene_{number}"] = draw_scene(np.random.default_rng(seed), SCENE_SIZE)[0]
+    return {f"{name}.jpg": Example(_jpeg(image), "image/jpeg") for name, image in images.items()}
 
 
 def _photographs(class_names: tuple[str, ...]) -> dict[str, np.ndarray]:

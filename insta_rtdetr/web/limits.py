@@ -1,4 +1,4 @@
-"""What the server refuses, and the pictures within these limits."""
+"""What the server refuses, and the images within these limits."""
 
 import asyncio
 import io
@@ -24,7 +24,7 @@ class Limits:
 
     Attributes:
         max_bytes: of an uploaded file.
-        max_pixels: of a picture, which decide how much memory its masks need.
+        max_pixels: of an image, which decide how much memory its masks need.
         max_requests: that are read, wait or are predicted at the same time.
     """
 
@@ -43,9 +43,9 @@ async def read_upload(request: Request, limits: Limits) -> bytes:
         async with asyncio.timeout(UPLOAD_SECONDS):
             body = await _read_body(request, limits.max_bytes)
     except TimeoutError as error:
-        raise HTTPException(408, f"The picture did not arrive within {UPLOAD_SECONDS} seconds.") from error
+        raise HTTPException(408, f"The image did not arrive within {UPLOAD_SECONDS} seconds.") from error
     if not body:
-        raise HTTPException(400, "The file is empty.  Send a picture as the body of the request.")
+        raise HTTPException(400, "The file is empty.  Send an image as the body of the request.")
     return body
 
 
@@ -66,10 +66,10 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
 
 
 def decode_upload(content: bytes, limits: Limits) -> np.ndarray:
-    """The picture in a file: uint8 (H, W, 3), RGB, upright; see `upright_rgb`.
+    """The image in a file: uint8 (H, W, 3), RGB, upright; see `upright_rgb`.
 
     Raises:
-        HTTPException: it is no picture, broken, or has too many pixels, which is found before they are unpacked.
+        HTTPException: it is no image, broken, or has too many pixels, which is found before they are unpacked.
     """
     try:
         with Image.open(io.BytesIO(content), formats=_formats()) as image:
@@ -77,16 +77,16 @@ def decode_upload(content: bytes, limits: Limits) -> np.ndarray:
             if width * height > limits.max_pixels:
                 raise HTTPException(
                     413,
-                    f"The picture has {width} x {height} pixels, {width * height / MEGA:.1f} million; the limit is "
+                    f"The image has {width} x {height} pixels, {width * height / MEGA:.1f} million; the limit is "
                     f"{limits.max_pixels / MEGA:g} million.  Choose a smaller one.",
                 )
             return upright_rgb(image)
     except Image.DecompressionBombError as error:
-        raise HTTPException(413, f"The picture is too large: {reason_unreadable(error)}") from error
+        raise HTTPException(413, f"The image is too large: {reason_unreadable(error)}") from error
     except Image.UnidentifiedImageError as error:
-        raise HTTPException(415, f"The file is no picture.  Choose one of {', '.join(_formats())}.") from error
+        raise HTTPException(415, f"The file is no image.  Choose one of {', '.join(_formats())}.") from error
     except UNREADABLE as error:
-        raise HTTPException(400, f"The picture is broken: {reason_unreadable(error)}") from error
+        raise HTTPException(400, f"The image is broken: {reason_unreadable(error)}") from error
 
 
 def _formats() -> list[str]:

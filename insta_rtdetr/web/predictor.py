@@ -15,7 +15,7 @@ from fastapi import HTTPException, Request
 from PIL import Image
 
 from insta_rtdetr.predict import Model
-from insta_rtdetr.predict.inputs import Picture
+from insta_rtdetr.predict.inputs import LoadedImage
 
 from .limits import Limits, decode_upload, read_upload
 
@@ -28,13 +28,13 @@ class Options:
 
     Attributes:
         threshold: lowest score of an object.
-        name: of the picture, which the answer repeats.
-        has_picture: whether the answer has the picture as the model saw it.
+        name: of the image, which the answer repeats.
+        has_image: whether the answer has the image as the model saw it.
     """
 
     threshold: float
     name: str
-    has_picture: bool
+    has_image: bool
 
 
 class Predictor:
@@ -51,10 +51,10 @@ class Predictor:
         self._thread.shutdown(cancel_futures=True)
 
     async def answer(self, request: Request, options: Options) -> bytes:
-        """The JSON of `schemas.Found` for the picture that is a request's body.
+        """The JSON of `schemas.Found` for the image that is a request's body.
 
         Raises:
-            HTTPException: the picture is refused, or there are too many requests.
+            HTTPException: the image is refused, or there are too many requests.
         """
         with self._place():
             content = await read_upload(request, self.limits)
@@ -66,7 +66,7 @@ class Predictor:
     @contextmanager
     def _place(self) -> Iterator[None]:
         if self._num_requests >= self.limits.max_requests:
-            raise HTTPException(503, "Too many pictures at once.  Try again in a moment.", {"Retry-After": "5"})
+            raise HTTPException(503, "Too many images at once.  Try again in a moment.", {"Retry-After": "5"})
         self._num_requests += 1
         try:
             yield
@@ -77,18 +77,18 @@ class Predictor:
         times = [arrived, time.perf_counter()]
         image = decode_upload(content, self.limits)
         times.append(time.perf_counter())
-        (result,) = self.model.predict_batch([Picture(image, options.name)], options.threshold)
+        (result,) = self.model.predict_batch([LoadedImage(image, options.name)], options.threshold)
         times.append(time.perf_counter())
         found = result.to_coco_file()
-        picture = {"picture": _data_url(image)} if options.has_picture else {}
+        shown = {"image": _data_url(image)} if options.has_image else {}
         times.append(time.perf_counter())
         stages = zip(("wait", "read", "predict", "encode"), np.diff(times).tolist())
         timing = {stage: round(seconds, 4) for stage, seconds in stages}
-        return json.dumps({**found, **picture, "timing": timing}).encode()
+        return json.dumps({**found, **shown, "timing": timing}).encode()
 
 
 def _data_url(image_rgb: np.ndarray) -> str:
-    """The picture as a JPEG that is part of the answer: what a browser shows is then what the model saw."""
+    """The image as a JPEG that is part of the answer: what a browser shows is then what the model saw."""
     jpeg = io.BytesIO()
     Image.fromarray(image_rgb).save(jpeg, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")

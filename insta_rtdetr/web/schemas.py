@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 class Segmentation(BaseModel):
     """A mask in COCO's run-length code."""
 
-    size: list[int] = Field(description="height and width of the picture", min_length=2, max_length=2)
+    size: list[int] = Field(description="height and width of the image", min_length=2, max_length=2)
     counts: str = Field(description="compressed runs, as pycocotools.mask.decode takes them")
 
 
@@ -24,7 +24,7 @@ class Annotation(BaseModel):
 
 
 class CocoImage(BaseModel):
-    """The picture, upright."""
+    """The image, upright."""
 
     id: int
     file_name: str
@@ -42,10 +42,10 @@ class Category(BaseModel):
 class Timing(BaseModel):
     """Seconds that the server took."""
 
-    wait: float = Field(description="for pictures that came before")
+    wait: float = Field(description="for images that came before")
     read: float = Field(description="unpacking the file")
     predict: float = Field(description="network and masks")
-    encode: float = Field(description="run-length code of the masks, and the picture")
+    encode: float = Field(description="run-length code of the masks, and the image")
 
 
 class Found(BaseModel):
@@ -55,7 +55,7 @@ class Found(BaseModel):
     categories: list[Category]
     annotations: list[Annotation]
     timing: Timing
-    picture: str | None = Field(None, description="the upright picture as a data URL (JPEG), if it was asked for")
+    image: str | None = Field(None, description="the upright image as a data URL (JPEG), if it was asked for")
 
 
 class About(BaseModel):
@@ -65,7 +65,7 @@ class About(BaseModel):
     classes: list[str]
     threshold: float = Field(description="where the page's threshold starts")
     max_bytes: int = Field(description="of a file")
-    max_pixels: int = Field(description="of a picture")
+    max_pixels: int = Field(description="of an image")
     examples: list[str] = Field(description="names for /api/examples/{name}")
 
 

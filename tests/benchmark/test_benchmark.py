@@ -20,7 +20,7 @@ from insta_rtdetr.benchmark.run import benchmark
 from tests.tiny import CASCADE_MASK_RCNN, MASK_RCNN, SMALL_RCNN, tiny_config, tiny_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PICTURE_SIZE = (40, 56)
+INPUT_SIZE = (40, 56)
 
 
 @META_ARCH_REGISTRY.register()
@@ -50,13 +50,13 @@ class OneSquare(nn.Module):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, str]:
-    """The tiny model's config and a picture."""
+    """The tiny model's config and an image."""
     folder = tmp_path_factory.mktemp("benchmark")
-    config, picture = folder / "tiny.yaml", folder / "picture.png"
+    config, image = folder / "tiny.yaml", folder / "image.png"
     config.write_text(tiny_config().dump())
-    pixels = np.random.default_rng(0).integers(0, 256, (*PICTURE_SIZE, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(picture)
-    return {"config_file": str(config), "input": str(picture)}
+    pixels = np.random.default_rng(0).integers(0, 256, (*INPUT_SIZE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(image)
+    return {"config_file": str(config), "input": str(image)}
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,13 @@ def test_the_json_file_tells_everything_of_a_batch_of_two(tool, files, tmp_path,
     assert report["images_per_second"] == pytest.approx(2000 / report["end_to_end_ms"]["median"])
     assert "encode_masks" in report["rle_encoder"]
     assert report["batch_size"] == 2 and report["runs"] == 3 and report["warmup"] == 1
-    assert report["picture_size"] == report["image_size"] == list(PICTURE_SIZE)
+    assert report["input_size"] == report["image_size"] == list(INPUT_SIZE)
     assert report["network_input"] == [64, 96]
     # 20 queries of 5 classes.
     assert report["objects"] == 100
     assert report["fused"] and not report["compiled"]
     assert report["precision"] == "fp32" and report["device"] == "cpu" and report["model"] == "InstaRTDETR"
-    assert report["weights"].startswith("random") and report["picture"] == files["input"]
+    assert report["weights"].startswith("random") and report["input"] == files["input"]
     assert report["config_file"] == files["config_file"] and report["opts"] == []
     assert report["gflops"]["network"] > report["gflops"]["postprocess"] > 0
     assert "multiply-add" in report["gflops_convention"]
@@ -185,7 +185,7 @@ def test_any_other_model_has_two_stages(files):
     report = quick(files, opts=overrides, size=[20, 28], batch_size=2)
     assert list(report["stages_ms"]) == ["model", "rle"]
     assert report["network_input"] == report["image_size"] == [20, 28]
-    assert report["picture_size"] == list(PICTURE_SIZE) and report["objects"] == 1
+    assert report["input_size"] == list(INPUT_SIZE) and report["objects"] == 1
     assert report["gflops"] == {"model": pytest.approx(2 * 3 * 20 * 28 / 1e9)}
 
 
@@ -196,9 +196,9 @@ def test_models_of_detectron2s_zoo_go_by_their_names(files, name):
     assert report["objects"] > 0 and report["gflops"]["model"] > 0
 
 
-def test_the_synthetic_picture_has_the_size_of_most_coco_images(files):
+def test_the_synthetic_image_has_the_size_of_most_coco_images(files):
     overrides = ["MODEL.META_ARCHITECTURE", "OneSquare", "MODEL.MASK_ON", "True"]
-    assert quick(files | {"input": ""}, opts=overrides)["picture_size"] == [480, 640]
+    assert quick(files | {"input": ""}, opts=overrides)["input_size"] == [480, 640]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_the_synthetic_picture_has_the_size_of_most_coco_images(files):
         (["--device", "tpu"], "--device is tpu, wanted cpu or cuda"),
         (["--device", "cuda:99"], "--device is cuda:99, but"),
         (["--input", "none.jpg"], "There is no file none.jpg.  Give an existing one to --input"),
-        (["--input", __file__], "is no picture"),
+        (["--input", __file__], "is no image"),
         (["--weights", "none.pth"], "There is no file none.pth.  Give an existing one to --weights"),
         (["--output", "none/report.json"], "folder of --output none/report.json does not exist"),
         (["--output", "/"], "--output / is a folder"),

@@ -88,9 +88,9 @@ def test_rtdetr_without_masks_initialises_all_but_the_mask_branch():
         if any(part in name for part in ("fusion_", "mask_", "input_proj.0.")):
             continue
         # A detector has no projection of the stride-4 level, so its projections count from 0.
-        for room in ("encoder", "decoder"):
+        for part in ("encoder", "decoder"):
             for i in (1, 2, 3):
-                name = name.replace(f"{room}.input_proj.{i}.", f"{room}.input_proj.{i - 1}.")
+                name = name.replace(f"{part}.input_proj.{i}.", f"{part}.input_proj.{i - 1}.")
         detector[name] = value
     with_masks, without = from_original(original), from_original(detector)
     mask_branch = ("encoder.mask_fusion.", "decoder.mask_head.")

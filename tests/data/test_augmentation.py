@@ -59,7 +59,7 @@ def test_a_view_clips_boxes_to_the_output():
 
 def test_the_whole_image_view_changes_nothing():
     sample = rectangles_sample()
-    view = View.of_image(60, 80)
+    view = View.identity(60, 80)
     assert (view.apply_image(sample.image) == sample.image).all()
     assert (view.apply_boxes(sample.boxes_xyxy) == sample.boxes_xyxy).all()
 
@@ -92,7 +92,7 @@ def test_rle_masks_are_resized_to_the_nearest_pixel(flips):
 
 def test_uncompressed_rle_is_read_like_compressed():
     output = np.zeros((2, 3), dtype=bool)
-    View.of_image(2, 3).draw_mask({"size": [2, 3], "counts": [1, 2, 3]}, output)
+    View.identity(2, 3).draw_mask({"size": [2, 3], "counts": [1, 2, 3]}, output)
     assert output.tolist() == [[False, True, False], [True, False, False]]
 
 
@@ -135,7 +135,7 @@ def test_after_any_augmentation_each_box_holds_its_mask_and_classes_follow(as_rl
 
 def test_zoom_out_keeps_the_image_whole_within_a_larger_window():
     for _ in range(20):
-        view = zoom_out(View.of_image(30, 40), max_scale=3.0)
+        view = zoom_out(View.identity(30, 40), max_scale=3.0)
         assert view.left <= 0 and view.top <= 0
         assert view.left + view.width >= 40 and view.top + view.height >= 30
         assert view.width <= 120 and view.height <= 90
@@ -157,9 +157,9 @@ def test_iou_crop_lies_in_the_window_and_keeps_the_objects_whose_centre_it_holds
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (3, 200)])
 def test_iou_crop_leaves_tiny_images_and_images_without_objects(size):
-    view = View.of_image(*size)
+    view = View.identity(*size)
     assert iou_crop(view, np.array([[0.0, 0, 1, 1]]))[0] == view
-    assert iou_crop(View.of_image(90, 90), np.zeros((0, 4)))[0] == View.of_image(90, 90)
+    assert iou_crop(View.identity(90, 90), np.zeros((0, 4)))[0] == View.identity(90, 90)
 
 
 def test_photometric_distortion_changes_colours_but_not_its_input():
@@ -187,7 +187,7 @@ def test_without_fixed_size_the_shape_is_detectron2s():
 
 def test_min_size_train_of_zero_means_no_resize():
     view, _ = RandomView(cfg_with(MIN_SIZE_TRAIN=(0,), RANDOM_FLIP="none"))(60, 120, np.zeros((0, 4)), is_strong=True)
-    assert view == View.of_image(60, 120)
+    assert view == View.identity(60, 120)
 
 
 def test_detectron2s_crop_has_its_size_and_is_off_when_plain():
@@ -195,7 +195,7 @@ def test_detectron2s_crop_has_its_size_and_is_off_when_plain():
     cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", (20, 30)
     draw = RandomView(cfg)
     strong, plain = (draw(60, 120, np.zeros((0, 4)), is_strong)[0] for is_strong in (True, False))
-    assert (strong.height, strong.width) == (20, 30) and plain == View.of_image(60, 120)
+    assert (strong.height, strong.width) == (20, 30) and plain == View.identity(60, 120)
     assert 0 <= strong.left <= 90 and 0 <= strong.top <= 40
 
 
@@ -241,7 +241,7 @@ def test_small_and_invisible_objects_are_dropped_and_the_others_keep_their_class
         np.array([6, 3, 5, 4]),
         [rle(np.zeros((20, 20))), rectangle(0, 0, 8, 8), rectangle(2, 2, 2.5, 9), rle(one_pixel)],
     )
-    view = View.of_image(20, 20)
+    view = View.identity(20, 20)
     assert sample.instances(view, min_size=1.0).gt_classes.tolist() == [3, 4]
     assert sample.instances(view, min_size=2.0).gt_classes.tolist() == [3]
     kept = sample.instances(view, min_size=1.0)

@@ -29,7 +29,7 @@ def sample_of(height, width, rectangles, color):
 
 def decoded(sample):
     height, width = sample.image.shape[:2]
-    return sample.masks(View.of_image(height, width))
+    return sample.masks(View.identity(height, width))
 
 
 def test_tight_box_of_an_rle():
@@ -59,7 +59,7 @@ def test_what_is_left_must_have_the_smallest_size():
 
 
 def test_pasting_at_the_same_place_by_hand(monkeypatch):
-    monkeypatch.setattr(module, "_place", lambda donor_hw, receiver_hw: View.of_image(10, 10))
+    monkeypatch.setattr(module, "_place", lambda donor_hw, receiver_hw: View.identity(10, 10))
     receiver, donor = sample_of(10, 10, [(0, 0, 6, 6)], color=1), sample_of(10, 10, [(3, 0, 8, 8)], color=2)
     pasted = copy_paste(receiver, donor, min_size=1.0)
     assert pasted.classes.tolist() == [10, 20]

@@ -45,10 +45,10 @@ def test_what_a_part_cuts_off_is_dropped_and_tiny_images_stay(monkeypatch):
 
 
 def test_jitter_larger_than_the_output_is_a_crop_and_smaller_is_padded_below_and_right():
-    large = [scale_jitter(View.of_image(100, 200), (2.0, 2.0), (100, 200)) for _ in range(20)]
+    large = [scale_jitter(View.identity(100, 200), (2.0, 2.0), (100, 200)) for _ in range(20)]
     assert {(view.height, view.width) for view in large} == {(50, 100)}
     assert all(0 <= view.left <= 100 and 0 <= view.top <= 50 for view in large) and len({v.left for v in large}) > 5
-    small = scale_jitter(View.of_image(100, 200), (0.5, 0.5), (80, 80))
+    small = scale_jitter(View.identity(100, 200), (0.5, 0.5), (80, 80))
     # 200 pixels become 40 of 80
     assert (small.left, small.top, small.width, small.height) == (0, 0, 400, 400)
 

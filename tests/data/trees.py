@@ -22,7 +22,7 @@ def objects(index: int) -> list[tuple[int, int, int, int]]:
 
 
 def write_image(file: Path, index: int) -> None:
-    """A noisy picture with bright rectangles."""
+    """A noisy image with bright rectangles."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(index).integers(0, 60, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     for left, top, width, height in objects(index):

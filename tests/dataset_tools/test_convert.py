@@ -96,12 +96,12 @@ def test_labelme_keeps_polygons_groups_holes_and_shapes(tmp_path, capsys):
     ring = ring_mask()
     buffer = io.BytesIO()
     Image.fromarray(ring[20:196, 5:256].astype(np.uint8) * 255).save(buffer, "PNG")
-    picture = base64.b64encode(buffer.getvalue()).decode()
+    image = base64.b64encode(buffer.getvalue()).decode()
     shapes = [
         labelme_shape("star", STAR),
         labelme_shape("pair", STAR, group_id=3),
         labelme_shape("pair", SECOND_PART, group_id=3),
-        labelme_shape("ring", [(5, 20), (255, 195)], "mask", mask=picture),
+        labelme_shape("ring", [(5, 20), (255, 195)], "mask", mask=image),
         labelme_shape("box", [(150, 160), (20, 30)], "rectangle"),
         labelme_shape("disc", [(100, 100), (100, 160)], "circle"),
         labelme_shape("cut", [(1, 1), (9, 9)], "line"),
@@ -164,9 +164,9 @@ def test_mask_images_keep_every_pixel(tmp_path):
     Image.fromarray(values.astype(np.uint16)).save(masks / "values.png")
     Image.fromarray(ring).save(masks / "files" / "1.png")
     Image.fromarray(star.astype(np.uint8) * 255).save(masks / "files" / "2.png")
-    picture = Image.fromarray((ring + 2 * second).astype(np.uint8), mode="P")
-    picture.putpalette([0, 0, 0, 128, 0, 0, 128, 0, 0])
-    picture.save(masks / "palette.png")
+    image = Image.fromarray((ring + 2 * second).astype(np.uint8), mode="P")
+    image.putpalette([0, 0, 0, 128, 0, 0, 128, 0, 0])
+    image.save(masks / "palette.png")
     colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     colours[ring], colours[second] = (255, 0, 0), (255, 1, 0)
     Image.fromarray(colours).save(masks / "colours.png")

@@ -44,7 +44,7 @@ def noise(height: int, width: int, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def made(request, tmp_path_factory) -> dict:
-    """A tiny model, and its ONNX and OpenVINO files, which take any number of pictures."""
+    """A tiny model, and its ONNX and OpenVINO files, which take any number of images."""
     folder = tmp_path_factory.mktemp(request.param)
     cfg = CONFIGS[request.param].clone()
     config_file, weights = folder / "tiny.yaml", folder / "tiny.pth"
@@ -118,16 +118,16 @@ def test_half_precision_gives_nearly_the_same_scores(made, tmp_path):
 
 
 def test_predict_gives_the_same_objects(made, tmp_path):
-    pictures = [noise(40, 56, seed) for seed in range(3)]
-    Image.fromarray(pictures[0]).save(tmp_path / "picture.png")
+    images = [noise(40, 56, seed) for seed in range(3)]
+    Image.fromarray(images[0]).save(tmp_path / "image.png")
     for file in made["files"]:
         exported = create_model(file)
         assert isinstance(exported, ExportedModel) and exported.categories == made["model"].categories
-        parity = compare(made["model"], exported, pictures)
+        parity = compare(made["model"], exported, images)
         assert parity.passed and parity.num_agreed == parity.num_objects >= 30, parity
-        threshold = 0.5 * float(next(exported.predict(pictures[0], 0.0)).scores.max())
-        (from_file,) = exported.predict(tmp_path / "picture.png", threshold)
-        (expected,) = made["model"].predict(pictures[0], threshold)
+        threshold = 0.5 * float(next(exported.predict(images[0], 0.0)).scores.max())
+        (from_file,) = exported.predict(tmp_path / "image.png", threshold)
+        (expected,) = made["model"].predict(images[0], threshold)
         assert len(from_file) == len(expected) > 0
         np.testing.assert_allclose(from_file.scores, expected.scores, atol=1e-4)
         assert (from_file.masks != expected.masks).mean() < 1e-2
@@ -137,9 +137,9 @@ def test_command_and_page_give_what_python_gives(made, tmp_path):
     """All three run the exported file; Python's own model gives the same, see above."""
     file = made["files"][0]
     exported = create_model(file)
-    Image.fromarray(noise(40, 56, 0)).save(tmp_path / "picture.png")
-    (expected,) = exported.predict(tmp_path / "picture.png", 0.0)
-    arguments = ["--model", str(file), "--input", str(tmp_path / "picture.png"), "--output", str(tmp_path / "found")]
+    Image.fromarray(noise(40, 56, 0)).save(tmp_path / "image.png")
+    (expected,) = exported.predict(tmp_path / "image.png", 0.0)
+    arguments = ["--model", str(file), "--input", str(tmp_path / "image.png"), "--output", str(tmp_path / "found")]
     assert command("predict")([*arguments, "--save", "json", "--threshold", "0"]) == 0
     from_command = json.loads((tmp_path / "found" / "predictions.json").read_text())
     assert from_command == [
@@ -147,19 +147,19 @@ def test_command_and_page_give_what_python_gives(made, tmp_path):
     ]
     with TestClient(create_app(Demo(exported, "tiny", examples={}, limits=Limits(10**6, 10**6, 4)))) as client:
         answer = client.post(
-            "/api/predict", content=(tmp_path / "picture.png").read_bytes(), params={"threshold": 0}
+            "/api/predict", content=(tmp_path / "image.png").read_bytes(), params={"threshold": 0}
         ).json()
     np.testing.assert_allclose([one["score"] for one in answer["annotations"]], expected.scores, atol=1e-6)
 
 
 def test_masks_of_the_input(made):
-    """What post-processing within the network gives for a picture of the input's size is what the model gives."""
+    """What post-processing within the network gives for an image of the input's size is what the model gives."""
     size = made["metadata"].size
     network = TopObjects(made["model"].module, size, with_postprocess=True, half=False).eval()
-    picture = noise(*size, seed=0)
+    image = noise(*size, seed=0)
     with torch.no_grad():
-        outputs = network(torch.from_numpy(picture).permute(2, 0, 1)[None].float())
-    (expected,) = made["model"].predict(picture, 0.0)
+        outputs = network(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+    (expected,) = made["model"].predict(image, 0.0)
     values = dict(zip(network.output_names, (values[0].numpy() for values in outputs)))
     kept = slice(0, len(expected))
     np.testing.assert_allclose(values["scores"][kept], expected.scores, atol=1e-5)
@@ -220,13 +220,13 @@ def test_wrong_arguments_end_in_one_line(arguments, said, capsys, tmp_path, monk
 
 def test_a_file_that_differs_is_not_kept(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("insta_rtdetr.export.parity.Parity.passed", property(lambda parity: False))
-    Image.fromarray(noise(64, 64, 0)).save(tmp_path / "picture.png")
+    Image.fromarray(noise(64, 64, 0)).save(tmp_path / "image.png")
     (tmp_path / "tiny.yaml").write_text(CONFIGS["insta_rtdetr"].dump())
     torch.save({"model": build_module(CONFIGS["insta_rtdetr"]).state_dict()}, tmp_path / "tiny.pth")
     before = set(tmp_path.iterdir())
     arguments = ["--config-file", str(tmp_path / "tiny.yaml"), "--weights", str(tmp_path / "tiny.pth")]
     arguments += ["--format", "torch.export", "--output", str(tmp_path / "model.pt2")]
-    assert command("export")([*arguments, "--images", str(tmp_path / "picture.png")]) == 1
+    assert command("export")([*arguments, "--images", str(tmp_path / "image.png")]) == 1
     output = capsys.readouterr()
     assert "FAILED" in output.out and "Nothing was kept" in output.err
     assert set(tmp_path.iterdir()) == before
@@ -243,9 +243,9 @@ def test_what_is_no_export_is_refused(made, tmp_path):
 
 
 def test_benchmark_times_an_exported_file(made, tmp_path, capsys):
-    picture = tmp_path / "picture.png"
-    Image.fromarray(noise(40, 56, 0)).save(picture)
-    arguments = ["--backends", *map(str, made["files"]), "--input", str(picture), "--runs", "1", "--warmup", "0"]
+    image = tmp_path / "image.png"
+    Image.fromarray(noise(40, 56, 0)).save(image)
+    arguments = ["--backends", *map(str, made["files"]), "--input", str(image), "--runs", "1", "--warmup", "0"]
     assert command("benchmark")(["--config-file", str(made["files"][0]), *arguments, "--device", "cpu"]) == 0
     table = capsys.readouterr().out
     assert all(str(file) in table for file in made["files"])

@@ -1,4 +1,4 @@
-"""The tiny model as a file, and pictures, for the tests of prediction."""
+"""The tiny model as a file, and images, for the tests of prediction."""
 
 from pathlib import Path
 
@@ -46,14 +46,14 @@ def model(model_folder) -> Model:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
-    """A folder of three pictures, one of another size, and a file that is none."""
+def images(tmp_path) -> Path:
+    """A folder of three images, one of another size, and a file that is none."""
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(noise(0)).save(folder / "a.png")
     Image.fromarray(noise(1, 33, 64)).save(folder / "b.bmp")
     Image.fromarray(noise(2)).save(folder / "c.png")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 

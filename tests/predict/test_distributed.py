@@ -13,7 +13,7 @@ from insta_rtdetr.predict.journal import Record
 from insta_rtdetr.predict.recorder import Recorder, Settings, Task, make_batches
 from tests.predict.conftest import noise
 
-NUM_PICTURES = 24
+NUM_IMAGES = 24
 
 
 @pytest.fixture
@@ -30,15 +30,15 @@ def by_name(records: list[Record]) -> dict[str, Record]:
 
 @pytest.mark.usefixtures("one_thread")
 def test_two_workers_one_of_them_killed_give_the_results_of_one_process(ray, model_folder, tmp_path, monkeypatch):
-    for index in range(NUM_PICTURES):
+    for index in range(NUM_IMAGES):
         Image.fromarray(noise(index)).save(tmp_path / f"{index:02d}.png")
-    (tmp_path / "05.png").write_bytes(b"no picture")
+    (tmp_path / "05.png").write_bytes(b"no image")
     settings = Settings(str(model_folder / "tiny.yaml"), str(model_folder / "tiny.pth"), threshold=0.0, batch_size=2)
     tasks = [Task(str(file), str(tmp_path / "out" / file.name)) for file in sorted(tmp_path.glob("*.png"))]
     batches = make_batches(tasks, settings.batch_size)
     recorder = Recorder(settings)
     expected = by_name([record for batch in batches for record in recorder.records(batch)])
-    assert len(expected) == NUM_PICTURES and "error" in expected[str(tmp_path / "05.png")]
+    assert len(expected) == NUM_IMAGES and "error" in expected[str(tmp_path / "05.png")]
 
     killed = tmp_path / "killed"
 
@@ -56,7 +56,7 @@ def test_two_workers_one_of_them_killed_give_the_results_of_one_process(ray, mod
     assert killed.exists()
     assert recorder.header() in found
     assert by_name(found) == expected
-    assert len(list((tmp_path / "out").glob("*.png"))) == NUM_PICTURES - 1
+    assert len(list((tmp_path / "out").glob("*.png"))) == NUM_IMAGES - 1
     assert not list((tmp_path / "out").glob(".*"))
 
 

@@ -13,19 +13,19 @@ from PIL import Image
 from insta_rtdetr.errors import ImageError, UserError
 from insta_rtdetr.predict import Result
 from insta_rtdetr.predict.model import above
-from insta_rtdetr.visualization import read_picture
+from insta_rtdetr.visualization import read_image
 from tests.predict.conftest import HEIGHT, WIDTH, noise, write_video
 
 
 @pytest.fixture
-def address(pictures):
-    """Where a server on this machine serves the pictures."""
+def address(images):
+    """Where a server on this machine serves the images."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(pictures)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(images)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -39,33 +39,33 @@ def assert_same(left: Result, right: Result) -> None:
     assert (left.class_ids == right.class_ids).all() and (left.masks != right.masks).mean() < 1e-3
 
 
-def test_every_kind_of_input_gives_the_same(model, pictures, address):
-    file = pictures / "a.png"
+def test_every_kind_of_input_gives_the_same(model, images, address):
+    file = images / "a.png"
     expected = next(model.predict(file, threshold=0))
     kinds = {
-        "text": str(file), "pattern": f"{pictures}/a*", "address": f"{address}/a.png?size=large",
+        "text": str(file), "pattern": f"{images}/a*", "address": f"{address}/a.png?size=large",
         "PIL": Image.open(file), "array": noise(0), "list": [noise(0)],
     }  # fmt: skip
     for kind, source in kinds.items():
         (result,) = model.predict(source, threshold=0)
         assert_same(result, expected)
-        assert result.source == {"text": str(file), "pattern": str(file), "address": source}.get(kind, "picture_1")
+        assert result.source == {"text": str(file), "pattern": str(file), "address": source}.get(kind, "image_1")
         assert (result.image == noise(0)).all() and result.frame is None
 
 
-def test_arrays_are_rgb(model, pictures):
+def test_arrays_are_rgb(model, images):
     expected, turned = (next(model.predict(image, threshold=0)) for image in (noise(0), noise(0)[:, :, ::-1]))
     assert not np.allclose(expected.scores, turned.scores)
 
 
-def test_lists_mix_kinds_and_folders_are_in_order(model, pictures):
-    results = list(model.predict([noise(5), pictures, Image.fromarray(noise(6))], threshold=0))
-    assert [Path(result.source).name for result in results] == ["picture_1", "a.png", "b.bmp", "c.png", "picture_3"]
+def test_lists_mix_kinds_and_folders_are_in_order(model, images):
+    results = list(model.predict([noise(5), images, Image.fromarray(noise(6))], threshold=0))
+    assert [Path(result.source).name for result in results] == ["image_1", "a.png", "b.bmp", "c.png", "image_3"]
 
 
-def test_batches_change_nothing(model, pictures):
-    ones = list(model.predict(pictures, threshold=0, batch_size=1))
-    threes = list(model.predict(pictures, threshold=0, batch_size=3))
+def test_batches_change_nothing(model, images):
+    ones = list(model.predict(images, threshold=0, batch_size=1))
+    threes = list(model.predict(images, threshold=0, batch_size=3))
     assert len(ones) == len(threes) == 3
     for one, three in zip(ones, threes):
         assert one.source == three.source
@@ -83,9 +83,9 @@ def test_a_video_gives_a_result_for_each_frame(model, tmp_path, name):
     assert np.abs(results[0].image[:, :, ::-1].astype(int) - noise(0)).mean() < 60
 
 
-def test_results_come_one_by_one(model, pictures):
-    (pictures / "b.bmp").write_bytes(b"no picture")
-    results = model.predict([pictures / "a.png", pictures / "b.bmp"])
+def test_results_come_one_by_one(model, images):
+    (images / "b.bmp").write_bytes(b"no image")
+    results = model.predict([images / "a.png", images / "b.bmp"])
     assert next(results).source.endswith("a.png")  # and nobody has looked at the second one
 
 
@@ -100,22 +100,22 @@ def test_the_threshold_decides(model):
     assert len(above(everything.instances, 1.1)) == 0
 
 
-def test_a_picture_without_objects_has_a_result(model):
+def test_a_image_without_objects_has_a_result(model):
     (result,) = model.predict(noise(0), threshold=1.0)
     assert len(result) == 0 and result.masks.shape == (0, HEIGHT, WIDTH) and result.boxes.shape == (0, 4)
 
 
-def test_an_unreadable_picture_is_named_and_counted_and_the_others_are_done(model, pictures, caplog):
-    (pictures / "b.bmp").write_bytes(b"no picture")
-    (pictures / "cut.png").write_bytes((pictures / "a.png").read_bytes()[:200])
-    results = list(model.predict(pictures, threshold=0, batch_size=2))
+def test_an_unreadable_image_is_named_and_counted_and_the_others_are_done(model, images, caplog):
+    (images / "b.bmp").write_bytes(b"no image")
+    (images / "cut.png").write_bytes((images / "a.png").read_bytes()[:200])
+    results = list(model.predict(images, threshold=0, batch_size=2))
     assert [Path(result.source).name for result in results] == ["a.png", "c.png"]
     warnings = [record.getMessage() for record in caplog.records]
     assert len(warnings) == 3 and "b.bmp" in warnings[0] and "cut.png" in warnings[1] and "2 of 4" in warnings[2]
 
 
-def test_the_only_picture_that_cannot_be_read_is_an_error(model, tmp_path, address):
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+def test_the_only_image_that_cannot_be_read_is_an_error(model, tmp_path, address):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     for source in (tmp_path / "broken.jpg", tmp_path / "broken.mp4", f"{address}/absent.png", f"{address}/notes.txt"):
         with pytest.raises(ImageError) as caught:
@@ -128,10 +128,10 @@ def test_the_only_picture_that_cannot_be_read_is_an_error(model, tmp_path, addre
     [
         ("absent.png", ["absent.png not found"]),
         ("absent/*.png", ["absent/*.png", "matches no file"]),
-        (".", ["folder without pictures"]),
+        (".", ["folder without images"]),
         ([], ["empty"]),
         (None, ["NoneType", "wanted a path"]),
-        ([noise(0), 3], ["Picture 2 is a int"]),
+        ([noise(0), 3], ["Image 2 is a int"]),
         (noise(0).astype(np.float32), ["float32", "uint8"]),
         (noise(0)[:, :, 0], ["(48, 80)", "(H, W, 3)"]),
         (torch.zeros(3, 4, 4), ["Tensor", "wanted a path"]),
@@ -168,20 +168,20 @@ def test_pil_images_are_seen_as_their_files(model, tmp_path):
         assert found.image.shape == shape and (found.image == expected.image).all() and image.size == size
 
 
-def test_a_broken_pil_image_is_named_and_the_others_are_done(model, pictures, tmp_path, caplog):
-    (tmp_path / "cut.png").write_bytes((pictures / "a.png").read_bytes()[:2000])
-    closed = Image.open(pictures / "c.png")
+def test_a_broken_pil_image_is_named_and_the_others_are_done(model, images, tmp_path, caplog):
+    (tmp_path / "cut.png").write_bytes((images / "a.png").read_bytes()[:2000])
+    closed = Image.open(images / "c.png")
     closed.close()
-    images = [Image.open(tmp_path / "cut.png"), closed, Image.new("RGB", (0, 0)), Image.open(pictures / "a.png")]
-    assert [result.source for result in model.predict(images)] == ["picture_4"]
-    assert [f"picture_{i}" in caplog.text for i in (1, 2, 3, 4)] == [True, True, True, False]
+    images = [Image.open(tmp_path / "cut.png"), closed, Image.new("RGB", (0, 0)), Image.open(images / "a.png")]
+    assert [result.source for result in model.predict(images)] == ["image_4"]
+    assert [f"image_{i}" in caplog.text for i in (1, 2, 3, 4)] == [True, True, True, False]
     for image in images[:3]:
-        with pytest.raises(ImageError, match="picture_1"):
+        with pytest.raises(ImageError, match="image_1"):
             list(model.predict(image))
 
 
-def test_pictures_are_turned_upright(tmp_path):
+def test_images_are_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     Image.fromarray(noise(0)).save(tmp_path / "turned.png", exif=exif)
-    assert read_picture(tmp_path / "turned.png").shape == (WIDTH, HEIGHT, 3)
+    assert read_image(tmp_path / "turned.png").shape == (WIDTH, HEIGHT, 3)

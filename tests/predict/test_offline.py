@@ -51,11 +51,11 @@ def load(folder: Path) -> tuple[COCO, COCO]:
         return images, images.loadRes(str(folder / "predictions.json"))
 
 
-def test_pictures_and_json_are_those_of_the_python_interface(tool, model, model_folder, pictures, tmp_path):
+def test_images_and_json_are_those_of_the_python_interface(tool, model, model_folder, images, tmp_path):
     out = tmp_path / "out"
-    assert tool.main(command(model_folder, "--input", pictures, "--output", out)) == 0
+    assert tool.main(command(model_folder, "--input", images, "--output", out)) == 0
     assert names_in(out) == ["a.png", "b.bmp", "c.png", "images.json", "predictions.json"]
-    expected = list(model.predict(pictures, threshold=0))
+    expected = list(model.predict(images, threshold=0))
     images, found = load(out)
     for image_id, result in enumerate(expected, start=1):
         assert images.loadImgs(image_id) == [result.to_coco_image(image_id)]
@@ -70,9 +70,9 @@ def test_pictures_and_json_are_those_of_the_python_interface(tool, model, model_
 @pytest.mark.parametrize(
     "save, written", [("img", ["a.png", "video.mp4"]), ("json", ["images.json", "predictions.json"])]
 )
-def test_save_decides_what_is_written(tool, model_folder, pictures, tmp_path, save, written):
+def test_save_decides_what_is_written(tool, model_folder, images, tmp_path, save, written):
     write_video(tmp_path / "video.mp4", num_frames=3)
-    inputs = ["--input", tmp_path / "video.mp4", pictures / "a.png", "--save", save, "--batch-size", 2]
+    inputs = ["--input", tmp_path / "video.mp4", images / "a.png", "--save", save, "--batch-size", 2]
     assert tool.main(command(model_folder, *inputs, "--output", tmp_path / "out")) == 0
     assert names_in(tmp_path / "out") == written
     if save == "img":
@@ -83,16 +83,16 @@ def test_save_decides_what_is_written(tool, model_folder, pictures, tmp_path, sa
         assert {one["image_id"] for one in found.dataset["annotations"]} == {1, 2, 3, 4}
 
 
-def test_cocos_file_names_give_cocos_ids(tool, model_folder, pictures, tmp_path):
+def test_cocos_file_names_give_cocos_ids(tool, model_folder, images, tmp_path):
     for name, number in (("a.png", "000000000139"), ("b.bmp", "7"), ("c.png", "42")):
-        (pictures / name).rename(pictures / f"{number}{name[1:]}")
-    assert tool.main(command(model_folder, "--input", pictures, "--output", tmp_path, "--save", "json")) == 0
+        (images / name).rename(images / f"{number}{name[1:]}")
+    assert tool.main(command(model_folder, "--input", images, "--output", tmp_path, "--save", "json")) == 0
     assert {one["image_id"] for one in load(tmp_path)[1].dataset["annotations"]} == {139, 7, 42}
 
 
-def test_a_list_of_files_is_read_and_what_cannot_be_read_is_named(tool, model_folder, pictures, tmp_path, capsys):
-    (pictures / "b.bmp").write_bytes(b"no picture")
-    (tmp_path / "files.txt").write_text("".join(f"{pictures / name}\n" for name in ("c.png", "b.bmp", "a.png")))
+def test_a_list_of_files_is_read_and_what_cannot_be_read_is_named(tool, model_folder, images, tmp_path, capsys):
+    (images / "b.bmp").write_bytes(b"no image")
+    (tmp_path / "files.txt").write_text("".join(f"{images / name}\n" for name in ("c.png", "b.bmp", "a.png")))
     arguments = ["--input", f"@{tmp_path / 'files.txt'}", "--output", tmp_path / "out", "--save", "json"]
     assert tool.main(command(model_folder, *arguments)) == 1
     errors = capsys.readouterr().err.splitlines()
@@ -180,7 +180,7 @@ def test_a_video_goes_on_where_it_stopped(tool, model_folder, tmp_path, monkeypa
     ],
 )
 def test_wrong_input_is_named_in_one_line(
-    tool, model_folder, pictures, tmp_path, capsys, monkeypatch, arguments, parts
+    tool, model_folder, images, tmp_path, capsys, monkeypatch, arguments, parts
 ):
     monkeypatch.chdir(tmp_path)
     assert tool.main(command(model_folder, "--output", "out", *arguments)) == 1
@@ -188,13 +188,13 @@ def test_wrong_input_is_named_in_one_line(
     assert error.startswith("error: ") and error.count("\n") == 1
     for part in parts:
         assert part in error, error
-    assert len(names_in(pictures)) == 4 and not list(tmp_path.glob("out/*.json"))
+    assert len(names_in(images)) == 4 and not list(tmp_path.glob("out/*.json"))
 
 
-def test_an_unfinished_run_is_not_mixed_with_another_one(tool, model_folder, pictures, tmp_path, capsys):
-    job = tool.parse(command(model_folder, "--input", pictures, "--output", tmp_path))
+def test_an_unfinished_run_is_not_mixed_with_another_one(tool, model_folder, images, tmp_path, capsys):
+    job = tool.parse(command(model_folder, "--input", images, "--output", tmp_path))
     journal = Journal(tmp_path / JOURNAL_NAME, run_identity(job))
-    arguments = command(model_folder, "--input", pictures, "--output", tmp_path, threshold=0.25)
+    arguments = command(model_folder, "--input", images, "--output", tmp_path, threshold=0.25)
     assert tool.main(arguments) == 1
     assert "Another run writes to" in capsys.readouterr().err
     journal.close()

@@ -40,7 +40,7 @@ def test_numbers_are_arrays_and_names_are_told(result):
     assert result.masks.dtype == bool and result.masks.sum(axis=(1, 2)).tolist() == [400, 48]
 
 
-def test_print_names_the_picture_and_each_object(result, capsys):
+def test_print_names_the_image_and_each_object(result, capsys):
     result.print()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "photos/pets.jpg: 1 dog, 1 cat"
@@ -89,7 +89,7 @@ def test_without_supervision_its_name_is_told(result, monkeypatch):
         result.to_supervision()
 
 
-def test_drawn_pictures_are_written_to_files_and_folders(result, tmp_path):
+def test_drawn_images_are_written_to_files_and_folders(result, tmp_path):
     assert result.save_to_img(tmp_path / "found.png") == tmp_path / "found.png"
     drawn = np.asarray(Image.open(tmp_path / "found.png"))
     assert drawn.shape == (HEIGHT, WIDTH, 3) and (drawn != noise(0)).any()
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_written_is_named(result, tmp_path, monkeypatch):
             save(tmp_path / name)
 
 
-def test_show_gives_the_drawn_picture_to_a_viewer_or_says_that_there_is_none(result, monkeypatch):
+def test_show_gives_the_drawn_image_to_a_viewer_or_says_that_there_is_none(result, monkeypatch):
     shown = []
 
     def viewer(image: Image.Image, title: str) -> bool:

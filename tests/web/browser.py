@@ -112,7 +112,7 @@ def overlapping_parts(page) -> list[str]:
     """Pairs of visible parts that lie over one another, and parts that stick out of the page."""
     return page.evaluate("""() => {
         const parts = [...document.querySelectorAll("h1, #model, header a, #stage, #status, #timing, #choose,"
-            + "#examples, .slider, #show-masks, #show-labels, #filter, #found, #save-picture, #save-json")]
+            + "#examples, .slider, #show-masks, #show-labels, #filter, #found, #save-image, #save-json")]
             .filter((part) => part.offsetParent).map((part) => [part.id || part.className || part.tagName,
                 part.getBoundingClientRect()]);
         const wrong = parts.filter(([, box]) => box.left < 0 || box.right > innerWidth + 1).map(([name]) => name);

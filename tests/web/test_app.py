@@ -43,8 +43,8 @@ def refused(response, status: int, *words: str) -> None:
 
 
 def shown(answer: dict) -> np.ndarray:
-    """The picture within an answer."""
-    head, content = answer["picture"].split(",")
+    """The image within an answer."""
+    head, content = answer["image"].split(",")
     assert head == "data:image/jpeg;base64"
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
 
@@ -67,12 +67,12 @@ def test_nothing_found_is_an_answer(client):
 
 
 def test_several_at_once_get_their_own_answers(client, model):
-    pictures = [noise(seed, 40 + seed, 60 + seed) for seed in range(12)]
-    expected = [next(model.predict(picture, threshold=0)).to_coco() for picture in pictures]
+    images = [noise(seed, 40 + seed, 60 + seed) for seed in range(12)]
+    expected = [next(model.predict(image, threshold=0)).to_coco() for image in images]
     with ThreadPoolExecutor(6) as threads:
-        answers = list(threads.map(lambda picture: ask(client, as_file(picture)), pictures))
-    for answer, objects, picture in zip(answers, expected, pictures):
-        assert (answer["images"][0]["height"], answer["images"][0]["width"]) == picture.shape[:2]
+        answers = list(threads.map(lambda image: ask(client, as_file(image)), images))
+    for answer, objects, image in zip(answers, expected, images):
+        assert (answer["images"][0]["height"], answer["images"][0]["width"]) == image.shape[:2]
         assert len(objects) == len(answer["annotations"]) > 0
         assert all(one.items() >= other.items() for one, other in zip(answer["annotations"], objects))
 
@@ -100,13 +100,13 @@ def test_too_many_at_once_are_refused_and_the_server_answers_meanwhile(model, mo
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_picture_is_the_one_that_the_masks_lie_on(client, model, orientation, tmp_path):
+def test_the_image_is_the_one_that_the_masks_lie_on(client, model, orientation, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = as_file(noise(3), "JPEG", exif=exif, quality=95)
     (tmp_path / "turned.jpg").write_bytes(content)
     expected = next(model.predict(tmp_path / "turned.jpg", threshold=0))
-    answer = ask(client, content, picture=True)
+    answer = ask(client, content, image=True)
     height, width = (80, 48) if orientation > 4 else (48, 80)
     assert (answer["images"][0]["height"], answer["images"][0]["width"]) == (height, width)
     assert answer["annotations"] == expected.to_coco_file()["annotations"]
@@ -133,9 +133,9 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_file_is_seen_as_it_is_meant(client, kind):
-    picture = shown(ask(client, KINDS[kind], picture=True))
-    assert picture.shape == (48, 80, 3)
-    assert np.abs(picture.astype(int).mean(axis=2) - GREY).mean() < 4
+    image = shown(ask(client, KINDS[kind], image=True))
+    assert image.shape == (48, 80, 3)
+    assert np.abs(image.astype(int).mean(axis=2) - GREY).mean() < 4
 
 
 def png_that_claims(width: int, height: int) -> bytes:
@@ -149,8 +149,8 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 WRONG_FILES = {
     "empty": (b"", 400, "empty"),
-    "text": (b"no picture", 415, "no picture"),
-    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415, "no picture"),
+    "text": (b"no image", 415, "no image"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415, "no image"),
     "cut": (as_file(noise(0))[:3000], 400, "broken"),
     "only a header": (png_that_claims(60, 60), 400, "broken"),
     "pixels": (as_file(np.zeros((101, 100), np.uint8)), 413, "100 x 101", "limit"),
@@ -178,7 +178,7 @@ def test_the_limits_themselves_are_taken(client):
 
 
 def test_wrong_parameters_are_refused(client):
-    for name, value in {"threshold": 1.5, "threshold ": "much", "name": "x" * 300, "picture": "perhaps"}.items():
+    for name, value in {"threshold": 1.5, "threshold ": "much", "name": "x" * 300, "image": "perhaps"}.items():
         response = client.post("/api/predict", content=as_file(noise(0)), params={name.strip(): value})
         refused(response, 422, f"{name.strip()}: ")
 
@@ -208,7 +208,7 @@ def test_the_pages_load_nothing_from_elsewhere(client):
         assert response.status_code == 200 and "https://" not in response.text, path
     description = client.get("/openapi.json").json()
     predict = description["paths"]["/api/predict"]["post"]
-    assert {one["name"] for one in predict["parameters"]} == {"threshold", "name", "picture"}
+    assert {one["name"] for one in predict["parameters"]} == {"threshold", "name", "image"}
     assert "image/*" in predict["requestBody"]["content"] and "415" in predict["responses"]
 
 
@@ -217,7 +217,7 @@ def test_no_file_is_written(client, tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr(os, "open", lambda *args, **kwargs: opened.append(args))
     large = as_file(noise(0, 99, 100), "BMP")
-    ask(client, large, picture=True)
+    ask(client, large, image=True)
     client.post("/api/predict", content=large[:-10])
     client.post("/api/predict", content=bytes(20 * MAX_BYTES))
     assert list(tmp_path.iterdir()) == [] == opened

@@ -40,8 +40,8 @@ def test_masks_lie_on_their_objects(page, demo, tmp_path):
     with_masks = canvas_pixels(page).astype(int)
     page.uncheck("#show-masks")
     difference = np.abs(with_masks - canvas_pixels(page)).max(axis=2) > 25  # half of a mask's, at its smoothed edge
-    picture = Image.open(io.BytesIO(demo.examples["coins.jpg"].content))
-    expected = next(demo.model.predict(picture)).masks.any(axis=0)
+    image = Image.open(io.BytesIO(demo.examples["coins.jpg"].content))
+    expected = next(demo.model.predict(image)).masks.any(axis=0)
     height, width = difference.shape
     expected = np.asarray(Image.fromarray(expected).resize((width, height), Image.Resampling.NEAREST))
     iou = (difference & expected).sum() / (difference | expected).sum()
@@ -54,8 +54,8 @@ def test_masks_lie_on_their_objects(page, demo, tmp_path):
 
 def test_threshold_and_classes_need_no_request(page, demo, tmp_path):
     open_example(page, "scene_2.jpg")
-    picture = Image.open(io.BytesIO(demo.examples["scene_2.jpg"].content))
-    expected = next(demo.model.predict(picture, threshold=0.05))
+    image = Image.open(io.BytesIO(demo.examples["scene_2.jpg"].content))
+    expected = next(demo.model.predict(image, threshold=0.05))
     requests = []
     page.on("request", lambda sent: requests.append(sent.url))
     for percent in (5, 30, 80, 100):
@@ -105,9 +105,9 @@ def test_files_are_dropped_pasted_and_chosen_and_wrong_ones_refused(page, demo, 
     page.set_input_files("#file", turned)
     wait_for(page, "turned.jpg, 303 × 384")
     page.screenshot(path=tmp_path / "turned.png")
-    (tmp_path / "wrong.jpg").write_text("no picture")
+    (tmp_path / "wrong.jpg").write_text("no image")
     page.set_input_files("#file", tmp_path / "wrong.jpg")
-    playwright.expect(page.locator("#error")).to_contain_text("wrong.jpg: The file is no picture", timeout=20_000)
+    playwright.expect(page.locator("#error")).to_contain_text("wrong.jpg: The file is no image", timeout=20_000)
     assert "turned.jpg" in page.text_content("#status")
     assert overlapping_parts(page) == []
     page.screenshot(path=tmp_path / "wrong_file.png")
@@ -116,15 +116,15 @@ def test_files_are_dropped_pasted_and_chosen_and_wrong_ones_refused(page, demo, 
 def test_what_is_saved_is_what_is_shown(page, demo, tmp_path):
     open_example(page, "coins.jpg")
     set_threshold(page, 90)
-    for button, name in (("#save-json", "coins.json"), ("#save-picture", "coins_found.png")):
+    for button, name in (("#save-json", "coins.json"), ("#save-image", "coins_found.png")):
         with page.expect_download() as download:
             page.click(button)
         assert download.value.suggested_filename == name
         download.value.save_as(tmp_path / name)
-    picture = Image.open(io.BytesIO(demo.examples["coins.jpg"].content))
-    expected = next(demo.model.predict(picture, threshold=0.9)).to_coco_file()
+    image = Image.open(io.BytesIO(demo.examples["coins.jpg"].content))
+    expected = next(demo.model.predict(image, threshold=0.9)).to_coco_file()
     saved = json.loads((tmp_path / "coins.json").read_text())
-    assert saved["annotations"] == expected["annotations"] and "picture" not in saved
+    assert saved["annotations"] == expected["annotations"] and "image" not in saved
     assert Image.open(tmp_path / "coins_found.png").size == (1000, 789)
 
 
@@ -146,7 +146,7 @@ def test_the_keyboard_reaches_everything(page, tmp_path):
         if reached[-1] == "save-json":
             break
         page.keyboard.press("Tab")
-    wanted = ["choose", "coins.jpg", "threshold", "show-masks", "show-labels", "objects", "save-picture", "save-json"]
+    wanted = ["choose", "coins.jpg", "threshold", "show-masks", "show-labels", "objects", "save-image", "save-json"]
     assert [name for name in reached if name in wanted] == wanted
     assert page.input_value("#threshold") == "51"
 

@@ -15,7 +15,7 @@ from .browser import address, browser, canvas_pixels, demo, num_shown, page, set
 
 
 def test_400_objects_are_fluid(page, tmp_path):
-    """A step of the slider over 400 objects of a large picture, masks included, takes less than 0.2 s (the median)."""
+    """A step of the slider over 400 objects of a large image, masks included, takes less than 0.2 s (the median)."""
     height, width, count = 1500, 2000, 400
     rng = np.random.default_rng(0)
     annotations = []
@@ -33,7 +33,7 @@ def test_400_objects_are_fluid(page, tmp_path):
         "images": [{"id": 1, "file_name": "many", "height": height, "width": width}],
         "categories": [{"id": i + 1, "name": f"class {i}"} for i in range(5)],
         "annotations": annotations, "timing": {"wait": 0, "read": 0, "predict": 0, "encode": 0},
-        "picture": "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode(),
+        "image": "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode(),
     }  # fmt: skip
     page.route("**/api/predict*", lambda route: route.fulfill(json=answer))
     page.click("#examples button >> nth=0")

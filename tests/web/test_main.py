@@ -10,7 +10,7 @@ from insta_rtdetr.web.__main__ import main
 from insta_rtdetr.web.examples import examples_for
 from insta_rtdetr.web.limits import Limits, decode_upload
 
-from ..predict.conftest import pictures  # noqa: F401
+from ..predict.conftest import images  # noqa: F401
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_the_examples_show_what_the_model_knows():
     assert examples_for(("road",), None) == {}
 
 
-def test_a_folder_gives_its_pictures(pictures, tmp_path):  # noqa: F811
-    found = examples_for(("coin",), pictures)
+def test_a_folder_gives_its_images(images, tmp_path):  # noqa: F811
+    found = examples_for(("coin",), images)
     assert [(name, example.media_type) for name, example in found.items()] == [
         ("a.png", "image/png"), ("b.bmp", "image/bmp"), ("c.png", "image/png"),
     ]  # fmt: skip

@@ -87,9 +87,9 @@ def _parts(shape: dict, height: int, width: int, skipped: Counter) -> list[Any]:
 
 
 def _mask(shape: dict, height: int, width: int) -> dict:
-    """The RLE of a picture that fills the box of two points, the second included."""
-    with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
-        pixels = np.asarray(picture.convert("L")) > 0
+    """The RLE of an image that fills the box of two points, the second included."""
+    with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as image:
+        pixels = np.asarray(image.convert("L")) > 0
     left, top = (round(number) for number in shape["points"][0])
     mask = np.zeros((height, width), dtype=bool)
     place = mask[top : top + pixels.shape[0], left : left + pixels.shape[1]]

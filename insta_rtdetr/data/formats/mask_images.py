@@ -1,6 +1,6 @@
 """Read objects drawn as mask images: images/a.jpg with its masks in one of these places.
 
-    masks/a.png            each value but 0 (of a palette or 16-bit picture too), or colour but black, is an object
+    masks/a.png            each value but 0 (of a palette or 16-bit image too), or colour but black, is an object
     masks/a/*.png          each file is an object, where it is not 0
     masks/CLASS/a.png      the same two, for the objects of one class
     masks/CLASS/a/*.png

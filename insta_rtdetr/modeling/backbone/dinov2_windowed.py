@@ -1,7 +1,7 @@
 """DINOv2 whose blocks attend within windows of the image, but for a few that attend over all of it.
 
 The blocks are timm's, and so are the names of the parameters.
-Letters: B images, (h, w) patches of an image, N windows of an image, S tokens of a window, C channels.
+Shapes: B images, (h, w) patches of an image, N windows of an image, S tokens of a window, C channels.
 Source: RF-DETR, https://arxiv.org/abs/2511.09554; DINOv2, https://arxiv.org/abs/2304.07193
 """
 

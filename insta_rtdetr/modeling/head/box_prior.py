@@ -1,6 +1,6 @@
 """A mask starts as the ellipse in its query's box.
 
-Letters: B images, Q queries, C mask channels, (h, w) the mask map.
+Shapes: B images, Q queries, C mask channels, (h, w) the mask map.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Decoder of the RT-DETR family: queries look at each other and at the pyramid, and refine their boxes layer by layer.
 
-Letters: B images, Q queries (N denoising queries first, in training), S positions, C channels.
+Shapes: B images, Q queries (N denoising queries first, in training), S positions, C channels.
 Source: RT-DETR, https://arxiv.org/abs/2304.08069
 """
 

@@ -1,6 +1,6 @@
 """Noised copies of the targets as extra queries in training.
 
-Letters: B images, T the largest number of objects in an image of the batch, G groups, C channels.
+Shapes: B images, T the largest number of objects in an image of the batch, G groups, C channels.
 Source: DN-DETR, https://arxiv.org/abs/2203.01305, unified with masks as in Mask DINO, https://arxiv.org/abs/2206.02777
 """
 

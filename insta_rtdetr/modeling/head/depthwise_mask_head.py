@@ -1,6 +1,6 @@
 """Masks of a decoder without a pixel decoder: enlarged features, convolved a little more for each decoder layer.
 
-Letters: B images, Q queries, C channels, (h, w) the mask map.
+Shapes: B images, Q queries, C channels, (h, w) the mask map.
 Source: RF-DETR, https://arxiv.org/abs/2511.09554
 """
 

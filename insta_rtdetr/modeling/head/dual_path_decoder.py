@@ -1,6 +1,6 @@
 """Dual-path decoder: pixels read the queries, queries read the pixels of their masks, layer by layer.
 
-Letters: B images, Q queries, A auxiliary queries, S = h * w pixels of the mask map, K classes, C channels.
+Shapes: B images, Q queries, A auxiliary queries, S = h * w pixels of the mask map, K classes, C channels.
 Source: FastInst, https://arxiv.org/abs/2303.08594
 """
 
@@ -172,7 +172,7 @@ class DualPathDecoder(nn.Module):
         state = self._start(queries, pixel_map)
         predictions, states = [self.prediction_heads[0](state)], []
         for i in range(len(self.layers) if self.training else self.eval_layers):
-            state = self.layers[i](state, self._visible(where_masks_are(predictions[-1])))
+            state = self.layers[i](state, self._visible(predicted_attention_mask(predictions[-1])))
             predictions.append(self.prediction_heads[i + 1](state))
             states.append(state)
         return (predictions, states) if self.training else (predictions[-1:], states[-1:])
@@ -212,14 +212,14 @@ class DualPathDecoder(nn.Module):
 
 
 @torch.no_grad()
-def where_masks_are(prediction: Prediction) -> Tensor:
-    """(B, Q, S), True where a query's mask logit is not negative."""
+def predicted_attention_mask(prediction: Prediction) -> Tensor:
+    """Return (B, Q, S), True where a query's mask logit is not negative."""
     return (prediction.mask_logits >= 0).flatten(2)
 
 
 @torch.no_grad()
-def where_objects_are(match: Match, targets: list[Target], num_queries: int, size: tuple[int, int]) -> Tensor:
-    """(B, Q, S), True where the object of a matched query is; True everywhere for the others."""
+def target_attention_mask(match: Match, targets: list[Target], num_queries: int, size: tuple[int, int]) -> Tensor:
+    """Return (B, Q, S), True where a matched query's object is, and True everywhere for the other queries."""
     shown = torch.ones(len(targets), num_queries, size[0] * size[1], dtype=torch.bool, device=match.image.device)
     for i, target in enumerate(targets):
         here = match.image == i

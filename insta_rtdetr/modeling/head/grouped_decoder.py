@@ -1,6 +1,6 @@
 """Decoder of LW-DETR and RF-DETR: all layers look at the boxes that queries start with, and predict changes of these.
 
-Letters: B images, G groups, Q queries of a group, S positions, C channels.
+Shapes: B images, G groups, Q queries of a group, S positions, C channels.
 Source: LW-DETR, https://arxiv.org/abs/2406.03459
 """
 

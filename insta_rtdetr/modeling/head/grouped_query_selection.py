@@ -1,6 +1,6 @@
 """Two-stage queries in groups: boxes come from the positions that look most like an object, contents are learned.
 
-Letters: B images, S positions of all levels, G groups, Q queries of a group, K classes, C channels.
+Shapes: B images, S positions of all levels, G groups, Q queries of a group, K classes, C channels.
 Source: LW-DETR, https://arxiv.org/abs/2406.03459; Group DETR, https://arxiv.org/abs/2207.13085
 """
 

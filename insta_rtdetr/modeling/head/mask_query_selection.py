@@ -1,6 +1,6 @@
 """The positions of the pyramid that look most like an object become queries that start where their masks are.
 
-Letters: B images, S positions of all levels together, Q queries, C channels, (h, w) the mask map.
+Shapes: B images, S positions of all levels together, Q queries, C channels, (h, w) the mask map.
 """
 
 import torch
@@ -56,7 +56,7 @@ def boxes_of_masks(prediction: Prediction) -> Tensor:
     step = masks_at_a_time(height, width, prediction.mask_features.device)
     boxes = []
     for start in range(0, prediction.mask_embeddings.shape[1], step):
-        logits = prediction.of_queries(slice(start, start + step)).mask_logits
+        logits = prediction.slice_queries(slice(start, start + step)).mask_logits
         boxes.append(boxes_of_occupied(logits.amax(2) > 0, logits.amax(3) > 0))
     pixels = torch.cat(boxes, dim=1)
     # In the precision of the predicted boxes: that of masks may be half.

@@ -1,6 +1,6 @@
 """Instance-activation-guided queries: where the class map has a local maximum, a query takes the feature there.
 
-Letters: B images, Q queries, K classes, C channels, (h, w) the map, S = h * w positions.
+Shapes: B images, Q queries, K classes, C channels, (h, w) the map, S = h * w positions.
 Source: FastInst, https://arxiv.org/abs/2303.08594
 """
 

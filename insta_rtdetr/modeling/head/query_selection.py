@@ -1,6 +1,6 @@
 """The positions of the pyramid that look most like an object become queries.
 
-Letters: S positions of all levels together, Q queries, K classes, C channels.
+Shapes: S positions of all levels together, Q queries, K classes, C channels.
 Source: uncertainty-minimal query selection of RT-DETR, https://arxiv.org/abs/2304.08069
 """
 

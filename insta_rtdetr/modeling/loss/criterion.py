@@ -1,6 +1,6 @@
 """The training losses of the RT-DETR family, and what those of other models share with them.
 
-Letters: B images, N matched pairs, Q queries, K classes, T objects of an image, P points.
+Shapes: B images, N matched pairs, Q queries, K classes, T objects of an image, P points.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
 from ...layers.point_sampling import regions_around, sample_masks, sample_points, uncertain_points
-from ...structures import Accumulated, DenoisingPredictions, Match, ModelOutput, Prediction, Target
+from ...structures import DenoisingPredictions, GradientAccumulation, Match, ModelOutput, Prediction, Target
 from .functions import mask_bce_loss, mask_dice_loss, mask_iou, reduce_masks, varifocal_loss
 from .matched_masks import matched_mask_logits
 from .matcher import build_matcher, full_precision, num_points_of
@@ -49,16 +49,16 @@ class BatchTargets:
 
 
 @dataclass
-class Supervised:
-    """A prediction with the objects that it has to answer for.
+class MatchedPrediction:
+    """The prediction of one layer with the objects that its queries are matched to.
 
     Attributes:
-        suffix: what the names of its losses end with.
-        prediction: the prediction.
-        match: its queries and their objects.
-        normaliser: scalar that its losses are divided by.
-        share: factor on its losses.
-        is_last: whether it is a last layer's.
+        suffix: what the names of the layer's losses end with.
+        prediction: the layer's prediction.
+        match: matched queries and objects.
+        normaliser: scalar that the losses are divided by.
+        share: factor on the losses.
+        is_last: whether the layer is the last of its decoder.
     """
 
     suffix: str
@@ -119,15 +119,15 @@ class MaskCriterion(nn.Module):
             "point_region": loss.POINT_REGION,
         }
 
-    def count_objects(self, batch: BatchTargets, accumulated: Accumulated | None, groups: int = 1) -> Tensor:
+    def count_objects(self, batch: BatchTargets, accumulated: GradientAccumulation | None, groups: int = 1) -> Tensor:
         """The mean number of objects of a batch, over the accumulated batches and all processes, times the groups.
 
         At least 1 for each step of the optimizer.
         """
-        accumulated = accumulated or Accumulated(len(batch.classes))
+        accumulated = accumulated or GradientAccumulation(len(batch.classes))
         return mean_over_processes(accumulated.num_objects * groups, batch.classes.device) / accumulated.num_batches
 
-    def mask_losses(self, supervised: list[Supervised], batch: BatchTargets) -> dict[str, Tensor]:
+    def mask_losses(self, supervised: list[MatchedPrediction], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
         num_points = num_points_of(mask_logits.shape[1:], self.num_points)
@@ -147,7 +147,7 @@ class MaskCriterion(nn.Module):
             losses[self.dice_name + one.suffix] = self.weigh(self.dice_name, dice_of_one.sum(), one)
         return losses
 
-    def weigh(self, name: str, loss: Tensor, one: Supervised) -> Tensor:
+    def weigh(self, name: str, loss: Tensor, one: MatchedPrediction) -> Tensor:
         """A loss that was summed over matched pairs, weighted and normalised."""
         return loss * (self.weights[name] * one.share) / one.normaliser
 
@@ -199,7 +199,7 @@ class SetCriterion(MaskCriterion):
         }
 
     def forward(
-        self, output: ModelOutput, targets: list[Target], accumulated: Accumulated | None = None
+        self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None
     ) -> dict[str, Tensor]:
         """Weighted losses.
 
@@ -225,22 +225,22 @@ class SetCriterion(MaskCriterion):
             losses |= self.mask_losses(with_masks, batch)
         return losses
 
-    def _match_detected(self, prediction: Prediction, targets: list[Target], num_objects: Tensor) -> Supervised:
+    def _match_detected(self, prediction: Prediction, targets: list[Target], num_objects: Tensor) -> MatchedPrediction:
         """Matched as the detector was, so that an object's mask is learnt by the query that detects it."""
         (match,) = self.matcher([prediction.without_masks()], targets)
-        return Supervised("", prediction, match, num_objects, is_last=True)
+        return MatchedPrediction("", prediction, match, num_objects, is_last=True)
 
-    def _match(self, output: ModelOutput, targets: list[Target], num_objects: Tensor) -> list[Supervised]:
+    def _match(self, output: ModelOutput, targets: list[Target], num_objects: Tensor) -> list[MatchedPrediction]:
         predictions = {_layer_suffix("aux", i, len(output.layers)): p for i, p in enumerate(output.layers)}
         if output.encoder is not None:
             predictions["_enc"] = output.encoder
         matches = self.matcher(list(predictions.values()), targets, output.groups)
         return [
-            Supervised(suffix, prediction, match, num_objects, is_last=prediction is output.layers[-1])
+            MatchedPrediction(suffix, prediction, match, num_objects, is_last=prediction is output.layers[-1])
             for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
         ]
 
-    def _class_and_box_losses(self, one: Supervised, batch: BatchTargets) -> dict[str, Tensor]:
+    def _class_and_box_losses(self, one: MatchedPrediction, batch: BatchTargets) -> dict[str, Tensor]:
         boxes = full_precision(one.prediction.boxes_cxcywh)[one.match.image, one.match.query]
         target_boxes = batch.boxes_cxcywh[batch.index(one.match)].to(boxes)
         iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
@@ -252,7 +252,7 @@ class SetCriterion(MaskCriterion):
         return {name + one.suffix: self.weigh(name, loss, one) for name, loss in losses.items()}
 
     @torch.no_grad()
-    def _quality(self, one: Supervised, batch: BatchTargets, box_iou: Tensor) -> Tensor:
+    def _quality(self, one: MatchedPrediction, batch: BatchTargets, box_iou: Tensor) -> Tensor:
         """(N,), how well the matched queries fit their objects."""
         is_by_mask = self.quality == "mask" and one.is_last and one.prediction.has_masks and batch.masks is not None
         if not is_by_mask:
@@ -263,7 +263,7 @@ class SetCriterion(MaskCriterion):
         predicted = F.interpolate(logits[:, None], scale_factor=scale, mode="bilinear")[:, 0] > 0
         return mask_iou(predicted, reduce_masks(batch.masks, predicted.shape[1:])[batch.index(one.match)])
 
-    def _class_loss(self, one: Supervised, batch: BatchTargets, quality: Tensor) -> Tensor:
+    def _class_loss(self, one: MatchedPrediction, batch: BatchTargets, quality: Tensor) -> Tensor:
         logits = full_precision(one.prediction.class_logits)
         position = (one.match.image, one.match.query, batch.classes[batch.index(one.match)])
         target_scores = torch.zeros_like(logits).index_put(position, quality.to(logits))
@@ -277,14 +277,16 @@ class SetCriterion(MaskCriterion):
 
 def _supervise_denoising(
     denoising: DenoisingPredictions, targets: list[Target], num_objects: Tensor
-) -> list[Supervised]:
+) -> list[MatchedPrediction]:
     match = denoising_match(targets, denoising)
     # A batch without objects has one padded query (see Denoising); nothing is to be learnt from it.
     share = 1.0 if len(match) else 0.0
     num_layers = len(denoising.layers)
     normaliser = num_objects * denoising.groups
     return [
-        Supervised(_layer_suffix("dn", i, num_layers, "_dn"), prediction, match, normaliser, share, i == num_layers - 1)
+        MatchedPrediction(
+            _layer_suffix("dn", i, num_layers, "_dn"), prediction, match, normaliser, share, i == num_layers - 1
+        )
         for i, prediction in enumerate(denoising.layers)
     ]
 

@@ -1,6 +1,6 @@
 """Losses and matching costs as plain functions of tensors.
 
-Letters: N matched pairs, Q queries, T objects, K classes, P points.
+Shapes: N matched pairs, Q queries, T objects, K classes, P points.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """The masks of matched queries, made without those of the others.
 
-Letters: N matched pairs, (h, w) the mask map.
+Shapes: N matched pairs, (h, w) the mask map.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Which query answers for which object.
 
-Letters: B images, Q queries, T objects of an image, P points, C channels.
+Shapes: B images, Q queries, T objects of an image, P points, C channels.
 """
 
 import numpy as np

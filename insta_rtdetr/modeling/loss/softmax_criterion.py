@@ -1,6 +1,6 @@
 """The training losses of FastInst.
 
-Letters: B images, Q queries, K classes, (h, w) the map that queries are taken from.
+Shapes: B images, Q queries, K classes, (h, w) the map that queries are taken from.
 Source: FastInst, https://arxiv.org/abs/2303.08594
 """
 
@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from detectron2.config import configurable
 from torch import Tensor
 
-from ...structures import Accumulated, Match, ModelOutput, Prediction, Target
-from .criterion import BatchTargets, MaskCriterion, Supervised
+from ...structures import GradientAccumulation, Match, ModelOutput, Prediction, Target
+from .criterion import BatchTargets, MaskCriterion, MatchedPrediction
 from .matcher import full_precision
 
 
@@ -39,7 +39,7 @@ class SoftmaxCriterion(MaskCriterion):
         return shared | {"weights": weights | shared["weights"], "no_object_weight": loss.NO_OBJECT_WEIGHT}
 
     def forward(
-        self, output: ModelOutput, targets: list[Target], accumulated: Accumulated | None = None
+        self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None
     ) -> dict[str, Tensor]:
         """Weighted losses.
 
@@ -59,14 +59,14 @@ class SoftmaxCriterion(MaskCriterion):
             losses["loss_proposal"] = self._proposal_loss(output.proposal_logits, targets, batch)
         return losses
 
-    def _match(self, output: ModelOutput, targets: list[Target], num_objects: Tensor) -> list[Supervised]:
+    def _match(self, output: ModelOutput, targets: list[Target], num_objects: Tensor) -> list[MatchedPrediction]:
         predictions, matches = list(output.layers), self.matcher(output.layers, targets)
         if output.guided is not None:
             predictions = output.guided.layers + predictions
             matches = [output.guided.match] * len(output.guided.layers) + matches
         suffixes = [f"_{i}" for i in range(len(predictions) - 1)] + [""]
         return [
-            Supervised(suffix, prediction, match, num_objects)
+            MatchedPrediction(suffix, prediction, match, num_objects)
             for suffix, prediction, match in zip(suffixes, predictions, matches, strict=True)
         ]
 

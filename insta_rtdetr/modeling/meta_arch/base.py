@@ -1,4 +1,4 @@
-"""What every model of the house does around its network."""
+"""The base class of all models: preprocessing, losses in training, and postprocessing around the network."""
 
 import copy
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...layers.foldable import fold_
-from ...structures import Accumulated, ModelOutput, Prediction, Target
+from ...structures import GradientAccumulation, ModelOutput, Prediction, Target
 from ..postprocessing import Postprocessor
 from ..preprocessing import Preprocessor
 
@@ -37,7 +37,9 @@ class InstanceSegmenter(nn.Module):
         """Build.
 
         Args:
-            preprocessor, criterion, postprocessor: what is around the network.
+            preprocessor: turns images and instances into the batch and its targets.
+            criterion: computes the losses.
+            postprocessor: turns predictions into `Instances`.
             fuse_on_eval: whether a folded copy of the network predicts.
             stage: what is trained, one of `STAGES`.
 
@@ -56,7 +58,7 @@ class InstanceSegmenter(nn.Module):
         # Whether training batches are rescaled; the trainer turns it off for the last iterations.
         self.multi_scale_enabled = True
         # What losses are normalised over; the trainer sets it where gradients are accumulated, else it is the batch.
-        self.accumulated: Accumulated | None = None
+        self.accumulated: GradientAccumulation | None = None
         self.is_fused = False
         # A one-element list, because a module stored as an attribute would become part of the checkpoint.
         self._fused_copy: list[tuple[tuple, InstanceSegmenter]] = []
@@ -202,10 +204,10 @@ class InstanceSegmenter(nn.Module):
 COARSEST_STRIDE = 32
 
 
-def read_around_network(
+def shared_arguments(
     cfg, criterion: nn.Module, postprocessor: type[Postprocessor], divisibility: int = COARSEST_STRIDE
 ) -> dict:
-    """`InstanceSegmenter`'s arguments: MODEL.{PIXEL_*, FUSE_ON_EVAL, STAGE}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST."""
+    """Read the arguments of `InstanceSegmenter`, which all models share: MODEL.{PIXEL_*, FUSE_ON_EVAL, STAGE}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST."""
     return {
         "preprocessor": _build_preprocessor(cfg, divisibility),
         "criterion": criterion,

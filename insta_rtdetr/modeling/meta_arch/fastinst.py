@@ -7,13 +7,13 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor, nn
 
-from ...structures import GuidedPredictions, ModelOutput, Target
+from ...structures import MaskGuidedPredictions, ModelOutput, Target
 from ..encoder import build_encoder
 from ..head import DualPathDecoder, QueryProposal
-from ..head.dual_path_decoder import where_objects_are
+from ..head.dual_path_decoder import target_attention_mask
 from ..loss import SoftmaxCriterion
 from ..postprocessing import MaskScoringPostprocessor
-from .base import InstanceSegmenter, read_around_network
+from .base import InstanceSegmenter, shared_arguments
 
 # Of the pyramid's levels, the one that queries are taken from: stride 16.
 PROPOSAL_LEVEL = 1
@@ -29,9 +29,9 @@ class FastInst(InstanceSegmenter):
     @configurable
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, query_proposal: QueryProposal, decoder: DualPathDecoder,
-        **around_network,
+        **shared,
     ):  # fmt: skip
-        super().__init__(**around_network)
+        super().__init__(**shared)
         self.backbone = backbone
         self.encoder = encoder
         self.query_proposal = query_proposal
@@ -48,7 +48,7 @@ class FastInst(InstanceSegmenter):
                 cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.NUM_CLASSES, cfg.MODEL.DECODER.NUM_QUERIES
             ),
             "decoder": _build_decoder(cfg),
-            **read_around_network(cfg, SoftmaxCriterion(cfg), MaskScoringPostprocessor),
+            **shared_arguments(cfg, SoftmaxCriterion(cfg), MaskScoringPostprocessor),
         }
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
@@ -60,8 +60,8 @@ class FastInst(InstanceSegmenter):
             return ModelOutput(layers)
         _require_masks(targets)
         (match,) = self.criterion.matcher(layers[-1:], targets)
-        shown = where_objects_are(match, targets, queries.content.shape[1], states[-1].size)
-        guided = GuidedPredictions(self.decoder.guided(states, shown), match)
+        shown = target_attention_mask(match, targets, queries.content.shape[1], states[-1].size)
+        guided = MaskGuidedPredictions(self.decoder.guided(states, shown), match)
         return ModelOutput(layers, guided=guided, proposal_logits=proposal_logits)
 
 

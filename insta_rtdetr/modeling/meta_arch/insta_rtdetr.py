@@ -14,7 +14,7 @@ from ..head.deformable_decoder import RefiningDecoder, join_queries
 from ..head.query_selection import check_anchors
 from ..loss import SetCriterion
 from ..postprocessing import Postprocessor
-from .base import InstanceSegmenter, read_around_network
+from .base import InstanceSegmenter, shared_arguments
 
 
 @META_ARCH_REGISTRY.register()
@@ -31,9 +31,9 @@ class InstaRTDETR(InstanceSegmenter):
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, level_projection: LevelProjection,
         query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, encoder_masks: bool,
-        **around_network,
+        **shared,
     ):  # fmt: skip
-        super().__init__(**around_network)
+        super().__init__(**shared)
         self.backbone = backbone
         self.encoder = encoder
         self.level_projection = level_projection
@@ -55,7 +55,7 @@ class InstaRTDETR(InstanceSegmenter):
             "denoising": _build_denoising(cfg) if cfg.MODEL.DENOISING.NUM_QUERIES > 0 else None,
             "decoder": cls.build_decoder(cfg),
             "encoder_masks": cfg.MODEL.LOSS.ENCODER_MASKS,
-            **read_around_network(cfg, SetCriterion(cfg), Postprocessor),
+            **shared_arguments(cfg, SetCriterion(cfg), Postprocessor),
         }
 
     @classmethod
@@ -84,9 +84,9 @@ class InstaRTDETR(InstanceSegmenter):
         layers = self.decoder(join_queries(noised, queries), memory, mask_features, noised.attention_mask)
         num_noised = noised.content.shape[1]
         return ModelOutput(
-            [layer.of_queries(slice(num_noised, None)) for layer in layers],
+            [layer.slice_queries(slice(num_noised, None)) for layer in layers],
             encoder_prediction,
-            DenoisingPredictions([layer.of_queries(slice(num_noised)) for layer in layers], noised.groups),
+            DenoisingPredictions([layer.slice_queries(slice(num_noised)) for layer in layers], noised.groups),
         )
 
     def select_queries(self, memory: Memory, mask_features: Tensor | None) -> tuple[Queries, Prediction]:

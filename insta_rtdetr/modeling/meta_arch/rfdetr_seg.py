@@ -14,7 +14,7 @@ from ..head import GroupedDecoder, GroupedQuerySelection
 from ..head.mask_head import masks_of
 from ..loss import IoUAwareCriterion
 from ..postprocessing import ClippingPostprocessor
-from .base import InstanceSegmenter, read_around_network
+from .base import InstanceSegmenter, shared_arguments
 
 
 @META_ARCH_REGISTRY.register()
@@ -28,9 +28,9 @@ class RFDETRSeg(InstanceSegmenter):
     @configurable
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, query_selection: GroupedQuerySelection,
-        decoder: GroupedDecoder, num_classes: int, **around_network,
+        decoder: GroupedDecoder, num_classes: int, **shared,
     ):  # fmt: skip
-        super().__init__(**around_network)
+        super().__init__(**shared)
         self.backbone = backbone
         self.encoder = encoder
         self.query_selection = query_selection
@@ -53,7 +53,7 @@ class RFDETRSeg(InstanceSegmenter):
             ),
             "decoder": _build_decoder(cfg, num_outputs),
             "num_classes": cfg.MODEL.NUM_CLASSES,
-            **read_around_network(
+            **shared_arguments(
                 cfg, IoUAwareCriterion(cfg), ClippingPostprocessor, divisibility=backbone.size_divisibility
             ),
         }
@@ -69,7 +69,7 @@ class RFDETRSeg(InstanceSegmenter):
         layers = self.decoder(queries, memory, mask_features)
         # A frozen decoder is in eval mode while the model is not.
         if not self.decoder.training:
-            return ModelOutput([layer.of_classes(slice(self.num_classes)) for layer in layers])
+            return ModelOutput([layer.slice_classes(slice(self.num_classes)) for layer in layers])
         encoder = Prediction(class_logits, boxes, *masks_of(self.decoder.mask_head, tokens, mask_features))
         return ModelOutput(layers, encoder, groups=queries.groups)
 

@@ -23,18 +23,18 @@ class Metadata:
         architecture: Detectron2's name of the model's class.
         class_names: of class 0, 1, 2 ...
         category_ids: their ids in COCO files.
-        size: (height, width) that pictures are stretched to, pixels.
+        size: (height, width) that images are stretched to, pixels.
         channels: their order, "RGB" or "BGR"; values are 0 to 255.
         pixel_mean, pixel_std: of the channels; the exported network normalises by itself.
         postprocessor: class in `insta_rtdetr.modeling.postprocessing` that makes the final objects.
-        max_objects: objects `N` that the network gives for a picture, whatever their scores.
+        max_objects: objects `N` that the network gives for an image, whatever their scores.
         score_threshold: objects with a lower score are left out.
         mask_threshold: probability above which a pixel belongs to an object.
         mask_resize: what of a mask is enlarged, see TEST.MASK_RESIZE.
         nms_threshold: see TEST.NMS_THRESHOLD; not in the network, `predict` does it.
         with_postprocess: whether masks are those of pixels of the input, else logits of the mask map.
         precision: "fp32", "fp16" or "bf16".
-        dynamic_batch: whether any number of pictures can be given at a time, else one.
+        dynamic_batch: whether any number of images can be given at a time, else one.
         version: of insta_rtdetr.
     """
 

@@ -22,7 +22,7 @@ def split(model: "openvino.Model") -> tuple["openvino.Model", "openvino.Model"]:
         model: of `tools/export.py`; it is used up.
 
     Returns:
-        The front, and the rest, whose inputs are the front's outputs in order, and then the pictures.
+        The front, and the rest, whose inputs are the front's outputs in order, and then the images.
     """
     openvino = import_extra("openvino")
     make = openvino.opset13
@@ -47,7 +47,7 @@ def split(model: "openvino.Model") -> tuple["openvino.Model", "openvino.Model"]:
 
 
 def _front_and_constants(model: "openvino.Model") -> tuple[set[str], set[str]]:
-    """Names of the nodes that the front needs, and of all nodes that do not depend on the pictures."""
+    """Names of the nodes that the front needs, and of all nodes that do not depend on the images."""
     constants: set[str] = set()
     weights: set[str] = set()  # of the front, and what is computed of them alone
     front: set[str] = set()

@@ -1,7 +1,7 @@
-// The page: asks the server once for each picture, with all objects down to the slider's end, and draws what is wanted.
+// The page: asks the server once for each image, with all objects down to the slider's end, and draws what is wanted.
 
 import {classColor} from "./colors.js";
-import {saveJson, savePicture} from "./download.js";
+import {saveJson, saveImage} from "./download.js";
 import {byId, element, showTiming, swatch} from "./elements.js";
 import {ask, objectsOf} from "./server.js";
 import {View} from "./view.js";
@@ -38,9 +38,9 @@ async function predict(file, name) {
   setBusy(true, `${name}: looking for objects ...`);
   const started = performance.now();
   try {
-    const {answer, picture} = await ask(file, name, slider.min / 100, about?.max_bytes ?? Infinity, mine.signal);
+    const {answer, image} = await ask(file, name, slider.min / 100, about?.max_bytes ?? Infinity, mine.signal);
     if (request !== mine) return;
-    showAnswer(answer, picture, name, performance.now() - started);
+    showAnswer(answer, image, name, performance.now() - started);
   } catch (error) {
     if (request !== mine) return;
     setBusy(false, current ? describe() : "");
@@ -50,9 +50,9 @@ async function predict(file, name) {
 
 // Showing the answer
 
-function showAnswer(answer, picture, name, milliseconds) {
+function showAnswer(answer, image, name, milliseconds) {
   const objects = objectsOf(answer);
-  current = {answer, name, objects, view: new View(picture, objects), hiddenClasses: new Set(), active: null};
+  current = {answer, name, objects, view: new View(image, objects), hiddenClasses: new Set(), active: null};
   byId("invitation").hidden = true;
   canvas.hidden = false;
   stage.classList.add("filled");
@@ -61,7 +61,7 @@ function showAnswer(answer, picture, name, milliseconds) {
   makeFilter();
   list.replaceChildren(...objects.map(objectRow));
   byId("found").hidden = false;
-  byId("save-picture").disabled = byId("save-json").disabled = false;
+  byId("save-image").disabled = byId("save-json").disabled = false;
   request = null;
   stage.classList.remove("busy");
   classesChanged();
@@ -187,8 +187,8 @@ function draw() {
   if (!current) return;
   const {view, active} = current;
   const unit = window.devicePixelRatio || 1;
-  const room = [stage.clientWidth / view.width, Math.max(240, window.innerHeight * 0.8) / view.height];
-  const scale = Math.min(MAX_ENLARGEMENT, ...room) * unit;
+  const largest = [stage.clientWidth / view.width, Math.max(240, window.innerHeight * 0.8) / view.height];
+  const scale = Math.min(MAX_ENLARGEMENT, ...largest) * unit;
   view.draw(canvas, shownObjects(), active, wantedParts(), scale, unit);
   canvas.style.width = `${canvas.width / unit}px`;
   canvas.style.height = `${canvas.height / unit}px`;
@@ -208,7 +208,7 @@ function showError(text) {
 }
 
 function openFirst(files) {
-  if (files.length) predict(files[0], files[0].name || "pasted picture");
+  if (files.length) predict(files[0], files[0].name || "pasted image");
 }
 
 // Events
@@ -243,7 +243,7 @@ canvas.addEventListener("pointermove", (event) => {
   activate(index < countAbove() ? index : -1);
 });
 canvas.addEventListener("pointerleave", () => activate(-1));
-byId("save-picture").addEventListener("click", () => savePicture(current, shownObjects(), wantedParts()));
+byId("save-image").addEventListener("click", () => saveImage(current, shownObjects(), wantedParts()));
 byId("save-json").addEventListener("click", () => saveJson(current, shownObjects()));
 new ResizeObserver(redraw).observe(stage);
 

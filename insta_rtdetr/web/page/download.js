@@ -1,11 +1,11 @@
 // What is shown, as files.
 
-// The long side of a saved picture at least, so that labels find room.
+// The long side of a saved image at least, so that labels fit.
 const MIN_SAVED_SIDE = 1000;
-// Labels grow with pictures that are larger than a screen.
+// Labels grow with images that are larger than a screen.
 const SIDE_OF_A_SCREEN = 1400;
 
-export function savePicture({name, view}, shown, parts) {
+export function saveImage({name, view}, shown, parts) {
   const side = Math.max(view.width, view.height);
   const scale = Math.max(1, MIN_SAVED_SIDE / side);
   const canvas = document.createElement("canvas");
@@ -19,7 +19,7 @@ export function saveJson({answer, name}, shown) {
 }
 
 function stem(name) {
-  return name.replace(/\.[^.]*$/, "") || "picture";
+  return name.replace(/\.[^.]*$/, "") || "image";
 }
 
 function save(blob, name) {

@@ -73,7 +73,7 @@ export class OwnerMap {
     }
   }
 
-  // Index of the object at a place, given as fractions of the picture's sides; -1 if there is none.
+  // Index of the object at a place, given as fractions of the image's sides; -1 if there is none.
   at(x, y) {
     const column = Math.floor(x * this.width), row = Math.floor(y * this.height);
     if (column < 0 || row < 0 || column >= this.width || row >= this.height) return -1;
@@ -117,7 +117,7 @@ export class OwnerMap {
   }
 }
 
-// For each index of the picture the first one of the view that reads it or a later one; the view reads its centres.
+// For each index of the image the first one of the view that reads it or a later one; the view reads its centres.
 function firstViewIndices(size, viewSize) {
   const first = new Uint32Array(size + 1);
   let source = 0;

@@ -3,23 +3,23 @@
 import {objectColor} from "./colors.js";
 import {decodeRuns} from "./masks.js";
 
-// What it finds in a picture: {answer, picture}, its JSON and a decoded <img>.  threshold: 0 to 1; signal: to abort.
+// What it finds in an image: {answer, image}, its JSON and a decoded <img>.  threshold: 0 to 1; signal: to abort.
 export async function ask(file, name, threshold, maxBytes, signal) {
   if (file.size > maxBytes) {
     throw new Error(`The file is larger than ${maxBytes / 1e6} MB.  Choose a smaller one.`);
   }
-  const query = new URLSearchParams({threshold, picture: true, name: name.slice(0, 255)});
+  const query = new URLSearchParams({threshold, image: true, name: name.slice(0, 255)});
   const response = await fetch(`api/predict?${query}`, {method: "POST", body: file, signal}).catch((error) => {
     throw error.name === "AbortError" ? error : new Error("The server does not answer.");
   });
   const answer = await response.json().catch(() => ({detail: `The server failed (${response.status}).`}));
   if (!response.ok) throw new Error(answer.detail);
   // What is shown is what the model saw: upright, without transparency, in 8 bits.
-  const picture = new Image();
-  picture.src = answer.picture;
-  await picture.decode();
-  delete answer.picture;
-  return {answer, picture};
+  const image = new Image();
+  image.src = answer.image;
+  await image.decode();
+  delete answer.image;
+  return {answer, image};
 }
 
 // The objects of an answer as the view and the list take them, in the answer's order.

@@ -1,4 +1,4 @@
-// Draws a picture and its objects on a canvas of any size.
+// Draws an image and its objects on a canvas of any size.
 
 import {css, textColor} from "./colors.js";
 import {OwnerMap} from "./masks.js";
@@ -9,12 +9,12 @@ const CROWD = 12;  // objects
 const MAX_LABEL_TO_BOX = 1.2, MAX_SCORE_TO_BOX = 1.6;
 
 export class View {
-  // picture: decoded <img>; objects: {name, score, box [left, top, right, bottom], color, runs}, sorted by score.
-  constructor(picture, objects) {
-    this.picture = picture;
+  // image: decoded <img>; objects: {name, score, box [left, top, right, bottom], color, runs}, sorted by score.
+  constructor(image, objects) {
+    this.image = image;
     this.objects = objects;
-    this.width = picture.naturalWidth;
-    this.height = picture.naturalHeight;
+    this.width = image.naturalWidth;
+    this.height = image.naturalHeight;
     this.owners = new OwnerMap(this.width, this.height);
     this.masks = document.createElement("canvas");
     this.masks.width = this.owners.width;
@@ -43,14 +43,14 @@ export class View {
     this.coloredCount = count;
   }
 
-  // shown: the objects; active: one of them to stand out, or null; scale: canvas pixels for one of the picture;
+  // shown: the objects; active: one of them to stand out, or null; scale: canvas pixels for one of the image;
   // unit: canvas pixels for one CSS pixel.
   draw(canvas, shown, active, show, scale, unit) {
     const width = Math.max(1, Math.round(this.width * scale)), height = Math.max(1, Math.round(this.height * scale));
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
     const context = canvas.getContext("2d");
-    context.drawImage(this.#scaledPicture(width, height), 0, 0);
+    context.drawImage(this.#scaledImage(width, height), 0, 0);
     if (show.masks) context.drawImage(this.masks, 0, 0, width, height);
     // The best one is drawn last, over the others.
     if (show.boxes) for (const object of shown.toReversed()) drawBox(context, object, scale, 1.5 * unit);
@@ -59,12 +59,12 @@ export class View {
   }
 
   // Resized well once for each size, because that takes long.
-  #scaledPicture(width, height) {
+  #scaledImage(width, height) {
     if (this.scaled.width !== width || this.scaled.height !== height) {
       Object.assign(this.scaled, {width, height});
       const context = this.scaled.getContext("2d");
       context.imageSmoothingQuality = "high";
-      context.drawImage(this.picture, 0, 0, width, height);
+      context.drawImage(this.image, 0, 0, width, height);
     }
     return this.scaled;
   }
@@ -77,7 +77,7 @@ function drawBox(context, object, scale, lineWidth) {
   context.strokeRect(left, top, right - left, bottom - top);
 }
 
-// The active one's label first, then by score; those for which there is no room are left out.  Among many objects a
+// The active one's label first, then by score; those for which there is no space are left out.  Among many objects a
 // label that is far wider than its box is the score alone, or nothing, so that it does not hide the neighbours.
 function drawLabels(context, shown, active, scale, unit) {
   context.font = `600 ${FONT_SIZE * unit}px system-ui, sans-serif`;
@@ -87,10 +87,10 @@ function drawLabels(context, shown, active, scale, unit) {
   const widths = new Map();
   for (const object of active ? [active, ...shown.filter((other) => other !== active)] : shown) {
     const percent = `${Math.floor(object.score * 100)}%`;
-    const room = object === active || !isCrowded ? Infinity : (object.box[2] - object.box[0]) * scale;
+    const space = object === active || !isCrowded ? Infinity : (object.box[2] - object.box[0]) * scale;
     for (const [text, most] of [[`${object.name} ${percent}`, MAX_LABEL_TO_BOX], [percent, MAX_SCORE_TO_BOX]]) {
       if (!widths.has(text)) widths.set(text, context.measureText(text).width + 8 * unit);
-      if (widths.get(text) > most * room) continue;
+      if (widths.get(text) > most * space) continue;
       const label = place(object.box.map((value) => value * scale), widths.get(text), 18 * unit, context.canvas, placed);
       if (!label) continue;
       placed.push(label);

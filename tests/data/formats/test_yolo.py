@@ -130,6 +130,6 @@ def test_missing_labels_are_named(folder):
 
 
 def test_broken_images_are_named(folder):
-    (folder / "images" / "train" / "0.jpg").write_text("no picture")
+    (folder / "images" / "train" / "0.jpg").write_text("no image")
     with pytest.raises(DatasetError, match=r"0\.jpg cannot be read"):
         read_yolo(folder)

@@ -12,7 +12,7 @@ from tests.parity.recipe import image_for, tensor_for
 from tests.parity.reference import FOLDER, original_state_dict, published_model, reference_image, reference_outputs
 from tests.tiny import tiny_fastinst
 
-# Each with or without folding; the first, and so every room, in both ways.
+# Each with or without folding; the first, and so every module, in both ways.
 NAMES = [
     ("fastinst_R50_ppm-fpn_x1_576", False),
     ("fastinst_R50_ppm-fpn_x1_576", True),

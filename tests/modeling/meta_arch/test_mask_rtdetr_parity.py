@@ -16,7 +16,7 @@ from tests.parity.reference import original_state_dict, published_model, referen
 
 # Millions of numbers in the original's state dict.
 PARAMETERS = {"s": 14.66, "m": 18.82, "l": 32.89, "x": 68.78, "h": 130.02}
-# Each with or without folding; the first, and so every room, in both ways.
+# Each with or without folding; the first, and so every module, in both ways.
 CASES = [("s", False), ("s", True), ("m", True), ("l", True), ("x", False), ("h", True)]
 
 

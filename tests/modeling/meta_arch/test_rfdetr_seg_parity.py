@@ -39,7 +39,7 @@ def test_network_outputs_and_final_objects_equal_the_originals(name, config, tmp
     torch.testing.assert_close(prediction.boxes_cxcywh[0].float(), expected["pred_boxes"], atol=1e-4, rtol=0)
     torch.testing.assert_close(masks, expected["pred_masks_sub"], atol=1e-4, rtol=0)
     assert_same_objects(model.postprocessor(prediction, batch.sizes)[0], expected, outputs, len(outputs))
-    only_real = prediction.of_classes(slice(NUM_CLASSES))
+    only_real = prediction.slice_classes(slice(NUM_CLASSES))
     assert_same_objects(model.postprocessor(only_real, batch.sizes)[0], expected, outputs, NUM_CLASSES)
 
 
