@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.stderr.write(f"error: {error.strerror}.  Free some disk space for {job.output}; the same command goes on from here.\n")
+        advice = f"Free some disk space for {job.output}; the same command goes on from here."
+        sys.stderr.write(f"error: {error.strerror}.  {advice}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.  The same command goes on from here.\n")

@@ -207,7 +207,10 @@ COARSEST_STRIDE = 32
 def shared_arguments(
     cfg, criterion: nn.Module, postprocessor: type[Postprocessor], divisibility: int = COARSEST_STRIDE
 ) -> dict:
-    """Read the arguments of `InstanceSegmenter`, which all models share: MODEL.{PIXEL_*, FUSE_ON_EVAL, STAGE}, INPUT.{FIXED_SIZE, MULTI_SCALE}, TEST."""
+    """Read the arguments of `InstanceSegmenter`, which all models share.
+
+    They come from MODEL.{PIXEL_MEAN, PIXEL_STD, FUSE_ON_EVAL, STAGE}, INPUT.{FIXED_SIZE, MULTI_SCALE} and TEST.
+    """
     return {
         "preprocessor": _build_preprocessor(cfg, divisibility),
         "criterion": criterion,
