@@ -158,6 +158,8 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # Probability that a copy's label is replaced, and box noise as a fraction of the box's size.
     cfg.MODEL.DENOISING.LABEL_NOISE = 0.2
     cfg.MODEL.DENOISING.BOX_NOISE = 0.4
+    # Whether every copy has a partner with more noise, from 1 to 2 times BOX_NOISE, that learns to be no object (DINO).
+    cfg.MODEL.DENOISING.CONTRASTIVE = False
 
 
 def _add_loss_keys(cfg: CfgNode) -> None:
@@ -190,10 +192,18 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
     # Whether the weight of negatives is a constant to the gradient; MaskRTDETR's original learns through it.
     cfg.MODEL.LOSS.VARIFOCAL_DETACH = True
+    # Loss of the classes: "varifocal", which weighs a match by its overlap, or "matchability", which gives every match
+    # the weight 1 and raises the overlap that it learns to the power `gamma` (DEIM, 1.5 there).  Not RFDETRSeg.
+    cfg.MODEL.LOSS.CLASS_LOSS = "varifocal"
     # What the class score of a matched query learns in the last layer: its "box" or its "mask" IoU with the object.
     cfg.MODEL.LOSS.QUALITY = "box"
+    # Whether the layers before the last learn that quality too, and not the box IoU.
+    cfg.MODEL.LOSS.QUALITY_EVERYWHERE = False
     # InstaRTDETR: whether the positions that become queries learn to predict masks too, as those of MaskRTDETR do.
     cfg.MODEL.LOSS.ENCODER_MASKS = False
+    # Not RFDETRSeg: positions of the pyramid that learn to predict each object, all positions being taught; 0: only
+    # those positions learn that became queries, one for each object.
+    cfg.MODEL.LOSS.DENSE_POSITIONS = 0
     # How masks are read at points: as RF-DETR does (targets at the nearest pixel, predictions as if the outermost cells
     # of the map went on), not as PointRend does (both between pixels, and 0 outside the map).
     cfg.MODEL.LOSS.SAMPLE_INSIDE = False
@@ -210,6 +220,9 @@ def _add_loss_keys(cfg: CfgNode) -> None:
 def _add_solver_keys(cfg: CfgNode) -> None:
     # Weight decay of embeddings (learned queries); None: WEIGHT_DECAY.
     cfg.SOLVER.WEIGHT_DECAY_EMBED = None
+    # "AdamW", or "Muon": matrices and kernels move by their orthogonalised momentum, all else as by AdamW with betas
+    # of (0.9, 0.95).  Learning rates are of the same size for both.
+    cfg.SOLVER.OPTIMIZER = "AdamW"
     # Factor on the learning rate of the backbone (for its parts see MODEL.HGNETV2).
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Mixed precision on GPU: "bfloat16" or "float16" (SOLVER.AMP.ENABLED turns it on).

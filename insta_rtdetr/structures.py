@@ -259,6 +259,7 @@ class ModelOutput:
         guided: predictions guided by the targets' masks (training only).
         proposal_logits: (B, K + 1, h', w'), classes of the positions that queries are taken from (training only).
         groups: parts of the queries of `layers` and `encoder`, each of which answers for all objects.
+        dense: classes and boxes of all positions of the pyramid (training only).
     """
 
     layers: list[Prediction]
@@ -267,3 +268,4 @@ class ModelOutput:
     guided: MaskGuidedPredictions | None = None
     proposal_logits: Tensor | None = None
     groups: int = 1
+    dense: Prediction | None = None

@@ -22,7 +22,7 @@ from ..modeling.meta_arch import InstanceSegmenter
 from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, num_extra_rows, shorten
 from .formats import read_checkpoint
 
-_BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.")
+_BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.", "backbone.bottom_up.body.")
 
 
 class Checkpointer(DetectionCheckpointer):

@@ -78,6 +78,14 @@ class TokenSelection(nn.Module):
         best = scores.topk(num_queries, dim=1).indices
         return take(tokens, best), take(class_logits, best), best
 
+    def predict_everywhere(self, memory: Memory, class_head: nn.Module, box_head: nn.Module) -> Prediction:
+        """Classes and boxes of all S positions, of which `select` takes the best; for training."""
+        anchor_logits, is_usable = anchors(
+            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
+        )
+        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
+        return Prediction(class_head(tokens), (box_head(tokens) + anchor_logits).sigmoid())
+
 
 class QuerySelection(TokenSelection):
     """Starts a query from each of the best positions, with the box it predicts."""

@@ -31,7 +31,7 @@ class InstaRTDETR(InstanceSegmenter):
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, level_projection: LevelProjection,
         query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, encoder_masks: bool,
-        **shared,
+        teaches_positions: bool = False, **shared,
     ):  # fmt: skip
         super().__init__(**shared)
         self.backbone = backbone
@@ -41,6 +41,7 @@ class InstaRTDETR(InstanceSegmenter):
         self.denoising = denoising
         self.decoder = decoder
         self.encoder_masks = encoder_masks
+        self.teaches_positions = teaches_positions
         self.freeze_for_stage()
 
     @classmethod
@@ -55,6 +56,7 @@ class InstaRTDETR(InstanceSegmenter):
             "denoising": _build_denoising(cfg) if cfg.MODEL.DENOISING.NUM_QUERIES > 0 else None,
             "decoder": cls.build_decoder(cfg),
             "encoder_masks": cfg.MODEL.LOSS.ENCODER_MASKS,
+            "teaches_positions": cfg.MODEL.LOSS.DENSE_POSITIONS > 0,
             **shared_arguments(cfg, SetCriterion(cfg), Postprocessor),
         }
 
@@ -76,10 +78,13 @@ class InstaRTDETR(InstanceSegmenter):
         memory = self.level_projection(pyramid.levels)
         mask_features = self.decoder.project_masks(pyramid.mask_features) if self.predicts_masks else None
         queries, encoder_prediction = self.select_queries(memory, mask_features)
+        dense = None
+        if self.teaches_positions and self.query_selection.training:
+            dense = self.query_selection.predict_everywhere(memory, *self.position_heads)
         # A frozen denoising part is in eval mode while the model is not.
         if self.denoising is None or not self.denoising.training:
             layers = self.decoder(queries, memory, mask_features)
-            return ModelOutput(layers, encoder_prediction)
+            return ModelOutput(layers, encoder_prediction, dense=dense)
         noised = self.denoising(targets, queries.content.shape[1])
         layers = self.decoder(join_queries(noised, queries), memory, mask_features, noised.attention_mask)
         num_noised = noised.content.shape[1]
@@ -87,7 +92,13 @@ class InstaRTDETR(InstanceSegmenter):
             [layer.slice_queries(slice(num_noised, None)) for layer in layers],
             encoder_prediction,
             DenoisingPredictions([layer.slice_queries(slice(num_noised)) for layer in layers], noised.groups),
+            dense=dense,
         )
+
+    @property
+    def position_heads(self) -> tuple[nn.Module, nn.Module]:
+        """What reads a position's classes and box."""
+        return self.query_selection.class_head, self.query_selection.box_head
 
     def select_queries(self, memory: Memory, mask_features: Tensor | None) -> tuple[Queries, Prediction]:
         """The positions that become queries, and what they predict by themselves."""
@@ -136,5 +147,6 @@ def _build_level_projection(cfg) -> LevelProjection:
 def _build_denoising(cfg) -> Denoising:
     denoising = cfg.MODEL.DENOISING
     return Denoising(
-        query_dim(cfg), cfg.MODEL.NUM_CLASSES, denoising.NUM_QUERIES, denoising.LABEL_NOISE, denoising.BOX_NOISE
-    )
+        query_dim(cfg), cfg.MODEL.NUM_CLASSES, denoising.NUM_QUERIES, denoising.LABEL_NOISE, denoising.BOX_NOISE,
+        denoising.CONTRASTIVE,
+    )  # fmt: skip
