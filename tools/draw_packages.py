@@ -4,7 +4,7 @@
     python tools/draw_packages.py
 
 Rows are the layers of pyproject.toml.  An arrow runs from a package to one that it imports.  An arrow that others imply
-(A imports B, B imports C, so A may as well import C) is left out, and so are arrows to the foundation, the lowest layers,
+(A imports B, B imports C, so A may as well import C) is left out.  So are arrows to the foundation, the lowest layers,
 which everything may import.
 """
 
