@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from insta_rtdetr.engine.dataset_flag import DATASET_HELP
-from insta_rtdetr.errors import ImageError, UserError, one_line, option_errors, report, wrong_option
+from insta_rtdetr.command_line import CommandParser
+from insta_rtdetr.errors import ImageError, UserError, one_line, option_errors, report
 from insta_rtdetr.predict import Model
 from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.inputs import Input, LoadedImage, find_inputs
@@ -60,25 +60,22 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options of Detectron2's demo; a wrong one is a UserError."""
     parser = build_parser()
-    parser.error = fail = wrong_option("demo/demo.py")
     args = parser.parse_args(arguments)
     if sum((bool(args.input), bool(args.video_input), args.webcam)) != 1:
-        fail("Wanted one of --input, --video-input and --webcam")
+        parser.error("Wanted one of --input, --video-input and --webcam")
     if not 0 <= args.confidence_threshold <= 1:
-        fail(f"--confidence-threshold is {args.confidence_threshold}, wanted 0 to 1")
+        parser.error(f"--confidence-threshold is {args.confidence_threshold}, wanted 0 to 1")
     if args.webcam and args.output:
-        fail("--webcam shows a window and cannot write to --output")
+        parser.error("--webcam shows a window and cannot write to --output")
     return args
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The command line."""
     summary, _, details = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="the model's yaml file")
-    parser.add_argument("--dataset", default="", metavar="DIR", help=DATASET_HELP)
+    parser = CommandParser("python demo/demo.py", summary, epilog=details)
+    parser.add_shared("--config-file", required=True)
+    parser.add_shared("--dataset")
     parser.add_argument("--input", nargs="+", metavar="PATH", help="images, folders of images, 'quoted' patterns")
     parser.add_argument("--video-input", metavar="FILE", help="a video")
     parser.add_argument("--webcam", action="store_true", help="the first webcam, shown in a window")
@@ -90,9 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--confidence-threshold", type=float, default=0.5, metavar="P", help="lowest score to draw (default 0.5)"
     )
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE",
-        help="config values, such as MODEL.WEIGHTS model.pth; to be the last option",
+    parser.add_shared(
+        "--opts", nargs=argparse.REMAINDER,
+        help="config keys to change, and their values, such as MODEL.WEIGHTS model.pth; to be the last option",
     )  # fmt: skip
     return parser
 

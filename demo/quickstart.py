@@ -26,11 +26,12 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.env import seed_all_rng
 from tabulate import tabulate
 
+from insta_rtdetr.command_line import CommandParser
 from insta_rtdetr.data import register_coco_folder
 from insta_rtdetr.data.toy import make_toy_dataset
 from insta_rtdetr.data.toy_scenes import CATEGORIES
 from insta_rtdetr.engine import Trainer, check, setup_cfg
-from insta_rtdetr.errors import UserError, report, wrong_option
+from insta_rtdetr.errors import UserError, report
 from insta_rtdetr.predict import Model, Result
 from insta_rtdetr.visualization import write_image
 
@@ -66,8 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options; a wrong one is a UserError."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.error = fail = wrong_option("demo/quickstart.py")
+    parser = CommandParser("python demo/quickstart.py", __doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, default=WEIGHTS_FILE, metavar="FILE", help="checkpoint to start from")
     parser.add_argument("--iterations", type=int, default=40, metavar="N", help="of fine-tuning (default 40)")
     parser.add_argument(
@@ -82,7 +82,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     for option in ("iterations", "train_images", "val_images"):
         if getattr(args, option) < 1:
-            fail(f"--{option.replace('_', '-')} is {getattr(args, option)}, wanted at least 1")
+            parser.error(f"--{option.replace('_', '-')} is {getattr(args, option)}, wanted at least 1")
     if args.data is None:
         is_usual = (args.train_images, args.val_images) == (TRAIN_IMAGES, VAL_IMAGES)
         suffix = "" if is_usual else f"_{args.train_images}_{args.val_images}"

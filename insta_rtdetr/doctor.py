@@ -7,7 +7,6 @@ Everything is imported inside the check that needs it, so that a missing or brok
 Exit code 1 if any line starts with FAIL.
 """
 
-import argparse
 import importlib
 import importlib.metadata
 import importlib.util
@@ -20,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from insta_rtdetr.command_line import CommandParser, run_command
 from insta_rtdetr.dataset_tools.findings import Finding, fail, note, ok, one_line
 from insta_rtdetr.errors import DatasetError
 
@@ -334,9 +334,13 @@ def findings(dataset: str | None, config_file: str | None) -> Iterator[Finding]:
             yield fail(f"Could not check {name}: {one_line(error)}", MEND_FIRST)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m insta_rtdetr.doctor") -> int:
+    """Run the command line; the exit code."""
+    return run_command(lambda: _run(arguments, prog))
+
+
+def _run(arguments: Sequence[str] | None, prog: str) -> int:
+    parser = CommandParser(prog, __doc__)
     parser.add_argument("--dataset", metavar="DIR_OR_NAME", help="also check a COCO folder or a registered dataset")
     parser.add_argument("--config-file", metavar="FILE", help="also check a config, its weights and its datasets")
     options = parser.parse_args(arguments)

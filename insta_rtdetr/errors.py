@@ -2,9 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 # Registries whose entries a config chooses by name, and the key.
 _NAME_KEYS = {
@@ -65,19 +64,6 @@ def option_errors(option: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{option}: {error}") from error
-
-
-def wrong_option(command: str) -> Callable[[str], NoReturn]:
-    """What a parser's `error` is to be, so that a wrong option is a UserError.
-
-    Args:
-        command: whose --help tells more, for example "train_net.py".
-    """
-
-    def fail(message: str) -> NoReturn:
-        raise UserError(f"{message}.  See python {command} --help.")
-
-    return fail
 
 
 def one_line(error: BaseException | str) -> str:

@@ -1,7 +1,6 @@
 """Read a checkpoint, rename its weights, write a Detectron2 checkpoint."""
 
 import pickle
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,11 +73,3 @@ def write_weights(destination: str, weights: Weights, description: dict[str, Any
             content["model"] = {name: value.numpy() for name, value in weights.items()}
             unfinished.write_bytes(pickle.dumps(content))
     return f"wrote {len(weights)} tensors to {destination}"
-
-
-def run(command: Callable[[], str]) -> None:
-    """Run a command-line tool: its line on success, one line on standard error and exit code 1 on bad input."""
-    try:
-        sys.stdout.write(command() + "\n")
-    except (CheckpointError, OSError) as error:
-        sys.exit(f"error: {error}")

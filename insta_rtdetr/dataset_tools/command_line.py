@@ -1,11 +1,18 @@
-"""The command line of tools/dataset.py."""
+"""Check, convert and split datasets for instance segmentation.
+
+    insta-rtdetr dataset check datasets/toy --output output/check_toy
+    insta-rtdetr dataset convert --from labelme my_labels datasets/mine
+    insta-rtdetr dataset split datasets/mine datasets/mine_split --train 80 --val 10 --test 10 --stratify
+
+check exits with 0 only if the dataset can be trained on.  datasets/README.md says what each command reads and writes.
+"""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from insta_rtdetr.errors import DatasetError
+from insta_rtdetr.command_line import CommandParser, run_command
+from insta_rtdetr.errors import UserError
 
 from .check import check_folder
 from .convert import READERS, convert
@@ -13,23 +20,25 @@ from .report import write_report
 from .split import split_dataset
 
 
-def main(arguments: Sequence[str] | None = None, description: str | None = None) -> int:
-    """Run one command; returns the exit code, 0 on success."""
-    options = _parser(description).parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run one command; the exit code, 0 on success."""
+    return run_command(lambda: _run(_parser(prog).parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         return options.run(options)
-    except (DatasetError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    except OSError as error:
+        raise UserError(str(error)) from error
 
 
-def _parser(description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _parser(prog: str | None) -> CommandParser:
+    parser = CommandParser(prog, __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     check = commands.add_parser("check", help="read every image and mask; exit code 0 only if it can be trained on")
     check.add_argument("dataset", type=Path, metavar="DIR", help="the dataset's folder")
-    check.add_argument("--out", type=Path, default=Path("output/dataset_check"), metavar="REPORT",
+    check.add_argument("--output", type=Path, default=Path("output/dataset_check"), metavar="REPORT",
                        help="folder for check_dataset_result.json and report.html (%(default)s)")  # fmt: skip
     check.add_argument("--workers", type=int, default=0, metavar="N", help="processes (one for each core)")
     check.set_defaults(run=_check)
@@ -55,7 +64,7 @@ def _check(options: argparse.Namespace) -> int:
     check = check_folder(options.dataset, num_workers=options.workers)
     for finding in check.findings():
         print(finding)
-    result_file, page_file = write_report(check, options.out)
+    result_file, page_file = write_report(check, options.output)
     print(f"{'can be trained on' if check.passes else 'needs mending'}: {page_file}, {result_file}")
     return 0 if check.passes else 1
 

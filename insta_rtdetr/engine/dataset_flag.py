@@ -9,8 +9,6 @@ from insta_rtdetr.data import find_dataset, register_found
 from insta_rtdetr.data.class_names import set_num_classes
 from insta_rtdetr.data.layouts import WHOLE
 
-DATASET_HELP = "your own data, of any layout in datasets/README.md: sets the datasets and the classes"
-
 
 def use_dataset(cfg: CfgNode, path: str, needs_masks: bool = True) -> None:
     """Register a dataset, set DATASETS.* and the number of classes to it, and print one line on what it is.

@@ -1,24 +1,62 @@
-"""What the commands that predict with a model share."""
+"""Predict images, folders and videos: drawn images, COCO's json, or both.
 
-import argparse
-from typing import NoReturn
+    insta-rtdetr predict --model quickstart_MNV2_D3_256 --input photos/ --output found/
 
-from insta_rtdetr.errors import UserError
+A run that was stopped goes on when the same command is given again.  Inputs that cannot be read are named, and the
+others are done all the same; the exit code is then 1, as for any bad input.
+"""
+
+import errno
+import sys
+from pathlib import Path
+
+from insta_rtdetr.command_line import CommandParser, run_command, use_threads
+
+from .offline import JOURNAL_NAME, SAVE_CHOICES, Job, predict_offline
+from .recorder import Settings
 
 
-class ModelParser(argparse.ArgumentParser):
-    """A parser with the arguments of `create_model`; a wrong option is a UserError."""
+def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
+    """Run the command line; the exit code."""
+    return run_command(lambda: _run(parse(arguments, prog)))
 
-    def __init__(self, prog: str, description: str, **arguments: object) -> None:
-        super().__init__(
-            prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **arguments
-        )
-        option = self.add_argument
-        option("--model", required=True, help="config (name or file), or checkpoint that says which config it is of")
-        option("--weights", default="", metavar="FILE", help="checkpoint (default: the published one, if it is known)")
-        option("--device", default="", help="cpu or cuda (default: the config's, cpu where there is no GPU)")
-        option("--opts", nargs="*", default=[], metavar="KEY VALUE", help="change the config")
 
-    def error(self, message: str) -> NoReturn:
-        """Of a wrong option."""
-        raise UserError(f"{message}.  See {self.prog} --help.")
+def _run(job: Job) -> int:
+    try:
+        num_unreadable = predict_offline(job)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        advice = f"Free some disk space for {job.output}; the same command goes on from here."
+        sys.stderr.write(f"error: {error.strerror}.  {advice}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.  The same command goes on from here.\n")
+        return 130
+    sys.stdout.write(f"Done: {job.output}\n")
+    if num_unreadable:
+        sys.stderr.write(f"error: {num_unreadable} inputs could not be read, see above.\n")
+    return 1 if num_unreadable else 0
+
+
+def parse(arguments: list[str] | None, prog: str | None = None) -> Job:
+    """Parse; a wrong option is a UserError."""
+    parser = CommandParser(prog, __doc__, fromfile_prefix_chars="@")
+    parser.add_model()
+    option = parser.add_argument
+    option(
+        "--input", nargs="+", required=True, metavar="PATH",
+        help="images, videos, folders of images, 'quoted' patterns, addresses; @FILE for a file of one a line",
+    )  # fmt: skip
+    option("--output", required=True, type=Path, metavar="FOLDER", help=f"made if there is none; see {JOURNAL_NAME}")
+    option("--save", choices=SAVE_CHOICES, default="both", help="drawn images, COCO's json, or both (default)")
+    option("--threshold", type=float, default=0.5, metavar="P", help="lowest score (default 0.5)")
+    option("--batch-size", type=int, default=1, metavar="N", help="images the network is given at a time (default 1)")
+    option("--workers", type=int, default=0, metavar="N", help="workers of Ray (default 0: this process, no Ray)")
+    args = parser.parse_args(arguments)
+    use_threads(args.threads)
+    settings = Settings(
+        args.config_file, args.weights, args.device, tuple(args.opts), args.threshold, args.batch_size,
+        args.save != "img",
+    )  # fmt: skip
+    return Job(settings, args.input, args.output, args.save, args.workers)

@@ -5,14 +5,13 @@
 
 import argparse
 import contextlib
-import logging
 import socket
 import sys
 from pathlib import Path
 
+from insta_rtdetr.command_line import CommandParser, run_command, use_threads
 from insta_rtdetr.errors import UserError, report
 from insta_rtdetr.predict import create_model
-from insta_rtdetr.predict.command_line import ModelParser
 
 try:
     import uvicorn
@@ -26,27 +25,31 @@ except ImportError as error:
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 5123
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m insta_rtdetr.web") -> int:
     """Run the command line; the exit code."""
-    # What the checkpointer warns of (a head left untrained) belongs before the user's eyes.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        args = parse(arguments)
-        listener = listen(args.host, args.port)
-        app = create_app(make_demo(args))
-    except UserError as error:
-        return report(error)
+    return run_command(lambda: serve(parse(arguments, prog)))
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Load the model and serve the page until Ctrl+C.
+
+    Raises:
+        UserError: the address, the model or an example cannot be used.
+    """
+    use_threads(args.threads)
+    listener = listen(args.host, args.port)
+    app = create_app(make_demo(args))
     host, port = listener.getsockname()[:2]
     sys.stdout.write(f"Open http://{f'[{host}]' if ':' in host else host}:{port} in a browser; Ctrl+C ends it.\n")
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):  # which the server gives back when it has ended
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
-    return 0
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse; a wrong option is a UserError."""
-    parser = ModelParser("python -m insta_rtdetr.web", __doc__)
+    parser = CommandParser(prog, __doc__)
+    parser.add_model()
     option = parser.add_argument
     option("--host", default=DEFAULT_HOST, help=f"address to serve on (default {DEFAULT_HOST}: this machine only)")
     option("--port", type=int, default=DEFAULT_PORT, help=f"(default {DEFAULT_PORT}; 0: any that is free)")
@@ -87,10 +90,10 @@ def make_demo(args: argparse.Namespace) -> Demo:
     Raises:
         UserError, CheckpointError: see `create_model` and `examples_for`.
     """
-    model = create_model(args.model, args.weights, args.device, args.opts)
+    model = create_model(args.config_file, args.weights, args.device, args.opts)
     examples = examples_for(model.categories.names, args.examples)
     limits = Limits(int(args.max_megabytes * MEGA), int(args.max_megapixels * MEGA))
-    return Demo(model, Path(args.model).stem, args.threshold, examples, limits)
+    return Demo(model, Path(args.config_file).stem, args.threshold, examples, limits)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_a_glance_opens_few_images_but_looks_for_all(dataset):
 
 def test_the_command_writes_both_files_and_exits_with_0_only_if_it_passes(dataset, tmp_path, capsys):
     out = tmp_path / "report"
-    assert main(["check", str(dataset), "--out", str(out), "--workers", "1"]) == 0
+    assert main(["check", str(dataset), "--output", str(out), "--workers", "1"]) == 0
     result = json.loads((out / "check_dataset_result.json").read_text())
     assert result["done_flag"] and result["check_pass"] and result["findings"] == []
     assert result["attributes"]["num_classes"] == 2 and result["attributes"]["train_samples"] == 3
@@ -99,7 +99,7 @@ def test_the_command_writes_both_files_and_exits_with_0_only_if_it_passes(datase
     page = (out / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 5 and "can be trained on" in page
     (dataset / "train" / "a.png").unlink()
-    assert main(["check", str(dataset), "--out", str(out), "--workers", "1"]) == 1
+    assert main(["check", str(dataset), "--output", str(out), "--workers", "1"]) == 1
     result = json.loads((out / "check_dataset_result.json").read_text())
     assert not result["check_pass"] and result["findings"][0]["kind"] == "image_missing"
     assert "needs mending" in (out / "report.html").read_text()
@@ -108,11 +108,11 @@ def test_the_command_writes_both_files_and_exits_with_0_only_if_it_passes(datase
 
 def test_names_from_the_dataset_are_escaped_in_the_page(dataset, tmp_path):
     change("categories", name="<script>")(dataset)
-    main(["check", str(dataset), "--out", str(tmp_path), "--workers", "1"])
+    main(["check", str(dataset), "--output", str(tmp_path), "--workers", "1"])
     page = (tmp_path / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):
-    assert main(["check", str(tmp_path / "none"), "--out", str(tmp_path)]) == 1
+    assert main(["check", str(tmp_path / "none"), "--output", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'none'} not found.  Name the dataset's folder.\n"

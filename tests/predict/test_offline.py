@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import importlib.util
 import io
 import json
 import os
@@ -18,6 +17,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from insta_rtdetr.predict import command_line
 from insta_rtdetr.predict.journal import Journal
 from insta_rtdetr.predict.offline import JOURNAL_NAME, run_identity
 from insta_rtdetr.predict.video import read_video
@@ -28,11 +28,8 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "predict.py"
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    """The module tools/predict.py."""
-    spec = importlib.util.spec_from_file_location("predict_tool", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The command that tools/predict.py runs."""
+    return command_line
 
 
 def command(model_folder: Path, *more: object, threshold: float = 0.0) -> list[str]:

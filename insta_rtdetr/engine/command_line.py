@@ -1,0 +1,82 @@
+"""Train and evaluate, as `train_net.py` and `insta-rtdetr train` do."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, launch
+from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException
+
+from insta_rtdetr.command_line import SHARED_OPTIONS, CommandParser, use_threads
+from insta_rtdetr.data import find_dataset, needs_masks, register_found
+from insta_rtdetr.errors import UserError, report
+
+from .setup import check, setup_cfg, start_logging
+from .trainer import Trainer
+
+# Options that stand for a config key.
+KEY_OF_OPTION = {"weights": "MODEL.WEIGHTS", "device": "MODEL.DEVICE", "output": "OUTPUT_DIR"}
+
+
+def main(arguments: list[str] | None = None, prog: str | None = None, description: str | None = None) -> int:
+    """Run the command line; the exit code."""
+    try:
+        args = parse(arguments, prog, description)
+        cfg = setup_cfg(args.config_file, args.opts, args.dataset)
+        check(cfg, args)
+        launch(run, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(cfg, args))
+    except UserError as error:
+        return report(error)
+    except ProcessExitedException as error:
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def parse(arguments: list[str] | None, prog: str | None, description: str | None) -> argparse.Namespace:
+    """Parse Detectron2's options and the shared ones, which become pairs in `opts`; a wrong one is a UserError."""
+    parser = CommandParser(prog, description or __doc__)
+    parser.add_argument("--config-file", "--model", default="", **SHARED_OPTIONS["--config-file"])
+    parser.add_shared("--dataset", "--threads")
+    parser.add_shared("--weights", default=None, help="checkpoint to start from (MODEL.WEIGHTS)")
+    parser.add_shared("--device", default=None)
+    parser.add_argument("--output", metavar="FOLDER", help="folder of the run (OUTPUT_DIR)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate the weights and do not train")
+    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="GPUs of each machine (default: 1)")
+    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines (default: 1)")
+    parser.add_argument("--machine-rank", type=int, default=0, metavar="I", help="number of this machine, from 0")
+    parser.add_argument(
+        "--dist-url", default=default_argument_parser().get_default("dist_url"), metavar="URL",
+        help="where the processes meet, see PyTorch's init_process_group (default: a port of this machine)",
+    )  # fmt: skip
+    parser.add_shared("--opts", dest="more_opts")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="the same as --opts, at the end")
+    args = parser.parse_args(arguments)
+    given = {key: getattr(args, option) for option, key in KEY_OF_OPTION.items() if getattr(args, option) is not None}
+    args.opts = [word for pair in given.items() for word in pair] + args.more_opts + args.opts
+    return args
+
+
+def run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Do what each process does."""
+    try:
+        use_threads(args.threads)
+        if args.dataset and comm.get_world_size() > 1:
+            # A process of its own knows nothing of what the first has registered.
+            register_found(find_dataset(Path(args.dataset)), needs_masks(cfg))
+        start_logging(cfg, args)
+        if args.eval_only:
+            Trainer.evaluate_weights(cfg)
+            return
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
+    except UserError as error:
+        # With several processes an error would reach main as a traceback.
+        if comm.get_world_size() == 1:
+            raise
+        sys.exit(report(error))
