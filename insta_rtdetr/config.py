@@ -135,6 +135,9 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # Whether positions next to a better one become queries after all others: for images with hundreds of objects, whose
     # queries would otherwise crowd on the clearest ones.
     cfg.MODEL.DECODER.LOCAL_MAXIMA = False
+    # LOCAL_MAXIMA: whether a better position of another level counts too, at the same place or, in cells of the coarser
+    # of the two levels, next to it: objects are mostly found on two levels, which makes two queries for one of them.
+    cfg.MODEL.DECODER.MAXIMA_ACROSS_LEVELS = False
     # MaskRTDETR: whether queries start from the boxes around the masks that their positions predict (Mask DINO's
     # mask-enhanced boxes), not from the boxes that these predict.  Boxes that depend on masks cannot be trained in
     # stages: MODEL.STAGE detector and masks want False, which then also belongs to the model at test.

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from insta_rtdetr.engine.ablation import Run, read_list, read_result, run_one
-from insta_rtdetr.engine.ablation_report import table, write_report
+from insta_rtdetr.engine.ablation import command_line
+from insta_rtdetr.engine.ablation.report import table, write_report
+from insta_rtdetr.engine.ablation.runs import Run, read_list, read_result, run_one
 from insta_rtdetr.engine.setup import setup_cfg
 from insta_rtdetr.errors import UserError
 
@@ -50,12 +51,25 @@ def test_first_seeds_come_first_and_changes_override_what_is_shared(runs, tmp_pa
     assert runs[2].folder == tmp_path / "out" / "plain" / "seed_2"
 
 
-def test_the_command_line_sets_dataset_and_weights(tmp_path):
+def test_the_command_trains_all_runs_with_its_dataset_and_weights_and_reports(tmp_path, monkeypatch):
+    monkeypatch.setattr(command_line, "TRAIN", [sys.executable, "-c", TRAIN])
     (tmp_path / "list.yaml").write_text(LIST)
-    settings = {"dataset": "mine", "overrides": {"MODEL.WEIGHTS": "a.pth"}}
-    words = read_list(tmp_path / "list.yaml", tmp_path, settings)[1].arguments()
-    assert words[:4] == ["--config-file", "insta_rtdetr_R18vd_D3_640", "--dataset", "mine"]
-    assert words[words.index("MODEL.WEIGHTS") + 1] == "a.pth"
+    arguments = [str(tmp_path / "list.yaml"), "--dataset", "mine", "--weights", "a.pth", "--output", str(tmp_path)]
+    assert command_line.main(arguments) == 0
+    said = (tmp_path / "faster" / "seed_1" / "output.txt").read_text()
+    assert said.startswith("trained --config-file insta_rtdetr_R18vd_D3_640 --dataset mine ")
+    assert " MODEL.WEIGHTS a.pth " in said
+    assert "| plain |" in (tmp_path / "ablation.md").read_text()
+
+
+def test_the_command_ends_with_1_when_a_run_fails_and_trains_nothing_for_a_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "TRAIN", [sys.executable, "-c", "raise SystemExit(2)"])
+    (tmp_path / "list.yaml").write_text(LIST)
+    arguments = [str(tmp_path / "list.yaml"), "--output", str(tmp_path)]
+    assert command_line.main([*arguments, "--report-only"]) == 0
+    assert command_line.main(arguments) == 1
+    assert command_line.main(["absent.yaml"]) == 1
+    assert "absent.yaml" in capsys.readouterr().err
 
 
 def test_arguments_are_read_by_the_training_and_resume_a_run_that_has_a_checkpoint(runs):

@@ -26,7 +26,10 @@ EmbedMasks = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 class TokenSelection(nn.Module):
     """Scores every position and takes the best ones."""
 
-    def __init__(self, dim: int, num_queries: int, anchor_sizes: tuple[float, ...], local_maxima: bool = False):
+    def __init__(
+        self, dim: int, num_queries: int, anchor_sizes: tuple[float, ...], local_maxima: bool = False,
+        across_levels: bool = False,
+    ):  # fmt: skip
         """Build.
 
         Args:
@@ -34,6 +37,7 @@ class TokenSelection(nn.Module):
             num_queries: positions that become queries.
             anchor_sizes: side of each level's anchors, a fraction of the image.
             local_maxima: whether positions next to a better one of their level come after all others.
+            across_levels: whether those next to a better one of another level do, too.
 
         Raises:
             ValueError: no query.
@@ -42,7 +46,7 @@ class TokenSelection(nn.Module):
         if num_queries < 1:
             raise ValueError(f"MODEL.DECODER.NUM_QUERIES must be at least 1, got {num_queries}.")
         self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
-        self.local_maxima = local_maxima
+        self.local_maxima, self.across_levels = local_maxima, across_levels
         self.token_projection = nn.Linear(dim, dim)
         self.token_norm = nn.LayerNorm(dim)
         nn.init.xavier_uniform_(self.token_projection.weight)
@@ -74,7 +78,7 @@ class TokenSelection(nn.Module):
         num_queries = min(self.num_queries, tokens.shape[1])
         scores = class_logits.detach().amax(-1)
         if self.local_maxima:
-            scores = handicap_neighbours(scores, level_sizes)
+            scores = handicap_neighbours(scores, level_sizes, self.across_levels)
         best = scores.topk(num_queries, dim=1).indices
         return take(tokens, best), take(class_logits, best), best
 
@@ -121,18 +125,32 @@ class QuerySelection(TokenSelection):
         return queries, Prediction(class_logits, boxes, embeddings, mask_features, biases)
 
 
-def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:
+def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]], across_levels: bool = False) -> Tensor:
     """Scores (B, S), with `NEIGHBOUR_HANDICAP` taken from those that one of the eight positions around them exceeds.
 
     An object of many positions then gets one query or two of each level, and leaves the others to its neighbours.
     Source: the local maxima of FastInst, https://arxiv.org/abs/2303.08594
+
+    Args:
+        across_levels: whether a position also has those of the other levels around it.
     """
     levels = scores.split([height * width for height, width in level_sizes], dim=1)
-    best_around = [
-        F.max_pool2d(level.unflatten(1, size)[:, None], 3, stride=1, padding=1).flatten(1)
-        for level, size in zip(levels, level_sizes, strict=True)
-    ]
-    return scores - NEIGHBOUR_HANDICAP * (scores < torch.cat(best_around, dim=1))
+    maps = [level.unflatten(1, size)[:, None] for level, size in zip(levels, level_sizes, strict=True)]
+    best_around = [F.max_pool2d(level, 3, stride=1, padding=1) for level in maps]
+    if across_levels:
+        best_around = [
+            torch.stack([_best_near(other, own.shape[2:]) for other in maps]).amax(0) for own in maps
+        ]
+    return scores - NEIGHBOUR_HANDICAP * (scores < torch.cat([best.flatten(1) for best in best_around], dim=1))
+
+
+def _best_near(level: Tensor, size: tuple[int, int]) -> Tensor:
+    """The best score of a level (B, 1, h, w) near each position of another one of this size: 3 x 3 coarser cells."""
+    ratio = level.shape[2] // size[0]
+    if ratio > 1:
+        level = F.max_pool2d(level, ratio)
+    best = F.max_pool2d(level, 3, stride=1, padding=1)
+    return best if ratio >= 1 else F.interpolate(best, size=size)
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:

@@ -121,6 +121,7 @@ def read_selection(cfg) -> dict:
         "num_queries": decoder.NUM_QUERIES,
         "anchor_sizes": decoder.ANCHOR_SIZES,
         "local_maxima": decoder.LOCAL_MAXIMA,
+        "across_levels": decoder.MAXIMA_ACROSS_LEVELS,
     }
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from insta_rtdetr.atomic import new_file, write_text
 
-from .ablation import METRICS, Result
+from .runs import METRICS, Result
 
 HEADER = ("run", "changed", "mask AP", "against the first", "box AP", "seeds", "images seen", "seconds an iteration")
 

@@ -28,13 +28,14 @@ import yaml
 
 from insta_rtdetr.errors import UserError
 
-from .curves import iterations_done, read_metrics
+from ..curves import iterations_done, read_metrics
 
 logger = logging.getLogger(__name__)
 
 # What a list may say beside `runs`, with the values where it does not.
 DEFAULTS = {"config": "", "dataset": "", "iterations": 0, "seeds": [42], "overrides": {}}
 METRICS = ("segm/AP", "bbox/AP")
+_ROOT = str(Path(__file__).resolve().parents[3])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Run:
     folder: Path
 
     def arguments(self) -> list[str]:
-        """The words after `train_net.py`; a run that has a checkpoint goes on from it."""
+        """The words after `insta-rtdetr train`; a run that has a checkpoint goes on from it."""
         settings = self.overrides | {
             "SOLVER.MAX_ITER": self.iterations, "SEED": self.seed, "OUTPUT_DIR": str(self.folder)
         }  # fmt: skip
@@ -96,13 +97,16 @@ class Result:
         return self.curves[metric][-1][1]
 
 
-def read_list(file: str | os.PathLike, folder: Path, settings: dict[str, Any] | None = None) -> list[Run]:
+def read_list(
+    file: str | os.PathLike, folder: Path, dataset: str = "", overrides: dict[str, Any] | None = None
+) -> list[Run]:
     """The runs of a list, those of everybody's first seed first, so that a comparison is there early.
 
     Args:
         file: the YAML file.
         folder: where each run gets a folder.
-        settings: what holds for all runs beside what the file says: a dataset in place of its own, and more overrides.
+        dataset: in place of the list's.
+        overrides: config keys and values for all runs beside those of the list.
 
     Raises:
         UserError: the file is missing or not such a list.
@@ -119,9 +123,8 @@ def read_list(file: str | os.PathLike, folder: Path, settings: dict[str, Any] | 
         raise UserError(f"{file} names {repeated.pop()!r} twice.  Give each of its runs a name of its own.")
     _check_keys(file, {"name": "", **content}, *entries)
     shared = DEFAULTS | content
-    settings = settings or {}
-    shared["dataset"] = settings.get("dataset") or shared["dataset"]
-    shared["overrides"] = shared["overrides"] | settings.get("overrides", {})
+    shared["dataset"] = dataset or shared["dataset"]
+    shared["overrides"] = shared["overrides"] | (overrides or {})
     by_entry = [_runs_of(entry, shared, folder, file) for entry in entries]
     most_seeds = max(map(len, by_entry))
     return [runs[rank] for rank in range(most_seeds) for runs in by_entry if rank < len(runs)]
@@ -158,15 +161,18 @@ def run_one(run: Run, command: Sequence[str]) -> bool:
     """Train a run unless it is complete; whether it ended well.  What it says goes to output.txt in its folder.
 
     Args:
-        command: what comes before the run's arguments, for example ["python", "train_net.py"].
+        command: what comes before the run's arguments, for example ["insta-rtdetr", "train"].
     """
     result = read_result(run)
     if result is not None and result.is_complete:
         return True
     logger.info(f"Run {run.name}, seed {run.seed}, in {run.folder}")
     run.folder.mkdir(parents=True, exist_ok=True)
+    # The code that trains is the code that reports, installed or not.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])}
+    words = [*command, *run.arguments()]
     with open(run.folder / "output.txt", "a") as output:
-        code = subprocess.run([*command, *run.arguments()], stdout=output, stderr=subprocess.STDOUT).returncode
+        code = subprocess.run(words, stdout=output, stderr=subprocess.STDOUT, env=environment).returncode
     if code:
         logger.warning(f"Run {run.name}, seed {run.seed}, ended with exit code {code}: see {output.name}")
     return code == 0
