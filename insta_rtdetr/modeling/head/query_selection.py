@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layers.boxes import inverse_sigmoid, shift_and_scale
 from ...layers.mlp import MLP
 from ...structures import Memory, Prediction, Queries
 
@@ -82,20 +83,33 @@ class TokenSelection(nn.Module):
         best = scores.topk(num_queries, dim=1).indices
         return take(tokens, best), take(class_logits, best), best
 
+    def move_anchors(self, anchor_logits: Tensor, deltas: Tensor) -> Tensor:
+        """Logits of the boxes that positions predict; all (B, N, 4)."""
+        return deltas + anchor_logits
+
     def predict_everywhere(self, memory: Memory, class_head: nn.Module, box_head: nn.Module) -> Prediction:
         """Classes and boxes of all S positions, of which `select` takes the best; for training."""
         anchor_logits, is_usable = anchors(
             tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
         )
         tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
-        return Prediction(class_head(tokens), (box_head(tokens) + anchor_logits).sigmoid())
+        return Prediction(class_head(tokens), self.move_anchors(anchor_logits, box_head(tokens)).sigmoid())
 
 
 class QuerySelection(TokenSelection):
     """Starts a query from each of the best positions, with the box it predicts."""
 
-    def __init__(self, dim: int, num_classes: int, **selection):
+    def __init__(self, dim: int, num_classes: int, relative_boxes: bool = False, **selection):
+        """Build.
+
+        Args:
+            dim: width of a token and of a query.
+            num_classes: number of classes.
+            relative_boxes: whether anchors are moved in units of their sides, not in logits.
+            selection: see `TokenSelection`.
+        """
         super().__init__(dim, **selection)
+        self.relative_boxes = relative_boxes
         self.class_head = nn.Linear(dim, num_classes)
         self.box_head = MLP(dim, dim, 4, num_layers=3)
         init_class_head(self.class_head)
@@ -116,13 +130,19 @@ class QuerySelection(TokenSelection):
             Q queries (their content detached), and what their positions predict by themselves.
         """
         tokens, class_logits, anchor_logits = self.select(memory, self.class_head)
-        reference_logits = self.box_head(tokens) + anchor_logits
+        reference_logits = self.move_anchors(anchor_logits, self.box_head(tokens))
         boxes = reference_logits.sigmoid()
         queries = Queries(tokens.detach(), reference_logits)
         if embed_masks is None:
             return queries, Prediction(class_logits, boxes)
         embeddings, biases = embed_masks(tokens, boxes)
         return queries, Prediction(class_logits, boxes, embeddings, mask_features, biases)
+
+    def move_anchors(self, anchor_logits: Tensor, deltas: Tensor) -> Tensor:
+        """Logits of the boxes that positions predict; all (B, N, 4)."""
+        if self.relative_boxes:
+            return inverse_sigmoid(shift_and_scale(anchor_logits.sigmoid(), deltas))
+        return super().move_anchors(anchor_logits, deltas)
 
 
 def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]], across_levels: bool = False) -> Tensor:

@@ -63,14 +63,19 @@ class InstaRTDETR(InstanceSegmenter):
     @classmethod
     def build_query_selection(cls, cfg) -> nn.Module:
         """What `select_queries` uses."""
-        return QuerySelection(num_classes=cfg.MODEL.NUM_CLASSES, **read_selection(cfg))
+        return QuerySelection(
+            num_classes=cfg.MODEL.NUM_CLASSES, relative_boxes=cfg.MODEL.DECODER.RELATIVE_BOXES, **read_selection(cfg)
+        )
 
     @classmethod
     def build_decoder(cls, cfg) -> RefiningDecoder:
         """The decoder with its heads."""
         mask_head = MaskHead(query_dim(cfg), cfg.MODEL.MASK_HEAD.DIM)
         box_prior = BoxPrior() if cfg.MODEL.MASK_HEAD.BOX_PRIOR else None
-        return DeformableDecoder(mask_head=mask_head, box_prior=box_prior, **read_decoder(cfg))
+        return DeformableDecoder(
+            mask_head=mask_head, box_prior=box_prior, relative_boxes=cfg.MODEL.DECODER.RELATIVE_BOXES,
+            **read_decoder(cfg),
+        )  # fmt: skip
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""

@@ -98,3 +98,26 @@ def test_the_best_position_of_all_is_never_handicapped(sizes):
     scores = torch.rand(2, sum(height * width for height, width in sizes))
     compared = handicap_neighbours(scores, sizes, across_levels=True)
     torch.testing.assert_close(compared.amax(1), scores.amax(1))
+
+
+@pytest.mark.parametrize("relative, side", [(True, 0.1), (False, None)])
+def test_relative_boxes_move_by_their_own_side(relative, side):
+    """Every position wants to move right by 1 and to be e times as high."""
+    selection = QuerySelection(dim=8, num_classes=1, num_queries=4, anchor_sizes=(0.1,), relative_boxes=relative)
+    selection.box_head.layers[-1].bias.data = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    boxes = selection(Memory(torch.randn(1, 4, 8), [(2, 2)]))[0].reference_logits.sigmoid()[0]
+    anchors_x = {0.25, 0.75}
+    moved_x = {round(x - (side or 0), 4) for x in boxes[:, 0].tolist()}
+    assert (moved_x == anchors_x) == relative
+    if relative:
+        torch.testing.assert_close(boxes[:, 2:], torch.tensor([[0.1, 0.1 * math.e]]).expand(4, -1))
+
+
+def test_positions_everywhere_predict_what_the_chosen_ones_do():
+    selection = QuerySelection(dim=8, num_classes=1, num_queries=4, anchor_sizes=(0.1,), relative_boxes=True)
+    torch.nn.init.normal_(selection.box_head.layers[-1].weight, std=0.1)
+    memory = Memory(torch.randn(1, 4, 8), [(2, 2)])
+    everywhere = selection.predict_everywhere(memory, selection.class_head, selection.box_head)
+    chosen = selection(memory)[1]
+    order = everywhere.class_logits[0, :, 0].argsort(descending=True)
+    torch.testing.assert_close(everywhere.boxes_cxcywh[:, order], chosen.boxes_cxcywh)
