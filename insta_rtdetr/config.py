@@ -130,8 +130,8 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # FastInst: learned queries beside these that predict nothing, and side of the learned grid of positions, in cells.
     cfg.MODEL.DECODER.NUM_AUX_QUERIES = 8
     cfg.MODEL.DECODER.POSITION_SIDE = 10
-    # InstaRTDETR: whether heads move a box in units of its sides and scale these (RF-DETR), not its logits.  Half the side
-    # of a small object is little in logits: not much more than what they change by in one step of training.
+    # InstaRTDETR: whether heads move a box in units of its sides and scale these (RF-DETR), not its logits.  Half the
+    # side of a small object is little in logits: not much more than what they change by in one step of training.
     cfg.MODEL.DECODER.RELATIVE_BOXES = False
     # Side of the anchor box of each level, finest first, as a fraction of the image side.
     cfg.MODEL.DECODER.ANCHOR_SIZES = (0.10, 0.15, 0.25)
