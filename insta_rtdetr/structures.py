@@ -260,6 +260,7 @@ class ModelOutput:
         proposal_logits: (B, K + 1, h', w'), classes of the positions that queries are taken from (training only).
         groups: parts of the queries of `layers` and `encoder`, each of which answers for all objects.
         dense: classes and boxes of all positions of the pyramid (training only).
+        one_to_many: of each decoder layer, for queries of which several answer for an object (training only).
     """
 
     layers: list[Prediction]
@@ -269,3 +270,4 @@ class ModelOutput:
     proposal_logits: Tensor | None = None
     groups: int = 1
     dense: Prediction | None = None
+    one_to_many: list[Prediction] | None = None

@@ -4,7 +4,6 @@ Shapes: B images, Q queries (N denoising queries first, in training), S position
 Source: RT-DETR, https://arxiv.org/abs/2304.08069
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -212,11 +211,3 @@ def num_eval_layers(eval_layers: int, num_layers: int) -> int:
             f"MODEL.DECODER.EVAL_LAYERS must be from 0 to NUM_LAYERS, which is {num_layers}, got {eval_layers}."
         )
     return eval_layers or num_layers
-
-
-def join_queries(first: Queries, second: Queries) -> Queries:
-    """The queries of both, `first` before `second`."""
-    return Queries(
-        torch.cat([first.content, second.content], dim=1),
-        torch.cat([first.reference_logits, second.reference_logits], dim=1),
-    )

@@ -18,8 +18,10 @@ from ...structures import Memory, Prediction, Queries
 # Anchors whose centre or side is nearer than this to 0 or 1 are not used; a fraction of the image.
 ANCHOR_MARGIN = 0.01
 OBJECT_PRIOR = 0.01
-# Taken from the logit of a position next to a better one, so that it comes after all local maxima.
+# Taken from the logit of a position next to a better one, so that it comes after all local maxima; and of a local
+# maximum next to a better one of another level, so that it comes between the two.
 NEIGHBOUR_HANDICAP = 100.0
+LEVEL_HANDICAP = 50.0
 
 EmbedMasks = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 
@@ -96,6 +98,18 @@ class TokenSelection(nn.Module):
         return Prediction(class_head(tokens), self.move_anchors(anchor_logits, box_head(tokens)).sigmoid())
 
 
+    def select_crowd(self, memory: Memory, class_head: nn.Module, box_head: nn.Module, num_queries: int) -> Queries:
+        """Queries from the positions of the highest scores, neighbours or not; for training."""
+        anchor_logits, is_usable = anchors(
+            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
+        )
+        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
+        scores = class_head(tokens).detach().amax(-1)
+        best = scores.topk(min(num_queries, tokens.shape[1]), dim=1).indices
+        tokens = take(tokens, best)
+        return Queries(tokens.detach(), self.move_anchors(anchor_logits[best], box_head(tokens)))
+
+
 class QuerySelection(TokenSelection):
     """Starts a query from each of the best positions, with the box it predicts."""
 
@@ -152,16 +166,21 @@ def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]], acro
     Source: the local maxima of FastInst, https://arxiv.org/abs/2303.08594
 
     Args:
-        across_levels: whether a position also has those of the other levels around it.
+        across_levels: whether `LEVEL_HANDICAP` is taken from those that a position of another level around them exceeds.
     """
     levels = scores.split([height * width for height, width in level_sizes], dim=1)
     maps = [level.unflatten(1, size)[:, None] for level, size in zip(levels, level_sizes, strict=True)]
     best_around = [F.max_pool2d(level, 3, stride=1, padding=1) for level in maps]
+    handicaps = NEIGHBOUR_HANDICAP * (scores < _join(best_around))
     if across_levels:
-        best_around = [
-            torch.stack([_best_near(other, own.shape[2:]) for other in maps]).amax(0) for own in maps
-        ]
-    return scores - NEIGHBOUR_HANDICAP * (scores < torch.cat([best.flatten(1) for best in best_around], dim=1))
+        best_near = [torch.stack([_best_near(other, own.shape[2:]) for other in maps]).amax(0) for own in maps]
+        handicaps = handicaps + LEVEL_HANDICAP * (scores < _join(best_near))
+    return scores - handicaps
+
+
+def _join(maps: list[Tensor]) -> Tensor:
+    """(B, 1, h, w) of each level -> (B, S)."""
+    return torch.cat([level.flatten(1) for level in maps], dim=1)
 
 
 def _best_near(level: Tensor, size: tuple[int, int]) -> Tensor:

@@ -176,7 +176,8 @@ class SetCriterion(MaskCriterion):
     @configurable
     def __init__(
         self, *, alpha: float, gamma: float, detach_weight: bool, quality: str, masks_only: bool = False,
-        class_loss: str = "varifocal", quality_everywhere: bool = False, dense_positions: int = 0, **shared,
+        class_loss: str = "varifocal", quality_everywhere: bool = False, dense_positions: int = 0, one_to_many: int = 1,
+        **shared,
     ):  # fmt: skip
         """Build.
 
@@ -189,6 +190,7 @@ class SetCriterion(MaskCriterion):
             class_loss: one of `CLASS_LOSSES`.
             quality_everywhere: whether the layers before the last learn that quality too.
             dense_positions: positions that learn to predict each object, of an output that has them.
+            one_to_many: queries that answer for each object among those of which several do.
             shared: see `MaskCriterion`; weights of the class loss, loss_bbox and loss_giou beside those of the masks.
 
         Raises:
@@ -201,7 +203,7 @@ class SetCriterion(MaskCriterion):
             raise ValueError(f"MODEL.LOSS.CLASS_LOSS must be one of {', '.join(CLASS_LOSSES)}, got {class_loss!r}.")
         self.alpha, self.gamma, self.detach_weight, self.quality = alpha, gamma, detach_weight, quality
         self.class_loss_of_logits, self.quality_everywhere = CLASS_LOSSES[class_loss], quality_everywhere
-        self.masks_only, self.dense_positions = masks_only, dense_positions
+        self.masks_only, self.dense_positions, self.one_to_many = masks_only, dense_positions, one_to_many
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -218,6 +220,7 @@ class SetCriterion(MaskCriterion):
             "class_loss": loss.CLASS_LOSS,
             "quality_everywhere": loss.QUALITY_EVERYWHERE,
             "dense_positions": loss.DENSE_POSITIONS,
+            "one_to_many": loss.ONE_TO_MANY,
         }
 
     def forward(
@@ -229,7 +232,8 @@ class SetCriterion(MaskCriterion):
             loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer; the same with the
             suffix _aux_<layer> for the layers before it, _enc for the encoder, _dn for the last layer's
             denoising queries and _dn_<layer> for the layers before it; classes and boxes of all positions have the
-            suffix _dense, and the encoder then has no loss_vfl_enc.  Sums over the matched pairs divided by the
+            suffix _dense, and the encoder then has no loss_vfl_enc; queries of which several answer for an object have
+            _many and _many_<layer>.  Sums over the matched pairs divided by the
             mean number of objects a process has, times the groups of queries.  Predictions or targets without masks
             have no mask losses.
         """
@@ -240,6 +244,8 @@ class SetCriterion(MaskCriterion):
         supervised = self._match(output, targets, num_objects)
         if output.denoising is not None:
             supervised += _supervise_denoising(output.denoising, targets, num_objects)
+        if output.one_to_many is not None:
+            supervised += self._supervise_many(output.one_to_many, targets, num_objects)
         if output.dense is not None:
             supervised.append(self._supervise_positions(output.dense, targets, num_objects))
         losses = {}
@@ -268,6 +274,19 @@ class SetCriterion(MaskCriterion):
                 learns_classes=prediction is not output.encoder or output.dense is None,
             )
             for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
+        ]  # fmt: skip
+
+    def _supervise_many(
+        self, layers: list[Prediction], targets: list[Target], num_objects: Tensor
+    ) -> list[MatchedPrediction]:
+        matches = self.matcher(layers, targets, repeats=self.one_to_many)
+        num_layers = len(layers)
+        return [
+            MatchedPrediction(
+                _layer_suffix("many", i, num_layers, "_many"), prediction, match, num_objects * self.one_to_many,
+                is_last=i == num_layers - 1,
+            )
+            for i, (prediction, match) in enumerate(zip(layers, matches, strict=True))
         ]  # fmt: skip
 
     def _supervise_positions(

@@ -7,10 +7,11 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor, nn
 
-from ...structures import DenoisingPredictions, Memory, ModelOutput, Prediction, Queries, Target
+from ...structures import DenoisingPredictions, Memory, ModelOutput, NoisedQueries, Prediction, Queries, Target
 from ..encoder import build_encoder
 from ..head import BoxPrior, DeformableDecoder, Denoising, LevelProjection, MaskHead, QuerySelection
-from ..head.deformable_decoder import RefiningDecoder, join_queries
+from ..head.deformable_decoder import RefiningDecoder
+from ..head.one_to_many import isolate, join_queries, split_queries
 from ..head.query_selection import check_anchors
 from ..loss import SetCriterion
 from ..postprocessing import Postprocessor
@@ -31,7 +32,7 @@ class InstaRTDETR(InstanceSegmenter):
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, level_projection: LevelProjection,
         query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, encoder_masks: bool,
-        teaches_positions: bool = False, **shared,
+        teaches_positions: bool = False, num_one_to_many: int = 0, **shared,
     ):  # fmt: skip
         super().__init__(**shared)
         self.backbone = backbone
@@ -41,7 +42,7 @@ class InstaRTDETR(InstanceSegmenter):
         self.denoising = denoising
         self.decoder = decoder
         self.encoder_masks = encoder_masks
-        self.teaches_positions = teaches_positions
+        self.teaches_positions, self.num_one_to_many = teaches_positions, num_one_to_many
         self.freeze_for_stage()
 
     @classmethod
@@ -57,6 +58,7 @@ class InstaRTDETR(InstanceSegmenter):
             "decoder": cls.build_decoder(cfg),
             "encoder_masks": cfg.MODEL.LOSS.ENCODER_MASKS,
             "teaches_positions": cfg.MODEL.LOSS.DENSE_POSITIONS > 0,
+            "num_one_to_many": cfg.MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES,
             **shared_arguments(cfg, SetCriterion(cfg), Postprocessor),
         }
 
@@ -83,22 +85,34 @@ class InstaRTDETR(InstanceSegmenter):
         memory = self.level_projection(pyramid.levels)
         mask_features = self.decoder.project_masks(pyramid.mask_features) if self.predicts_masks else None
         queries, encoder_prediction = self.select_queries(memory, mask_features)
-        dense = None
-        if self.teaches_positions and self.query_selection.training:
+        # Frozen parts are in eval mode while the model is not.
+        is_learning = self.query_selection.training
+        noised = crowd = dense = None
+        if self.denoising is not None and self.denoising.training:
+            noised = self.denoising(targets, queries.content.shape[1])
+        if self.num_one_to_many and is_learning:
+            crowd = self.query_selection.select_crowd(memory, *self.position_heads, self.num_one_to_many)
+        if self.teaches_positions and is_learning:
             dense = self.query_selection.predict_everywhere(memory, *self.position_heads)
-        # A frozen denoising part is in eval mode while the model is not.
-        if self.denoising is None or not self.denoising.training:
-            layers = self.decoder(queries, memory, mask_features)
-            return ModelOutput(layers, encoder_prediction, dense=dense)
-        noised = self.denoising(targets, queries.content.shape[1])
-        layers = self.decoder(join_queries(noised, queries), memory, mask_features, noised.attention_mask)
-        num_noised = noised.content.shape[1]
-        return ModelOutput(
-            [layer.slice_queries(slice(num_noised, None)) for layer in layers],
-            encoder_prediction,
-            DenoisingPredictions([layer.slice_queries(slice(num_noised)) for layer in layers], noised.groups),
-            dense=dense,
-        )
+        layers, denoising, one_to_many = self._decode(queries, memory, mask_features, noised, crowd)
+        return ModelOutput(layers, encoder_prediction, denoising, dense=dense, one_to_many=one_to_many)
+
+    def _decode(
+        self, queries: Queries, memory: Memory, mask_features: Tensor | None, noised: NoisedQueries | None,
+        crowd: Queries | None,
+    ) -> tuple[list[Prediction], DenoisingPredictions | None, list[Prediction] | None]:  # fmt: skip
+        """The predictions of all layers for the queries, for noised targets, and for a crowd of more queries."""
+        parts = [part for part in (noised, queries, crowd) if part is not None]
+        sizes = [part.content.shape[1] for part in parts]
+        attention_mask = None if noised is None else noised.attention_mask
+        if crowd is not None:
+            attention_mask = isolate(attention_mask, sum(sizes[:-1]), sizes[-1], crowd.content.device)
+        layers = self.decoder(join_queries(*parts), memory, mask_features, attention_mask)
+        if len(parts) == 1:
+            return layers, None, None
+        answers = split_queries(layers, sizes)
+        denoising = None if noised is None else DenoisingPredictions(answers.pop(0), noised.groups)
+        return answers[0], denoising, None if crowd is None else answers[1]
 
     @property
     def position_heads(self) -> tuple[nn.Module, nn.Module]:

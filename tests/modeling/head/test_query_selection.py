@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from insta_rtdetr.modeling.head.query_selection import (
-    NEIGHBOUR_HANDICAP,
+    LEVEL_HANDICAP,
     QuerySelection,
     anchors,
     handicap_neighbours,
@@ -89,7 +89,9 @@ def test_an_object_found_on_two_levels_gets_one_query_when_levels_are_compared()
     assert handicap_neighbours(scores, sizes).topk(4).indices[0].tolist() == four
     compared = handicap_neighbours(scores, sizes, across_levels=True)
     assert compared.topk(2).indices[0].tolist() == [64, 63]
-    assert compared[0, [9, 64 + 11]].tolist() == [5 - NEIGHBOUR_HANDICAP, 3 - NEIGHBOUR_HANDICAP]
+    assert compared[0, [9, 64 + 11]].tolist() == [5 - LEVEL_HANDICAP, 3 - LEVEL_HANDICAP]
+    # Those are still better than a neighbour on the same level.
+    assert compared[0, 0] < compared[0, 64 + 11]
 
 
 @pytest.mark.parametrize("sizes", [[(4, 4)], [(8, 8), (4, 4), (2, 2)], [(4, 12), (2, 6)]])
