@@ -166,7 +166,7 @@ def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]], acro
     Source: the local maxima of FastInst, https://arxiv.org/abs/2303.08594
 
     Args:
-        across_levels: whether `LEVEL_HANDICAP` is taken from those that a position of another level around them exceeds.
+        across_levels: whether `LEVEL_HANDICAP` is taken from those that one around them on another level exceeds.
     """
     levels = scores.split([height * width for height, width in level_sizes], dim=1)
     maps = [level.unflatten(1, size)[:, None] for level, size in zip(levels, level_sizes, strict=True)]
