@@ -127,7 +127,7 @@ def test_report_has_means_spreads_and_differences(runs, tmp_path):
     write_report(results, tmp_path)
     lines = (tmp_path / "ablation.md").read_text().splitlines()
     # Seeds 1 and 2 have 4 and 8: mean 6, standard deviation 2.8.
-    assert lines[2] == "| plain |  | 6.0 ± 2.8 |  | 1.0 ± 0.0 | 2 | 32 | 3.00 |"
+    assert lines[2] == "| plain |  | 6.0 ± 2.8 |  | 1.0 ± 0.0 | 2 | 32 | 3.00, 3.00 |"
     assert lines[3] == "| faster | `SOLVER.BASE_LR 2.0` | 4.0 | -2.0 | 1.0 | 1 | 32 | 3.00 |"
     numbers = json.loads((tmp_path / "ablation.json").read_text())
     assert numbers[2]["curves"]["segm/AP"] == [[16, 2], [32, 8]]

@@ -58,7 +58,8 @@ def _row(group: list[Result], first: list[Result]) -> tuple[str, ...]:
         _mean_and_spread(group, METRICS[1]),
         str(len(group)),
         f"{images:,}",
-        f"{statistics.median(one.seconds for one in group):.2f}",
+        # A run of a few iterations has written none.
+        ", ".join(f"{one.seconds:.2f}" for one in group if not math.isnan(one.seconds)),
     )
 
 
