@@ -1,4 +1,4 @@
-"""Folding the batch norms of models that other packages wrote, which say nowhere which convolution comes before which."""
+"""Folding the batch norms of other packages' models, which do not say which convolution comes before which norm."""
 
 from collections import Counter
 
