@@ -52,7 +52,7 @@ class Denoising(nn.Module):
             for values in _pad(targets, largest, self.num_classes)
         )
         content = self.label_embedding(self._noise_labels(classes)) * is_real[..., None]
-        logits = inverse_sigmoid(self._noise_boxes(boxes, self._is_second_copy(largest, groups))) * is_real[..., None]
+        logits = inverse_sigmoid(self._noise_boxes(boxes, self._is_second_copy(largest, boxes))) * is_real[..., None]
         mask = attention_mask(groups, copies * largest, num_matching_queries, boxes.device)
         return NoisedQueries(content, logits, mask, groups)
 
@@ -60,9 +60,10 @@ class Denoising(nn.Module):
         is_flipped = torch.rand(classes.shape, device=classes.device) < self.label_noise
         return torch.where(is_flipped, torch.randint_like(classes, self.num_classes), classes)
 
-    def _is_second_copy(self, group_size: int, groups: int) -> Tensor | None:
-        """(G * 2 * T,), whether a slot belongs to no object; None where all do."""
-        return torch.arange(groups * 2 * group_size) // group_size % 2 == 1 if self.contrastive else None
+    def _is_second_copy(self, num_objects: int, boxes: Tensor) -> Tensor | None:
+        """(N,), whether a slot of (B, N, 4) belongs to no object: every second T of them; None where all do."""
+        slots = torch.arange(boxes.shape[1], device=boxes.device)
+        return slots // num_objects % 2 == 1 if self.contrastive else None
 
     def _noise_boxes(self, boxes: Tensor, is_far: Tensor | None = None) -> Tensor:
         """Move centres and sides of (B, N, 4) by up to `box_noise`, where is_far (N,) is set by 1 to 2 times of it."""

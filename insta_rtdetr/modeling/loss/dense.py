@@ -26,12 +26,13 @@ def assign_positions(costs: list[Tensor], per_object: int) -> Match:
 
 
 def _assign_image(cost: Tensor, per_object: int) -> tuple[Tensor, Tensor]:
+    if cost.shape[1] == 0:
+        nothing = torch.zeros(0, dtype=torch.long, device=cost.device)
+        return nothing, nothing
     # As in the one-to-one assignment: losses keep what is not finite, so that the trainer sees it.
     cost = torch.nan_to_num(cost, nan=1e5, posinf=1e5, neginf=-1e5)
     best = cost.topk(min(per_object, len(cost)), dim=0, largest=False).indices
     is_wanted = torch.zeros_like(cost, dtype=torch.bool).scatter(0, best, True)
     position = is_wanted.any(1).nonzero()[:, 0]
-    if len(position) == 0:
-        return position, position
     wanted_cost = cost.masked_fill(~is_wanted, torch.inf)[position]
     return position, wanted_cost.argmin(1)
