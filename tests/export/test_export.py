@@ -34,7 +34,7 @@ CONFIGS = {
     "insta_rtdetr": tiny_config(
         *FEW, "MODEL.DECODER.LOCAL_MAXIMA", True, "MODEL.DECODER.MAXIMA_ACROSS_LEVELS", True,
         "MODEL.DECODER.RELATIVE_BOXES", True, "MODEL.MASK_HEAD.BOX_PRIOR", True,
-    ),  # fmt: skip
+    ),
     "fastinst": tiny_fastinst_config(*FEW, "INPUT.FIXED_SIZE", (64, 64)),
     "mask_rtdetr": tiny_mask_rtdetr_config(*FEW),
     "rfdetr_seg": tiny_rfdetr_seg_config(*FEW),
