@@ -112,7 +112,8 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
 
 def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER = CfgNode()
-    # Not RFDETRSeg: queries beside these in training, from the positions of the highest scores; see LOSS.ONE_TO_MANY.
+    # InstaRTDETR and MaskRTDETR: queries beside the others in training, from the positions of the highest scores; see
+    # MODEL.LOSS.ONE_TO_MANY.
     cfg.MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES = 0
     # Queries `Q`.  May be changed at test without new weights, but for RFDETRSeg, whose queries are learned.
     cfg.MODEL.DECODER.NUM_QUERIES = 300
@@ -209,8 +210,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.QUALITY_EVERYWHERE = False
     # InstaRTDETR: whether the positions that become queries learn to predict masks too, as those of MaskRTDETR do.
     cfg.MODEL.LOSS.ENCODER_MASKS = False
-    # Not RFDETRSeg: positions of the pyramid that learn to predict each object, all positions being taught; 0: only
-    # those positions learn that became queries, one for each object.
+    # InstaRTDETR and MaskRTDETR: positions of the pyramid that learn to predict each object, all positions being taught;
+    # 0: only those positions learn that became queries, one for each object.
     cfg.MODEL.LOSS.DENSE_POSITIONS = 0
     # How many of DECODER.NUM_ONE_TO_MANY_QUERIES answer for each object. Count `K` in H-DETR.
     cfg.MODEL.LOSS.ONE_TO_MANY = 6
