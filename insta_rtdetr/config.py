@@ -210,7 +210,7 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.QUALITY_EVERYWHERE = False
     # InstaRTDETR: whether the positions that become queries learn to predict masks too, as those of MaskRTDETR do.
     cfg.MODEL.LOSS.ENCODER_MASKS = False
-    # InstaRTDETR and MaskRTDETR: positions of the pyramid that learn to predict each object, all positions being taught;
+    # InstaRTDETR and MaskRTDETR: positions of the pyramid that learn to predict each object, where all are taught;
     # 0: only those positions learn that became queries, one for each object.
     cfg.MODEL.LOSS.DENSE_POSITIONS = 0
     # How many of DECODER.NUM_ONE_TO_MANY_QUERIES answer for each object. Count `K` in H-DETR.
