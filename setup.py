@@ -6,5 +6,9 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["insta_rtdetr", "insta_rtdetr.*"]), "insta_rtdetr.configs"],
     package_dir={"insta_rtdetr.configs": "configs"},
-    package_data={"insta_rtdetr.configs": ["**/*.yaml"], "insta_rtdetr.web": ["page/*"]},
+    package_data={
+        "insta_rtdetr.configs": ["**/*.yaml"],
+        "insta_rtdetr.web": ["page/*"],
+        "insta_rtdetr.zoo": ["*.json"],
+    },
 )

@@ -11,9 +11,9 @@ import argparse
 import json
 import sys
 
+from insta_rtdetr.atomic import write_text
 from insta_rtdetr.benchmark.measure import measure_config
-from insta_rtdetr.checkpoint.checkpointer import replace_file
-from insta_rtdetr.engine.errors import report, user_error_types, wrong_option
+from insta_rtdetr.errors import UserError, report, wrong_option
 from insta_rtdetr.zoo import config_files
 from insta_rtdetr.zoo.table import MEASURED_FILE, measurements, select
 
@@ -29,10 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
         for name in names:
             measured[name] = measure_config(name)
             sys.stdout.write(f"{name}: {measured[name]}\n")
-    except user_error_types() as error:
+    except UserError as error:
         return report(error)
     lines = ",\n".join(f' "{name}": {json.dumps(measured[name])}' for name in sorted(measured))
-    replace_file(MEASURED_FILE, lambda temporary: temporary.write_text(f"{{\n{lines}\n}}\n"))
+    write_text(MEASURED_FILE, f"{{\n{lines}\n}}\n")
     return 0
 
 

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from insta_rtdetr.atomic import new_file, write_text
 from insta_rtdetr.errors import CheckpointError
+from insta_rtdetr.zoo import PREFIX, fetch, find_published
 
 from ..modeling.meta_arch import InstanceSegmenter
 from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, num_extra_rows, shorten
+from .dinov2 import fit_patches
 from .formats import read_checkpoint
 
 _BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.")
@@ -78,7 +80,7 @@ class Checkpointer(DetectionCheckpointer):
         """Load a checkpoint of any known format; see `insta_rtdetr.checkpoint.formats`.
 
         Args:
-            path: file or URL; empty loads nothing.
+            path: file, URL or "published://NAME" (see `insta_rtdetr.zoo`); empty loads nothing.
             checkpointables: what to load beside the model; None for all, which resumes a training.
 
         Returns:
@@ -96,6 +98,8 @@ class Checkpointer(DetectionCheckpointer):
         return super().load(path, checkpointables)
 
     def _local_copy(self, address: str) -> str:
+        if address.startswith(PREFIX):
+            return str(fetch(find_published(address)))
         try:
             return self.path_manager.get_local_path(address)
         except OSError as error:
@@ -133,6 +137,7 @@ class Checkpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if not checkpoint.get("matching_heuristics", False):
             weights = add_backbone_prefix(checkpoint["model"], self.model.state_dict())
+            weights = fit_patches(weights, self.model.state_dict())
             check_architecture(weights, self.model.state_dict(), self._file, self._class_layers)
             checkpoint["model"] = self._fit_classes(weights, checkpoint.get("class_names", []))
         return super()._load_model(checkpoint)

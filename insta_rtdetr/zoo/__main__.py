@@ -13,9 +13,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from insta_rtdetr.engine.errors import UserError, report, wrong_option
+from insta_rtdetr.errors import UserError, report, wrong_option
 
-from .cache import CACHE_VARIABLE, cache_folder, cached_path, fetch, is_cached, verify
+from .cache import CACHE_VARIABLE, cache_folder, cached_path, fetch, verify
 from .download import MIRROR_VARIABLE
 from .published import published_files
 from .table import below, models, select, to_table

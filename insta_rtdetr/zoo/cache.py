@@ -10,8 +10,8 @@ from pathlib import Path
 
 import portalocker
 
-from insta_rtdetr.dataset_tools.atomic import write_text
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.atomic import write_text
+from insta_rtdetr.errors import UserError
 
 from .download import DownloadError, download, mirrored, remove_partial
 from .published import PublishedFile
@@ -139,8 +139,9 @@ def _record_file(file: Path) -> Path:
 
 
 def _record(file: Path, published: PublishedFile) -> None:
-    """Write down what the file was when it was checked, so that it can be compared later where nothing is published."""
-    record = {"address": published.address, "bytes": file.stat().st_size, "checksum": f"sha256:{_digest(file, 'sha256')}"}
+    """Write down what the file was when it was checked: its authors may publish neither size nor checksum."""
+    checksum = f"sha256:{_digest(file, 'sha256')}"
+    record = {"address": published.address, "bytes": file.stat().st_size, "checksum": checksum}
     try:
         write_text(_record_file(file), json.dumps(record, indent=1) + "\n")
     except OSError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 LIST_FILE = Path(__file__).with_name("published.json")
 # Before the name of a published file, in MODEL.WEIGHTS.

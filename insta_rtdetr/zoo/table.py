@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 from .cache import is_cached, partial_bytes
 from .configs import config_files
@@ -19,7 +19,7 @@ from .weights import published_weights
 # Parameters, GFLOPs and input of each config; tools/measure_models.py writes it.
 MEASURED_FILE = Path(__file__).with_name("measured.json")
 _HEADERS = (
-    "name", "mask AP", "box AP", "parameters, M", "GFLOPs", "input", "backbone", "weights", "licence of the weights",
+    "name", "mask AP", "box AP", "parameters, M", "GFLOPs", "input", "backbone", "weights", "licence",
 )  # fmt: skip
 
 
@@ -53,13 +53,13 @@ def measurements() -> dict[str, dict]:
 
 
 def models(with_others: bool = False) -> list[Model]:
-    """All configs.
+    """All configs, by name.
 
     Args:
-        with_others: and all published files that belong to none: backbones, and models that are not here.
+        with_others: and behind them all published files that belong to none: backbones, and models that are not here.
     """
     files = published_files()
-    names = list(config_files()) + ([name for name in files if name not in config_files()] if with_others else [])
+    names = sorted(config_files()) + ([name for name in files if name not in config_files()] if with_others else [])
     return [_model(name, files.get(name)) for name in names]
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from detectron2 import model_zoo
 from detectron2.config import CfgNode
 
-from insta_rtdetr.engine.errors import UserError
+from insta_rtdetr.errors import UserError
 
 from .configs import PACKAGE, config_files
-from .published import PREFIX, find_published, published_files
+from .published import PREFIX, published_files
 
 _SHIPPED = PACKAGE.parent / "demo" / "weights"
 # The value of MODEL.WEIGHTS that stands for what was published with the config.
@@ -34,24 +34,22 @@ def published_weights(config_file: str) -> str:
 
 
 def resolve_weights(weights: str, config_file: str) -> str:
-    """MODEL.WEIGHTS with "published" replaced by what it stands for; other values as they are.
+    """MODEL.WEIGHTS with "published" replaced by what it stands for; other values stay as they are.
 
     Args:
         weights: MODEL.WEIGHTS.
         config_file: of `find_config`; empty if there is none.
 
     Raises:
-        UserError: nothing was published with this config, or under this name.
+        UserError: nothing was published with this config.
     """
-    if weights.startswith(PREFIX):
-        find_published(weights)
     if weights != PUBLISHED:
         return weights
     if found := published_weights(config_file):
         return found
     raise UserError(
-        f"MODEL.WEIGHTS is published, but nobody publishes weights of {config_file or 'no config file'}.  Name those of "
-        f"another config ({PREFIX}NAME, see `python -m insta_rtdetr.zoo`) or a file."
+        f"MODEL.WEIGHTS is published, but none are for {config_file or 'a model without a config file'}.  Give a file, "
+        f"or those of another config ({PREFIX}NAME, see `python -m insta_rtdetr.zoo`)."
     )
 
 
