@@ -21,7 +21,7 @@ from insta_rtdetr.zoo.table import MEASURED_FILE, measurements, select
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="parts of names, or patterns (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names, or patterns with * and ? (default: all)")
     parser.error = wrong_option("tools/measure_models.py")
     try:
         names = select(config_files(), parser.parse_args(arguments).names)

@@ -2,7 +2,7 @@
 
     python -m insta_rtdetr.zoo
     python -m insta_rtdetr.zoo rfdetr "fastinst_R50_*" --max-parameters 35 --max-gflops 60
-    python -m insta_rtdetr.zoo --download insta_rtdetr_R50vd_D6_640
+    python -m insta_rtdetr.zoo --download insta_rtdetr_R50vd_D6_640 "rfdetr_seg_*"
     python -m insta_rtdetr.zoo --verify
 
 AP are the authors' on COCO val2017.  GFLOPs are multiply-adds of the network, counted once.  Bad input ends in one line
@@ -44,7 +44,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     option("--max-parameters", type=float, metavar="M", help="list no larger models, millions of parameters")
     option("--max-gflops", type=float, metavar="G", help="list no slower models")
     option("--all", action="store_true", help="list published files too that belong to no config, such as backbones")
-    option("--download", nargs="+", metavar="NAME", help="download the weights of these models")
+    option("--download", nargs="+", metavar="NAME", help="download the weights of these names or patterns")
     option("--verify", nargs="*", metavar="NAME", help="check downloaded files by their checksums (default: all)")
     parser.error = wrong_option("-m insta_rtdetr.zoo")
     return parser.parse_args(arguments)
@@ -52,7 +52,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _list(options: argparse.Namespace) -> int:
     rows = models(with_others=options.all)
-    names = select([row.name for row in rows], options.names)
+    names = select([row.name for row in rows], options.names, by_parts=True)
     rows = [
         row for row in rows
         if row.name in names

@@ -1,5 +1,6 @@
 """The table of all models, and its filters."""
 
+import difflib
 import functools
 import json
 from collections.abc import Callable, Iterable
@@ -83,25 +84,29 @@ def _state_of_weights(name: str, published: PublishedFile | None) -> str:
     return f"{begun / 1e6:.0f} MB downloaded{size.replace(', ', ' of ')}" if begun else f"not cached{size}"
 
 
-def select(candidates: Iterable[str], patterns: Iterable[str]) -> list[str]:
+def select(candidates: Iterable[str], patterns: Iterable[str], by_parts: bool = False) -> list[str]:
     """The names that match one of the patterns, in their order; all without patterns.
 
     Args:
-        patterns: parts of names, or patterns with * and ? for whole names.
+        patterns: names, or patterns with * and ? for whole names.
+        by_parts: whether parts of names are enough.
 
     Raises:
         UserError: a pattern matches no name.
     """
-    candidates, patterns = list(candidates), list(patterns)
+    candidates, patterns = list(candidates), [pattern.lower() for pattern in patterns]
+    if by_parts:
+        patterns = [pattern if any(letter in pattern for letter in "*?[") else f"*{pattern}*" for pattern in patterns]
     for pattern in patterns:
-        if not any(_matches(name, pattern) for name in candidates):
-            raise UserError(f"No model is called {pattern}.  `python -m insta_rtdetr.zoo --all` lists all names.")
-    return [name for name in candidates if not patterns or any(_matches(name, pattern) for pattern in patterns)]
-
-
-def _matches(name: str, pattern: str) -> bool:
-    name, pattern = name.lower(), pattern.lower()
-    return fnmatchcase(name, pattern if any(letter in pattern for letter in "*?[") else f"*{pattern}*")
+        if not any(fnmatchcase(name.lower(), pattern) for name in candidates):
+            nearest = difflib.get_close_matches(pattern, candidates, n=1, cutoff=0.0)[0]
+            raise UserError(
+                f"No name matches {pattern.strip('*')}.  The nearest is {nearest}; "
+                "`python -m insta_rtdetr.zoo --all` lists all of them."
+            )
+    return [
+        name for name in candidates if not patterns or any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
+    ]
 
 
 def below(value: float | None, limit: float | None) -> bool:
