@@ -32,6 +32,10 @@ class _InterruptedError(DownloadError):
     """Another attempt may go on from here."""
 
 
+class _ChangedError(DownloadError):
+    """What the server has is not what the partial file is a part of."""
+
+
 def mirrored(address: str) -> str:
     """The address itself, or where the mirror named by INSTA_RTDETR_MIRROR has that file.
 
@@ -54,17 +58,20 @@ def download(address: str, partial: Path, title: str) -> None:
         OSError: the file cannot be written.
     """
     pauses: list[float] = []
+    largest = _size(partial)
     while True:
-        size_before = _size(partial)
         try:
             _download_rest(address, partial, title)
             return
+        except _ChangedError:
+            remove_partial(partial)
         except _InterruptedError:
-            if _size(partial) != size_before:
+            if _size(partial) > largest:
                 pauses = list(PAUSES_SECONDS)
             if not pauses:
                 raise
             time.sleep(pauses.pop(0))
+        largest = max(largest, _size(partial))
 
 
 def _download_rest(address: str, partial: Path, title: str) -> None:
@@ -79,9 +86,8 @@ def _download_rest(address: str, partial: Path, title: str) -> None:
         if response.status == 200:
             offset = 0  # the server knows no parts, or has another file now
         total = _total_bytes(response, offset)
-        if offset and total != part_of.get("bytes"):
-            remove_partial(partial)
-            raise _InterruptedError("the file on the server has changed")
+        if offset and not (total == part_of.get("bytes") and _begins_at(offset, response)):
+            raise _ChangedError
         _check_space(partial, total, offset)
         if not offset:
             _write_description(partial, {"address": address, "bytes": total, "validator": _validator(response)})
@@ -138,6 +144,10 @@ def _total_bytes(response: Any, offset: int) -> int | None:
         return int(total) if total.isdigit() else None
     length = response.headers.get("Content-Length")
     return int(length) + offset if length else None
+
+
+def _begins_at(offset: int, response: Any) -> bool:
+    return response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
 
 
 def _validator(response: Any) -> str | None:

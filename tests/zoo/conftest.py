@@ -42,7 +42,7 @@ def publish(server, cache, tmp_path, monkeypatch) -> Iterator[Publish]:
     def publish(name: str, data: bytes, **entry: object) -> PublishedFile:
         section = content["backbones" if name in content["backbones"] else "models"]
         found = section.setdefault(name, {"address": f"https://authors.org/weights/{name}.pth", "licence": "MIT"})
-        algorithm = found.get("checksum", "sha256:").partition(":")[0]
+        algorithm = (found.get("checksum") or "sha256:").partition(":")[0]
         found |= {"checksum": f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}", "bytes": len(data)} | entry
         list_file.write_text(json.dumps(content))
         published_files.cache_clear()

@@ -20,6 +20,7 @@ class FileServer(ThreadingHTTPServer):
         cuts: bytes after which the connection is cut, for the next answers in turn.
         status: of all answers, in place of the file.
         content_type: of all files.
+        shift: bytes by which parts begin too late.
         redirects: path -> other path.
         pause_seconds: between chunks of CHUNK_BYTES; without a pause all comes at once.
     """
@@ -35,6 +36,7 @@ class FileServer(ThreadingHTTPServer):
         self.status = 200
         self.content_type = "application/octet-stream"
         self.redirects: dict[str, str] = {}
+        self.shift = 0
         self.pause_seconds = 0.0
 
     @property
@@ -64,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, content: bytes, wanted: str) -> None:
         start = 0
         if wanted and self.server.has_ranges and self.headers.get("If-Range") in (None, self.server.tag):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            start = int(wanted.removeprefix("bytes=").removesuffix("-")) + self.server.shift
             if start >= len(content):
                 self.send_error(416)
                 return

@@ -91,13 +91,25 @@ def test_a_server_without_ranges_gives_the_whole_file_again(publish, server):
     assert ranges(server) == ["", "bytes=7500-"]
 
 
-@pytest.mark.parametrize("tag", ['"second"', ""])
-def test_parts_of_different_files_are_not_joined(publish, server, tag):
+@pytest.mark.parametrize("tag, changed", [('"second"', OTHER), ("", OTHER + b"more")])
+def test_parts_of_different_files_are_not_joined(publish, server, tag, changed):
     server.cuts, server.tag = list(INTERRUPTED), tag and '"first"'
-    fails(publish("m", CONTENT))
+    fails(publish("m", CONTENT, checksum=""))
     server.tag = tag
     # Without a tag another size tells.
-    assert fetch(publish("m", OTHER + b"more")).read_bytes() == OTHER + b"more"
+    assert fetch(publish("m", changed, checksum="")).read_bytes() == changed
+
+
+def test_a_server_that_gives_another_part_than_asked_for_is_asked_for_all(publish, server):
+    server.cuts, server.shift = [7_500], 1
+    assert fetch(publish("m", CONTENT)).read_bytes() == CONTENT
+    assert ranges(server) == ["", "bytes=7500-", ""]
+
+
+def test_a_server_that_always_cuts_is_given_up(publish, server):
+    server.cuts, server.has_ranges = [7_500, 6_000] * 50, False
+    fails(publish("m", CONTENT))
+    assert len(server.requests) == 3
 
 
 def test_a_new_address_begins_anew(publish, server):
