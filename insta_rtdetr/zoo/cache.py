@@ -119,8 +119,8 @@ def _one_line_errors(published: PublishedFile, file: Path) -> Iterator[None]:
         yield
     except DownloadError as error:
         raise UserError(
-            f"{mirrored(published.address)} cannot be downloaded: {error}.  Try again to go on with the download, or "
-            f"fetch the file by hand and put it at {file}."
+            f"{mirrored(published.address)} cannot be downloaded: {error}.  Try again, or fetch the file by hand and "
+            f"put it at {file}."
         ) from error
     except (OSError, portalocker.LockException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,5 +1,7 @@
 """Models by name, from a server in place of the authors': downloaded, checked, loaded, predicting."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,7 @@ from .files import backbone_bytes, published_bytes
 
 CONFIGS = sorted(name for name in config_files() if name in published_files())
 NAME = "rfdetr_seg_nano_312"
+REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL_IMAGES = ["MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", "64"]
 
 
@@ -52,6 +55,8 @@ def test_a_name_is_enough(publish, server, name):
     assert holds(model.module, str(cached_path(published)))
     (result,) = model.predict(noise(0), threshold=0)
     assert len(result) == model.cfg.TEST.DETECTIONS_PER_IMAGE and np.isfinite(result.boxes).all()
+    # No second copy is made for Detectron2.
+    assert not (cached_path(published).parent / "detectron2.pth").exists()
     cached_path(published).unlink()  # up to 260 MB
 
 
@@ -90,7 +95,8 @@ def test_detectron2s_path_manager_knows_the_names(nano):
         PathManager.get_local_path("published://rfdetr_seg_nano")
 
 
-def test_what_published_stands_for():
+def test_what_published_stands_for(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
     assert published_weights(find_config("quickstart_MNV2_D3_256")).endswith("demo/weights/quickstart_MNV2_D3_256.pth")
     # A path as it is typed in the repository's folder, too.
     file = "configs/coco/instance-segmentation/fastinst_R50_ppm-fpn_x1_576.yaml"
