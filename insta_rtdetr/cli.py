@@ -24,6 +24,7 @@ class Command:
 
 
 COMMANDS = {
+    "models": Command("list all models, download their published weights", "zoo.__main__"),
     "train": Command("train a model, on your own data or a registered dataset", "engine.command_line"),
     "evaluate": Command("evaluate weights", "engine.command_line", ("--eval-only",)),
     "predict": Command("find objects in images, folders and videos", "predict.command_line"),

@@ -31,7 +31,7 @@ def create_model(
             Detectron2's model zoo), a yaml file, a config; or a checkpoint that says which config it was trained with,
             or that is named after one; or what `tools/export.py` made, which has its weights and settings within.
         weights: a checkpoint of any format we read, its address, or "published://NAME" for a name that
-            `python -m insta_rtdetr.zoo --all` lists.  Default: those published with the config, which are downloaded
+            `insta-rtdetr models --all` lists.  Default: those published with the config, which are downloaded
             once, else MODEL.WEIGHTS of the config.
         device: "cpu" or "cuda".  Default: MODEL.DEVICE of the config; CPU where there is no GPU.
         opts: KEY, value, ... of config keys to change.

@@ -1,9 +1,9 @@
-"""List the models, download and check their weights.
+"""List the models, download and check their published weights.
 
-    python -m insta_rtdetr.zoo
-    python -m insta_rtdetr.zoo rfdetr "fastinst_R50_*" --max-parameters 35 --max-gflops 60
-    python -m insta_rtdetr.zoo --download insta_rtdetr_R50vd_D6_640 "rfdetr_seg_*"
-    python -m insta_rtdetr.zoo --verify
+    insta-rtdetr models
+    insta-rtdetr models rfdetr "fastinst_R50_*" --max-parameters 35 --max-gflops 60
+    insta-rtdetr models --download insta_rtdetr_R50vd_D6_640 "rfdetr_seg_*"
+    insta-rtdetr models --verify
 
 AP are the authors' on COCO val2017.  GFLOPs are multiply-adds of the network, counted once.  Bad input ends in one line
 on stderr and exit code 1.
@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from insta_rtdetr.errors import UserError, report, wrong_option
+from insta_rtdetr.command_line import CommandParser, run_command
 
 from .cache import CACHE_VARIABLE, cache_folder, cached_path, fetch, verify
 from .download import MIRROR_VARIABLE
@@ -21,24 +21,14 @@ from .published import published_files
 from .table import below, models, select, to_table
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m insta_rtdetr.zoo") -> int:
     """Run the command line; the exit code."""
-    try:
-        options = _parse(arguments)
-        if options.download is not None:
-            return _download(options.download)
-        if options.verify is not None:
-            return _verify(options.verify)
-        return _list(options)
-    except UserError as error:
-        return report(error)
+    return run_command(lambda: _run(_parse(arguments, prog)))
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m insta_rtdetr.zoo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"{CACHE_VARIABLE} is the folder of downloaded files, {MIRROR_VARIABLE} an address to download from.",
-    )  # fmt: skip
+def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    variables = f"{CACHE_VARIABLE} is the folder of downloaded files, {MIRROR_VARIABLE} an address to download from."
+    parser = CommandParser(prog, __doc__, epilog=variables)
     option = parser.add_argument
     option("names", nargs="*", metavar="NAME", help="parts of names, or patterns with * and ? (default: all)")
     option("--max-parameters", type=float, metavar="M", help="list no larger models, millions of parameters")
@@ -46,8 +36,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     option("--all", action="store_true", help="list published files too that belong to no config, such as backbones")
     option("--download", nargs="+", metavar="NAME", help="download the weights of these names or patterns")
     option("--verify", nargs="*", metavar="NAME", help="check downloaded files by their checksums (default: all)")
-    parser.error = wrong_option("-m insta_rtdetr.zoo")
     return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.download is not None:
+        return _download(options.download)
+    if options.verify is not None:
+        return _verify(options.verify)
+    return _list(options)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -74,8 +74,8 @@ def _is_usable(file: Path, published: PublishedFile) -> bool:
     if not file.is_file():
         return False
     fault = _fault_of_size(file, published)
-    if not fault and not _record_file(file).is_file():
-        # Nobody has checked it: it was put here by hand.
+    if not fault and _recorded(file, "address") != published.address:
+        # Nobody has checked it: it was put here by hand, or the list has changed.
         fault = _fault_of_checksum(file, published.checksum)
         if not fault:
             _record(file, published)

@@ -72,6 +72,6 @@ def find_published(name: str) -> PublishedFile:
         nearest = difflib.get_close_matches(name, published_files(), n=1, cutoff=0.0)[0]
         raise UserError(
             f"No published weights are called {name!r}.  The nearest name is {nearest}; "
-            "`python -m insta_rtdetr.zoo --all` lists all of them."
+            "`insta-rtdetr models --all` lists all of them."
         )
     return published_files()[name]

@@ -102,7 +102,7 @@ def select(candidates: Iterable[str], patterns: Iterable[str], by_parts: bool = 
             nearest = difflib.get_close_matches(pattern, candidates, n=1, cutoff=0.0)[0]
             raise UserError(
                 f"No name matches {pattern.strip('*')}.  The nearest is {nearest}; "
-                "`python -m insta_rtdetr.zoo --all` lists all of them."
+                "`insta-rtdetr models --all` lists all of them."
             )
     return [
         name for name in candidates if not patterns or any(fnmatchcase(name.lower(), pattern) for pattern in patterns)

@@ -49,7 +49,7 @@ def resolve_weights(weights: str, config_file: str) -> str:
         return found
     raise UserError(
         f"MODEL.WEIGHTS is published, but none are for {config_file or 'a model without a config file'}.  Give a file, "
-        f"or those of another config ({PREFIX}NAME, see `python -m insta_rtdetr.zoo`)."
+        f"or those of another config ({PREFIX}NAME, see `insta-rtdetr models`)."
     )
 
 

@@ -256,6 +256,12 @@ def test_a_wrong_file_put_there_by_hand_is_replaced(publish, caplog):
     assert f"{file} has the sha256" in caplog.text
 
 
+def test_a_file_of_an_older_list_is_checked_again(publish, server):
+    fetch(publish("m", CONTENT))
+    moved = publish("m", OTHER, address="https://authors.org/elsewhere/m.pth")
+    assert fetch(moved).read_bytes() == OTHER and len(server.requests) == 2
+
+
 def test_a_shared_cache_that_may_only_be_read_serves(publish, server, monkeypatch):
     published = publish("m", CONTENT)
     put_by_hand(published, CONTENT)

@@ -1,4 +1,4 @@
-"""python -m insta_rtdetr.zoo: the table, downloads and checks."""
+"""insta-rtdetr models: the table, downloads and checks."""
 
 import pytest
 
