@@ -100,7 +100,10 @@ def check_package(name: str, wanted: str) -> Finding:
 
 
 def installed_version(name: str, module: object) -> str:
-    """Return the version of a distribution, or of its module if it is installed under another name (OpenCV has several)."""
+    """Return the version of a distribution, or of its module if the distribution has another name.
+
+    OpenCV, for example, is published under several names.
+    """
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
