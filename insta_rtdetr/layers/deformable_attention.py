@@ -62,7 +62,7 @@ class DeformableAttention(nn.Module):
         offsets = self.sampling_offsets(query).view(*shape, 2)
         weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1)
         centre, size = reference_boxes[:, :, None, None, None].split(2, dim=-1)
-        # An offset of `num_points` reaches from the centre to the border of the box.
+        # An offset of `num_points` reaches the border of the box.
         locations = centre + offsets * size * (0.5 / self.num_points)
         sampled = sample_levels(self.value_proj(memory), locations, weights, level_sizes)
         return self.output_proj(sampled)

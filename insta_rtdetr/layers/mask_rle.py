@@ -79,7 +79,7 @@ def _changes_on_cpu(masks: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _changes_on_gpu(masks: Tensor) -> Iterator[np.ndarray]:
-    """Yield the same positions as `_changes_on_cpu`, found on the GPU: they are far fewer bytes to copy than the masks."""
+    """Yield the same positions as `_changes_on_cpu`, found on the GPU, because copying the masks would take longer."""
     height, width = masks.shape[1:]
     for chunk in masks.split(max(1, CHUNK_PIXELS_GPU // (height * width))):
         columns = chunk.transpose(1, 2).flatten(1)  # (N, H, W) -> (N, W * H)
