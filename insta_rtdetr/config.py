@@ -117,8 +117,7 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
 
 def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER = CfgNode()
-    # Number of queries `Q`.  It can be changed for inference without new weights, except for RFDETRSeg, whose queries
-    # are learned.
+    # Queries `Q`.  May be changed at test without new weights, but for RFDETRSeg, whose queries are learned.
     cfg.MODEL.DECODER.NUM_QUERIES = 300
     # Channels of a query; 0: as many as the encoder's.  FastInst does not use it.
     cfg.MODEL.DECODER.HIDDEN_DIM = 0

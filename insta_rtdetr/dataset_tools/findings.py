@@ -13,9 +13,9 @@ class Finding:
         remedy: the command or step that corrects a failure.
     """
 
-    status: str  # "ok", "note" or "FAIL"
+    status: str
     text: str
-    remedy: str = ""  # the command or step that mends a FAIL
+    remedy: str = ""
 
     def __str__(self) -> str:
         return f"{self.status:<5} {self.text}" + (f". {self.remedy}" if self.remedy else "")
