@@ -1,4 +1,4 @@
-"""Command `insta-rtdetr`, which has all commands, for users who installed the wheel and have no tools/ folder.
+"""Command line `insta-rtdetr`, which combines all commands, for users who installed the wheel and have no tools/.
 
     insta-rtdetr train --config-file insta_rtdetr_R18vd_D3_640 --dataset path/to/data
     insta-rtdetr evaluate --config-file insta_rtdetr_R18vd_D3_640 --dataset path/to/data --weights output/model_best.pth

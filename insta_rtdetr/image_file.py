@@ -1,4 +1,4 @@
-"""Reading of image files.  Every part of the package gets them upright, with three channels of 8 bits."""
+"""Reading image files.  Every part of the package gets them upright, with three channels of 8 bits."""
 
 import os
 import zlib

@@ -1,4 +1,4 @@
-"""Read an image, draw what was found in it, write it.  Images are uint8 (H, W, 3), RGB."""
+"""Reading images, drawing the objects found in them, and writing them.  Images are uint8 (H, W, 3), RGB."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -29,7 +29,7 @@ _C = _MissingOperators()
 class Edit:
     """Replacement of every whole-word `old` by `new` in one file, where it must occur exactly `count` times."""
 
-    path: str  # inside the wheel
+    path: str  # Path in the wheel.
     old: str
     new: str
     count: int

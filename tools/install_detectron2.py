@@ -205,7 +205,7 @@ def build_wheel(sources: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in [*order, f"{DIST_INFO}/RECORD"]:
-            # The date and the permissions are fixed, and nothing is compressed, because zlib's output may differ.
+            # The date and the permissions are fixed, and nothing is compressed, because builds of zlib differ.
             info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o100644 << 16
             info.create_system = 3

@@ -1,4 +1,4 @@
-"""Reading and writing of weights: our checkpoints, those of the original codes, and backbones."""
+"""Reading and writing weights: our checkpoints, those of the original codes, and backbones."""
 
 from .checkpointer import Checkpointer
 from .formats import read_checkpoint

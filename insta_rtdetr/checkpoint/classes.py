@@ -1,4 +1,4 @@
-"""Rows of a checkpoint that belong to classes, which are moved to another set of classes by name, never by position."""
+"""Moving the rows of a checkpoint that belong to classes to another set of classes, by name and never by position."""
 
 import re
 from collections.abc import Mapping, Sequence

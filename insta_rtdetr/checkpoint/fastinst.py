@@ -1,4 +1,4 @@
-"""Renaming of FastInst's parameters from the original code's names to ours.
+"""Rules that rename FastInst's parameters from the original code's names to ours.
 
 Source: https://github.com/junjiehe96/FastInst/tree/4996a61
 """

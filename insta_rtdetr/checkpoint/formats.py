@@ -1,4 +1,4 @@
-"""Reading of checkpoint files of all formats, with the weights under our names."""
+"""Reading checkpoint files of all formats, with the weights under our names."""
 
 import argparse
 import pickle

@@ -1,4 +1,4 @@
-"""Renaming of Insta-RT-DETR's and RT-DETR's parameters from the original code's names to ours.
+"""Rules that rename Insta-RT-DETR's and RT-DETR's parameters from the original code's names to ours.
 
 Source: https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch/tree/8458661
 """

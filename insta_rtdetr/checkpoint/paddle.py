@@ -1,4 +1,4 @@
-"""Renaming of Mask-RT-DETR's and PP-HGNetV2's parameters from PaddlePaddle's names and layouts to ours.
+"""Rules that rename and transpose the parameters of PaddlePaddle's Mask-RT-DETR and PP-HGNetV2 for our models.
 
 Source: https://github.com/PaddlePaddle/PaddleDetection/tree/666f597
 """

@@ -1,4 +1,4 @@
-"""Renaming of RF-DETR's parameters from the original code's names to ours.
+"""Rules that rename RF-DETR's parameters from the original code's names to ours.
 
 Source: https://github.com/roboflow/rf-detr, release 1.11.2
 """

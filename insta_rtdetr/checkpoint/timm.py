@@ -1,4 +1,4 @@
-"""Renaming of timm's ResNet weights for our ResNet-vd and for Detectron2's ResNet."""
+"""Rules that rename timm's ResNet weights for our ResNet-vd and for Detectron2's ResNet."""
 
 import re
 

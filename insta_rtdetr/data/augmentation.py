@@ -169,7 +169,7 @@ class RandomView:
         """Draw a view.
 
         Args:
-            height, width: of the image in pixels.
+            height, width: size of the image in pixels.
             boxes_xyxy: (T, 4), in pixels of the image.
             is_strong: whether zoom-out, crops and jitter are on.
 

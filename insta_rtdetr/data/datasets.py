@@ -1,4 +1,4 @@
-"""Registration of datasets, and loading them with checks that name what is wrong and where to correct it."""
+"""Registering and loading datasets, with checks that name what is wrong and where to correct it."""
 
 import json
 import logging

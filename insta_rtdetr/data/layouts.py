@@ -1,4 +1,4 @@
-"""Recognition of the layout of a user's dataset, and reading of its content.
+"""Recognising the layout of a user's dataset, and reading it.
 
 | layout   | what it is recognised by                                                            |
 |----------|-------------------------------------------------------------------------------------|

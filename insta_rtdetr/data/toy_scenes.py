@@ -1,4 +1,4 @@
-"""Drawing of the toy dataset's images: random scenes of coins, cells and shapes, with the visible mask of each object.
+"""Drawing the toy dataset's images: random scenes of coins, cells and shapes, with the visible mask of each object.
 
 Everything is drawn with numpy from one random generator, so that a seed gives the same bytes on every run.  Images are
 float32 (H, W, 3) in [0, 1] until the end; lengths are pixels.

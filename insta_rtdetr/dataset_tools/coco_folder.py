@@ -1,4 +1,4 @@
-"""Writing of a dataset in COCO's layout: annotations/instances_<split>.json, and the images in <split>/."""
+"""Writing a dataset in COCO's layout: annotations/instances_<split>.json, and the images in <split>/."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Drawing of images with their objects for a report."""
+"""Drawing images with their objects for a report."""
 
 import base64
 import colorsys

@@ -1,4 +1,4 @@
-"""Writing of a dataset check's results as files: check_dataset_result.json and report.html."""
+"""Writing the results of a dataset check as files: check_dataset_result.json and report.html."""
 
 import html
 import json

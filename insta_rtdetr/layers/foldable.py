@@ -1,4 +1,4 @@
-"""Folding of a module's inner linear parts into fewer ones for inference."""
+"""Folding the linear parts inside a module into fewer ones, for inference."""
 
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d

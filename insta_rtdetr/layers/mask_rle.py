@@ -1,4 +1,4 @@
-"""Encoding of masks in COCO's run-length code, with the same bytes as `pycocotools.mask.encode`, but faster.
+"""Encoding masks in COCO's run-length code, with the same bytes as `pycocotools.mask.encode`, but faster.
 
 pycocotools transposes a mask and walks over its bytes.  Here vector instructions find the places where the next pixel
 of a column differs, in the mask as it lies in memory, and only those few places are sorted into column order.

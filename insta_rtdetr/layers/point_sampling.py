@@ -1,4 +1,4 @@
-"""Sampling of maps at points, and choice of points where a mask is uncertain.
+"""Sampling maps at points, and drawing points where a mask is uncertain.
 
 Shapes: N masks, P points.  Points are (x, y) in [0, 1] of the whole map.
 """

@@ -1,4 +1,4 @@
-"""Creation of a model with its weights from the model's name."""
+"""Creating a model with its weights, given the model's name."""
 
 import os
 import tempfile

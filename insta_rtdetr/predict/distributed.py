@@ -27,7 +27,7 @@ BATCHES_IN_BLOCK = 8
 
 
 class Worker:
-    """Model in a process of Ray."""
+    """Worker of Ray, which holds a model in a process of its own."""
 
     def __init__(self, settings: Settings, folder: str) -> None:
         """Load the model; relative paths start at `folder`."""

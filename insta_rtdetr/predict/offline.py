@@ -1,4 +1,4 @@
-"""Prediction of many images and videos into a folder, which `tools/predict.py` runs.
+"""Predicting many images and videos into a folder, for `tools/predict.py`.
 
 The folder gets the drawn images and videos, and predictions.json (a list that pycocotools' loadRes takes) with
 images.json (the images and categories that it refers to).  While the run is unfinished,
@@ -32,7 +32,7 @@ IMAGES_NAME = "images.json"
 
 @dataclass(frozen=True)
 class Job:
-    """Task of a run: what is predicted and where it is written.
+    """Settings of a run: the model, the inputs and the output.
 
     Attributes:
         settings: settings of the model.

@@ -1,4 +1,4 @@
-"""Prediction of inputs as records, in this process or in a worker of a cluster."""
+"""Predicting inputs as records, in this process or in a worker of a cluster."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from .video import video_writer
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of the prediction.
+    """Settings of the model and of its prediction.
 
     Attributes:
         model, weights, device, opts: see `create_model`.
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """Input to predict.
+    """Input that is to be predicted, and how.
 
     Attributes:
         name: name of the input.

@@ -1,4 +1,4 @@
-"""Reading and writing of videos, frame by frame, with OpenCV.  Frames are uint8 (H, W, 3), RGB."""
+"""Reading and writing videos, frame by frame, with OpenCV.  Frames are uint8 (H, W, 3), RGB."""
 
 import math
 import os

@@ -34,7 +34,7 @@ _IMAGE_BODY = {"required": True, "content": {"image/*": {"schema": {"type": "str
 
 @dataclass(frozen=True)
 class Demo:
-    """What the application serves.
+    """Settings of the application: the model, and what the page offers.
 
     Attributes:
         model: the model that finds the objects.

@@ -1,4 +1,4 @@
-"""Limits of uploads: reading and decoding of the images within them, and refusal of the others."""
+"""Limits of uploads, which the functions that read and decode uploads enforce."""
 
 import asyncio
 import io

@@ -24,7 +24,7 @@ class Annotation(BaseModel):
 
 
 class CocoImage(BaseModel):
-    """Entry of the image, upright, in the COCO file."""
+    """Image, upright, as an entry of the COCO file."""
 
     id: int
     file_name: str

@@ -1,4 +1,4 @@
-"""Building of COCO's dict from images with labelled shapes, which all readers of other formats end with."""
+"""Building COCO's dict from images with labelled shapes, which all readers of other formats end with."""
 
 import math
 import os
