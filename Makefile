@@ -17,8 +17,9 @@ STAMP := $(VENV)/.complete
 demo: $(STAMP)
 	$(VENV)/bin/python demo/quickstart.py
 
+# One process for each core, each with one thread: small models gain nothing from more.
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest tests
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests -n auto --dist loadfile
 
 lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check .

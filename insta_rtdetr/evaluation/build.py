@@ -10,6 +10,7 @@ from insta_rtdetr.data import needs_masks
 from insta_rtdetr.errors import UserError
 
 from .cityscapes import CityscapesEvaluator
+from .coco import FasterCOCOEvaluator, has_faster_coco_eval
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluator:
@@ -33,12 +34,13 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = No
             f"Dataset {dataset_name} has evaluator_type {evaluator_type!r}, wanted 'coco' or 'cityscapes_instance'.  "
             "Register it in COCO format or choose another dataset in DATASETS.TEST."
         )
-    return COCOEvaluator(
+    evaluator = FasterCOCOEvaluator if has_faster_coco_eval() else COCOEvaluator
+    return evaluator(
         dataset_name,
         tasks=("bbox", "segm") if needs_masks(cfg) else ("bbox",),
         distributed=True,
         output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference"),
         max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
-        # The fast one needs Detectron2's compiled part and is not COCO's own.
+        # Detectron2's fast one needs its compiled part and is not COCO's own.
         use_fast_impl=False,
     )

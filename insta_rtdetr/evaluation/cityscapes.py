@@ -1,11 +1,11 @@
 """Detectron2's Cityscapes evaluator, which cityscapesscripts does the scoring for."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from detectron2.evaluation import CityscapesInstanceEvaluator
+
+from .replaced import replaced
 
 
 class CityscapesEvaluator(CityscapesInstanceEvaluator):
@@ -19,16 +19,5 @@ class CityscapesEvaluator(CityscapesInstanceEvaluator):
         """AP and AP50 of masks; on the main process alone."""
         import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as scoring
 
-        with _replaced(np, "in1d", np.isin), _replaced(scoring, "writeDict2JSON", lambda content, file: None):
+        with replaced(np, "in1d", np.isin), replaced(scoring, "writeDict2JSON", lambda content, file: None):
             return super().evaluate()
-
-
-@contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    """Within the context the module's name means the value."""
-    before = vars(module).get(name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        delattr(module, name) if before is None else setattr(module, name, before)

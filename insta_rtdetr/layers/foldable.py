@@ -1,11 +1,15 @@
 """Folding the linear parts inside a module into fewer ones, for inference."""
 
 import torch
+import torchvision
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
-BATCH_NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, nn.SyncBatchNorm)
+BATCH_NORMS = (
+    nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d, torchvision.ops.FrozenBatchNorm2d, FrozenBatchNormAct2d,
+)  # fmt: skip
 
 
 class Foldable(nn.Module):

@@ -2,18 +2,18 @@
 
 import pytest
 import torch
-from detectron2.layers import Conv2d, FrozenBatchNorm2d, get_norm
+from detectron2.layers import Conv2d, get_norm
 from torch import nn
 
 from insta_rtdetr.layers.conv import ConvNorm, CSPRepBlock, RepVGGBlock
-from insta_rtdetr.layers.foldable import fold_, fold_batch_norm
+from insta_rtdetr.layers.foldable import BATCH_NORMS, fold_, fold_batch_norm
 from insta_rtdetr.modeling.encoder.mask_fusion import MaskFusion
 from insta_rtdetr.modeling.head.mask_head import MaskHead, PrototypeMaskHead
 
 
 def with_random_statistics(module: nn.Module) -> nn.Module:
     for norm in module.modules():
-        if isinstance(norm, (nn.BatchNorm2d, FrozenBatchNorm2d)):
+        if isinstance(norm, BATCH_NORMS):
             for name in ("weight", "running_var"):
                 getattr(norm, name).data.uniform_(0.5, 1.5)
             for name in ("bias", "running_mean"):

@@ -10,10 +10,13 @@ from detectron2.modeling.backbone import Backbone
 from timm.utils.model import freeze_batch_norm_2d
 from torch import Tensor, nn
 
+from ...layers.foldable import Foldable
+from ...layers.traced_folding import fold_traced_
+
 NAME_OF_STRIDE = {2: "res1", 4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 
 
-class TimmBackbone(Backbone):
+class TimmBackbone(Backbone, Foldable):
     """A timm feature extractor; its levels are named by stride: res1 (2), res2 (4), res3 (8), res4 (16), res5 (32)."""
 
     def __init__(
@@ -76,6 +79,10 @@ class TimmBackbone(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
         return dict(zip(self._out_features, self.body(images), strict=True))
+
+    def fold_(self) -> None:
+        """Put the batch norms into the convolutions before them."""
+        fold_traced_(self.body)
 
 
 def create_timm_model(name: str, pretrained: bool, **arguments: object) -> nn.Module:

@@ -147,6 +147,7 @@ def test_offsets_move_where_a_deformable_convolution_reads():
         (resnet_vd, {"depth": 50}),
         (resnet_vd, {"depth": 50, "deform": [False, True, False, True]}),
         (hgnetv2, {}),
+        (timm_backbone, {"arguments": ('pad_type="same"',)}),
     ],
 )
 def test_folded_backbone_is_the_same_function(build, overrides):
