@@ -1,5 +1,7 @@
-"""Everything is in pyproject.toml, but for one thing it cannot say: configs/ lies beside the package in the repository,
-and inside it (insta_rtdetr/configs) once installed from a wheel."""
+"""Packaging of configs/, which pyproject.toml cannot express; everything else is there.
+
+configs/ lies beside the package in the repository, but in it (insta_rtdetr/configs) once installed from a wheel.
+"""
 
 from setuptools import find_packages, setup
 

@@ -1,6 +1,6 @@
-"""One geometric transform for a whole training image: a window, resized, perhaps mirrored.
+"""One geometric transform for a whole training image: a window that is resized and perhaps mirrored.
 
-Zoom-out, crops, flips and the resize only change the numbers of a View; pixels, boxes and masks are then touched once.
+Zoom-out, crops, flips and the resize only change the numbers of a View; pixels, boxes and masks are transformed once.
 Shapes: T objects, (H, W) the output in pixels.
 """
 
@@ -17,7 +17,7 @@ from pycocotools import mask as mask_util
 
 @dataclass(frozen=True)
 class View:
-    """A window of an image and what becomes of it.
+    """Window of an image, with the size it is resized to and the flips.
 
     Attributes:
         left, top, width, height: the window in pixels of the image; it may reach outside, where everything is black.
@@ -36,29 +36,30 @@ class View:
 
     @classmethod
     def identity(cls, height: int, width: int) -> "View":
-        """The whole image as it is."""
+        """Return the view of the whole image as it is."""
         return cls(0, 0, width, height, width, height)
 
     def apply_points(self, points_xy: np.ndarray) -> np.ndarray:
-        """(..., 2) points (x, y) of the image -> of the output, not clipped."""
+        """Map points (..., 2), (x, y), from the image to the output, without clipping."""
         window_wh = (self.width, self.height)
         out_wh = np.array((self.out_width, self.out_height))
         points = (points_xy - np.array((self.left, self.top))) * (out_wh / window_wh)
         return np.where((self.flip_x, self.flip_y), out_wh - points, points)
 
     def apply_boxes(self, boxes_xyxy: np.ndarray) -> np.ndarray:
-        """(T, 4) boxes of the image -> of the output, clipped to it; those outside get no area."""
+        """Map boxes (T, 4) from the image to the output, and clip them to it; boxes outside get no area."""
         corners = self.apply_points(boxes_xyxy.reshape(-1, 2, 2))
         corners = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
         return np.clip(corners, 0, np.array([self.out_width, self.out_height] * 2))
 
     def apply_image(self, image: np.ndarray) -> np.ndarray:
-        """Resize the window as Pillow's antialiased bilinear filter does.
+        """Resize the window with Pillow's antialiased bilinear filter.
 
-        Only the part of the output that the image can reach is computed: a zoomed-out image needs no large canvas.
+        Only the part of the output that the image can reach is computed, so a zoomed-out image needs no large canvas.
 
         Args:
             image: uint8 (image height, image width, 3).
+
         Returns:
             uint8 (H, W, 3).
         """
@@ -74,10 +75,11 @@ class View:
         return self._flipped(output)
 
     def draw_mask(self, segmentation: Any, output: np.ndarray) -> None:
-        """Set the pixels of one object in `output`, a bool (H, W) array of False.
+        """Draw the mask of one object: set its pixels in `output`, a bool (H, W) array of False.
 
         Args:
             segmentation: COCO polygons (lists of x1, y1, x2, y2, ...) or RLE, in pixels of the image.
+            output: the array to draw into.
         """
         if isinstance(segmentation, dict):
             self._draw_rle(segmentation, output)
@@ -109,7 +111,7 @@ class View:
 
     @cached_property
     def _nearest_rows(self) -> np.ndarray:
-        """(H,) the image row in the middle of each output row, before flipping."""
+        """Return the image row (H,) in the middle of each output row, before flipping."""
         return self.top + ((np.arange(self.out_height) + 0.5) * (self.height / self.out_height)).astype(int)
 
     @cached_property
@@ -122,12 +124,13 @@ class View:
 
 @dataclass(frozen=True)
 class _Reach:
-    """Along one axis: what part of the output an image can reach through the resize filter, and what it is made of.
+    """Part of the output that an image can reach through the resize filter, along one axis, and its source pixels.
 
     Attributes:
         out_start, out_stop: output pixels that are not surely black.
         source_start, source_stop: pixels, in the image's coordinates, that these depend on; may lie outside the image.
-        box_start, box_stop: what is resized onto the output pixels, relative to source_start; fractions of pixels.
+        box_start, box_stop: interval that is resized to the output pixels, relative to source_start, in fractional
+            pixels.
     """
 
     out_start: int
@@ -140,7 +143,7 @@ class _Reach:
     @classmethod
     def of(cls, window_start: int, window_length: int, out_length: int, image_length: int) -> "_Reach":
         scale = window_length / out_length
-        support = max(scale, 1.0)  # of Pillow's bilinear filter, in image pixels
+        support = max(scale, 1.0)  # Half the width of Pillow's bilinear filter, in image pixels.
         out_start = max(math.floor((-window_start - support) / scale), 0)
         out_stop = min(math.ceil((image_length - window_start + support) / scale), out_length)
         first, last = out_start * scale, out_stop * scale

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 
 class DeformableAttention(nn.Module):
-    """Each query reads a few points of every level around its reference box.
+    """Deformable attention, in which each query reads a few points of every level around its reference box.
 
     Shapes: B images, Q queries, S positions of all levels together, M heads, L levels, P points, C channels.
+
     Source: Deformable DETR, https://arxiv.org/abs/2010.04159
     """
 
@@ -45,7 +46,7 @@ class DeformableAttention(nn.Module):
     def forward(
         self, query: Tensor, reference_boxes: Tensor, memory: Tensor, level_sizes: list[tuple[int, int]]
     ) -> Tensor:
-        """Attend.
+        """Compute deformable attention.
 
         Args:
             query: (B, Q, C).
@@ -68,10 +69,10 @@ class DeformableAttention(nn.Module):
 
 
 def sample_levels(value: Tensor, locations: Tensor, weights: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:
-    """Weighted sum of bilinear samples; a sample outside a level is 0.
+    """Compute the weighted sum of bilinear samples; a sample outside its level is 0.
 
     Args:
-        value: (B, S, C), C being M heads one after the other.
+        value: (B, S, C), where C consists of M heads, one after the other.
         locations: (B, Q, M, L, P, 2), (x, y) in [0, 1].
         weights: (B, Q, M, L * P).
         level_sizes: (height, width) of each level.

@@ -1,4 +1,4 @@
-"""Sine position codes."""
+"""Sine position embeddings of grid positions and of boxes."""
 
 import math
 from functools import lru_cache
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def check_order(order: str) -> None:
-    """Check MODEL.ENCODER.POSITION_ORDER.
+    """Check the value of MODEL.ENCODER.POSITION_ORDER.
 
     Raises:
         ValueError: it is neither row_major nor column_major.
@@ -21,18 +21,23 @@ def check_order(order: str) -> None:
 def sine_position_encoding(
     height: int, width: int, dim: int, temperature: float, order: str, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Code of every position of a (height, width) map: sine and cosine of its row, then of its column.
+    """Compute the position embedding of every position of a (height, width) map.
+
+    It consists of sine and cosine of the row, and then of the column.
 
     Args:
-        dim: width of the code, a multiple of 4.
-        order: "row_major" gives the code of row r and column c to position r * width + c of the flattened map.
+        dim: width of the embedding, a multiple of 4.
+        temperature: the frequencies fall from 1 to almost 1 / temperature.
+        order: "row_major" gives the embedding of row r and column c to position r * width + c of the flattened map.
             "column_major" gives it to position r + c * height with rows and columns exchanged, as RT-DETR does; the
             two agree on square maps.
 
     Returns:
         (height * width, dim), cached.
+
     Raises:
-        ValueError: dim or order is none of the above.
+        ValueError: dim is no multiple of 4, or order is none of the two.
+
     Source: RT-DETR, https://arxiv.org/abs/2304.08069
     """
     if dim % 4:
@@ -41,7 +46,7 @@ def sine_position_encoding(
     first, second = (height, width) if order == "row_major" else (width, height)
     # A tensor made in inference mode could not take part in a later training step.
     with torch.inference_mode(False), torch.no_grad():
-        # Always in float32 and in this order of operations: published weights have seen just these roundings.
+        # Published weights were trained with the rounding of float32 and of this order of operations, so both are kept.
         frequencies = 1 / temperature ** (torch.arange(dim // 4, dtype=torch.float32) / (dim // 4))
         angle1 = torch.arange(first, dtype=torch.float32)[:, None] * frequencies
         angle2 = torch.arange(second, dtype=torch.float32)[:, None] * frequencies
@@ -52,14 +57,16 @@ def sine_position_encoding(
 
 
 def box_position_encoding(boxes: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
-    """Code of boxes: of y, x, width and height, one after the other, each as sine, cosine, sine, cosine, ....
+    """Compute the position embedding of boxes: of y, x, width and height, each as sine, cosine, sine, cosine, ....
 
     Args:
         boxes: (..., 4), cxcywh in [0, 1].
-        dim: width of the code of one number, even.
+        dim: width of the embedding of one number, even.
+        temperature: the frequencies fall from 1 to almost 1 / temperature, in periods for each side of the image.
 
     Returns:
         (..., 4 * dim).
+
     Source: DAB-DETR, https://arxiv.org/abs/2201.12329
     """
     frequencies = 1 / temperature ** (torch.arange(0, dim, 2, dtype=boxes.dtype, device=boxes.device) / dim)

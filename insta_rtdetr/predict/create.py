@@ -1,4 +1,4 @@
-"""From a model's name to a model with its weights."""
+"""Creating a model with its weights, given the model's name."""
 
 import os
 import tempfile
@@ -17,7 +17,7 @@ from .model import Model
 from .predictor import Predictor
 
 CHECKPOINT_ENDINGS = (".pth", ".pkl")
-# Where Detectron2's configs take the backbone's first weights from; they find nothing.
+# Addresses of the weights that Detectron2's configs start training from: backbones alone, which cannot find objects.
 _BACKBONES_ONLY = "ImageNetPretrained"
 
 
@@ -45,10 +45,10 @@ def create_model(
 
 
 def exported_model(file: str | os.PathLike, weights: str | os.PathLike, device: str, opts: list[str]) -> ExportedModel:
-    """A model from an exported file.
+    """Load an exported file as a model.
 
     Raises:
-        UserError: it cannot be loaded, or weights or config keys are given, which it has within.
+        UserError: it cannot be loaded, or weights or config keys are given although the file contains its own.
     """
     if weights or opts:
         given = f"weights {weights}" if weights else f"config keys {' '.join(opts)}"
@@ -59,10 +59,10 @@ def exported_model(file: str | os.PathLike, weights: str | os.PathLike, device: 
 def model_config(
     model: str | os.PathLike | CfgNode, weights: str | os.PathLike, opts: list[str], dataset: str = ""
 ) -> CfgNode:
-    """The config of a model, with MODEL.WEIGHTS set; arguments and errors are those of `create_model`.
+    """Return the config of a model, with MODEL.WEIGHTS set; other arguments and errors are those of `create_model`.
 
     Args:
-        dataset: of the user's, whose classes the model of a named config gets; see `setup_cfg`.
+        dataset: path of the user's dataset, whose classes a model given by its config's name gets; see `setup_cfg`.
     """
     config_file = published = ""
     if isinstance(model, CfgNode):
@@ -86,7 +86,7 @@ def model_config(
 
 
 def _config_of_checkpoint(file: str, opts: list[str]) -> CfgNode:
-    """The config within a checkpoint; else the one it is named after.
+    """Return the config in a checkpoint, or the config that the checkpoint is named after.
 
     Raises:
         UserError: there is neither.
