@@ -11,7 +11,7 @@ from insta_rtdetr.errors import DatasetError
 
 
 @contextmanager
-def new_file(file: str | os.PathLike, several_writers: bool = False) -> Iterator[Path]:
+def new_file(file: str | os.PathLike, several_writers: bool = False, keep_ending: bool = False) -> Iterator[Path]:
     """Write a new file, or replace one, in a `with` block.
 
     The `with` statement gives a path beside `file` to write to.  When the block ends without an error, what was written
@@ -20,11 +20,14 @@ def new_file(file: str | os.PathLike, several_writers: bool = False) -> Iterator
     Args:
         file: the file to make or to replace; its folder exists.
         several_writers: whether other processes may write the same file at the same time.
+        keep_ending: whether the path must end as the file does, for writers that choose the format by it.  Otherwise
+            it ends in ".unfinished", so that nobody takes what a killed process left behind for a whole file.
     """
     file = Path(file)
     # All attempts use one name, so that the next one overwrites what a killed process left behind.
     writer = f"-{os.getpid()}" if several_writers else ""
-    unfinished = file.with_name(f".{file.stem}.unfinished{writer}{file.suffix}")
+    stem, ending = (file.stem, file.suffix) if keep_ending else (file.name, "")
+    unfinished = file.with_name(f".{stem}.unfinished{writer}{ending}")
     try:
         yield unfinished
         with open(unfinished, "rb") as handle:

@@ -49,5 +49,5 @@ def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances]
 
 def write_image(image_rgb: np.ndarray, file: str | os.PathLike) -> None:
     """Write an image in the format of the file's ending, whole or not at all."""
-    with new_file(file, several_writers=True) as unfinished:
+    with new_file(file, several_writers=True, keep_ending=True) as unfinished:
         Image.fromarray(image_rgb).save(unfinished)

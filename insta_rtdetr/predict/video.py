@@ -81,7 +81,7 @@ def video_writer(target: Path, fps: float) -> Iterator[Callable[[np.ndarray], No
                 raise UserError(f"OpenCV cannot write {target}.  Try another ending: {', '.join(VIDEO_CODECS)}.")
         writer.write(np.ascontiguousarray(frame_rgb[:, :, ::-1]))
 
-    with new_file(target, several_writers=True) as unfinished:
+    with new_file(target, several_writers=True, keep_ending=True) as unfinished:
         try:
             yield write
         finally:
