@@ -159,7 +159,7 @@ def weighted_sum(values: list[Tensor]) -> Tensor:
     return sum((value.flatten() * weight).sum() for value, weight in zip(values, places, strict=True))
 
 
-def training_reference(model: nn.Module) -> dict[str, np.ndarray]:
+def training_reference(model: nn.Module, salt: int) -> dict[str, np.ndarray]:
     """What the head gives in training, and the gradients."""
     model.train()
     images = torch.stack([torch.from_numpy(image_for(*TRAINING_SIZE, i)).permute(2, 0, 1) for i in range(2)])
@@ -187,8 +187,9 @@ def training_reference(model: nn.Module) -> dict[str, np.ndarray]:
         f"gradient/{name}": np.float64(parameter.grad.norm())
         for name, parameter in model.named_parameters(remove_duplicate=False)
     }
-    groups = {"size": np.array(TRAINING_SIZE), "dn_groups": np.array(denoising["scalar"])}
-    return groups | described(targets) | {name: in_single(values) for name, values in found.items()} | gradients
+    facts = {"size": TRAINING_SIZE, "salt": salt, "dn_groups": denoising["scalar"]}
+    facts = {name: np.array(value) for name, value in facts.items()}
+    return facts | described(targets) | {name: in_single(values) for name, values in found.items()} | gradients
 
 
 def made_up_prediction(rng: np.random.Generator, num_queries: int, near: list[Tensor]) -> dict[str, Tensor]:
@@ -264,9 +265,9 @@ def main(source: Path, folder: Path) -> None:
                 np.savez_compressed(folder / f"maskdino_R50_{config}{suffix}.npz", **answers(model, salt, *sizes))
             save_keys(model, folder / f"maskdino_R50_{config}.keys.json")
         np.savez_compressed(folder / "maskdino_losses.npz", **losses_reference(model.criterion))
-        model = original_model(source, "3s", 3, SMALL)
+        model = original_model(source, "3s", CONFIGS["3s"], SMALL)
         save_keys(model, folder / "maskdino_training.keys.json")
-        np.savez_compressed(folder / "maskdino_training.npz", **training_reference(model))
+        np.savez_compressed(folder / "maskdino_training.npz", **training_reference(model, CONFIGS["3s"]))
 
 
 if __name__ == "__main__":

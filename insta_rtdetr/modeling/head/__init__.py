@@ -9,6 +9,7 @@ from .grouped_decoder import GroupedDecoder
 from .grouped_query_selection import GroupedQuerySelection
 from .level_projection import LevelProjection
 from .mask_head import MaskHead, PrototypeMaskHead, QueryMaskHead
+from .maskdino_decoder import MaskDINODecoder
 from .mask_query_selection import MaskQuerySelection
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
@@ -23,6 +24,7 @@ __all__ = [
     "GroupedDecoder",
     "GroupedQuerySelection",
     "LevelProjection",
+    "MaskDINODecoder",
     "MaskHead",
     "MaskQuerySelection",
     "PrototypeMaskHead",
