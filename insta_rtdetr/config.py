@@ -151,9 +151,9 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # Whether positions next to one with a higher score become queries only after all others.  It helps on images with
     # hundreds of objects, where most queries would otherwise be taken from the clearest objects.
     cfg.MODEL.DECODER.LOCAL_MAXIMA = False
-    # MaskRTDETR, MaskDINO: whether queries start from the boxes around the masks that their positions predict (Mask DINO's
-    # mask-enhanced boxes), not from the boxes that these predict.  Boxes that depend on masks cannot be trained in
-    # stages: MODEL.STAGE detector and masks want False, which then also belongs to the model at test.
+    # MaskRTDETR, MaskDINO: whether queries start from the boxes around the masks that their positions predict ("mask-
+    # enhanced boxes"), not from the boxes that these predict.  Boxes that depend on masks cannot be trained in stages:
+    # MODEL.STAGE detector and masks want False, which then also belongs to the model at test.
     cfg.MODEL.DECODER.MASK_ENHANCED_BOXES = True
     # Whether such a box ends where the last column and row of cells of the mask end, or where these begin (Mask DINO's
     # "mask2box", which some published weights learnt with).

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from .mlp import MLP
 
-
 # Added to the number of rows or columns that a place is divided by, as in DETR.
 GRID_EPSILON = 1e-6
 

@@ -7,7 +7,7 @@ Nothing has to be compiled: the original's attention falls back to its PyTorch v
 float64 on the CPU, constants that the original makes in float32 included.  Writes, by default beside this file:
 
 - maskdino_R50_3s*.npz and maskdino_R50_3s_dowsample1_2048*.npz with their keys.json: a square and a wide image each,
-  in the format of the other references, with the weights of maskdino_weights.py.
+  in the format of the other references, with the weights of maskdino_recipe.py.
 - maskdino_training.npz and .keys.json: what a small Mask DINO gives in training, without noise, for two images with
   three objects and one, and the norm of every parameter's gradient of `weighted_sum` of all that.
 - maskdino_losses.npz: made-up outputs, and the matches and weighted losses that the original computes from them.
@@ -30,7 +30,7 @@ from detectron2.modeling import build_model
 from detectron2.projects.deeplab import add_deeplab_config
 from torch import Tensor, nn
 
-from .maskdino_weights import maskdino_weight_for
+from .maskdino_recipe import maskdino_weight_for, weighted_sum
 from .recipe import image_for
 
 # What the original imports and this work does not need: compiled operators of its own and of Detectron2.
@@ -151,12 +151,6 @@ def described(targets: list[dict]) -> dict[str, np.ndarray]:
         for i, target in enumerate(targets)
         for name, key in (("labels", "labels"), ("boxes_cxcywh", "boxes"))
     }
-
-
-def weighted_sum(values: list[Tensor]) -> Tensor:
-    """The sum of all numbers, each times the sine of its place within its tensor."""
-    places = [torch.arange(value.numel(), dtype=torch.float64).sin() for value in values]
-    return sum((value.flatten() * weight).sum() for value, weight in zip(values, places, strict=True))
 
 
 def training_reference(model: nn.Module, salt: int) -> dict[str, np.ndarray]:

@@ -9,8 +9,8 @@ from .grouped_decoder import GroupedDecoder
 from .grouped_query_selection import GroupedQuerySelection
 from .level_projection import LevelProjection
 from .mask_head import MaskHead, PrototypeMaskHead, QueryMaskHead
-from .maskdino_decoder import MaskDINODecoder
 from .mask_query_selection import MaskQuerySelection
+from .maskdino_decoder import MaskDINODecoder
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
 from .shared_head_decoder import SharedHeadDecoder

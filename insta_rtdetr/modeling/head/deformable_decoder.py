@@ -103,8 +103,9 @@ class RefiningDecoder(nn.Module):
         return self.mask_head.project(mask_features)
 
     def run_layer(
-        self, layer: int, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory, attention_mask: Tensor | None
-    ) -> Tensor:
+        self, layer: int, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory,
+        attention_mask: Tensor | None,
+    ) -> Tensor:  # fmt: skip
         """Run one layer, see `DecoderLayer`."""
         return self.layers[layer](content, positions, boxes, memory, attention_mask)
 

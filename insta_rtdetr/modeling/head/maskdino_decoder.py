@@ -27,8 +27,9 @@ class MaskDINODecoder(SharedHeadDecoder):
         return BoxPositionHead(dim)
 
     def run_layer(
-        self, layer: int, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory, attention_mask: Tensor | None
-    ) -> Tensor:
+        self, layer: int, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory,
+        attention_mask: Tensor | None,
+    ) -> Tensor:  # fmt: skip
         """See `RefiningDecoder`; in full precision, whatever the heads compute in."""
         memory = Memory(full_precision(memory.tokens), memory.level_sizes)
         content, positions, boxes = (full_precision(values) for values in (content, positions, boxes))

@@ -8,8 +8,7 @@ import torch
 
 from insta_rtdetr.checkpoint.maskdino import from_original
 from insta_rtdetr.structures import Prediction, Target
-from tests.parity.maskdino_weights import maskdino_weight_for
-from tests.parity.make_maskdino_reference import weighted_sum
+from tests.parity.maskdino_recipe import maskdino_weight_for, weighted_sum
 from tests.parity.reference import (
     image_for,
     original_state_dict,
@@ -22,7 +21,12 @@ from tests.tiny import tiny_maskdino
 # Of the config and of the reference: the end of the name, and millions of parameters.
 PARAMETERS = {"3s": 43.82, "3s_dowsample1_2048": 52.06}
 # A square image or a wide one, with or without folding.
-CASES = [("3s", "", False), ("3s", "_wide", True), ("3s_dowsample1_2048", "", True), ("3s_dowsample1_2048", "_wide", False)]
+CASES = [
+    ("3s", "", False),
+    ("3s", "_wide", True),
+    ("3s_dowsample1_2048", "", True),
+    ("3s_dowsample1_2048", "_wide", False),
+]
 
 
 def original_weights(name, keys):

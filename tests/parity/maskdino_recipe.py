@@ -1,4 +1,4 @@
-"""The recipe's weights for Mask DINO, changed where its queries would all become one.
+"""The recipe's weights for Mask DINO, changed where its queries would all become one; and whose gradients are compared.
 
 With the recipe alone every mask covers the image, all queries start from that box, and nine layers later they are the
 same.  With masks biased towards nothing, and a box head whose steps are smaller, queries start from boxes of their own
@@ -8,6 +8,8 @@ same.  With masks biased towards nothing, and a box head whose steps are smaller
 import re
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from .recipe import tensor_for
 
@@ -30,3 +32,9 @@ def maskdino_weight_for(name: str, shape: tuple[int, ...], salt: int = 0) -> np.
         return _MASK_BIAS * tensor_for(f"{PREDICTOR}.mask_embed.layers.2.bias", shape, salt)
     is_box_step = name.startswith(f"{PREDICTOR}._bbox_embed.layers.2.")
     return tensor_for(name, shape, salt) * (_BOX_STEP if is_box_step else 1.0)
+
+
+def weighted_sum(values: list[Tensor]) -> Tensor:
+    """The sum of all numbers, each times the sine of its place within its tensor."""
+    places = [torch.arange(value.numel(), dtype=value.dtype).sin() for value in values]
+    return sum((value.flatten() * weight).sum() for value, weight in zip(values, places, strict=True))
