@@ -149,7 +149,15 @@ class RandomView:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """Read INPUT.*.
+
+        Raises:
+            ValueError: INPUT.TRAIN_SIZE is no size.
+        """
         inputs = cfg.INPUT
+        train_size = inputs.TRAIN_SIZE
+        if train_size and (len(train_size) != 2 or not all(isinstance(side, int) and side > 0 for side in train_size)):
+            raise ValueError(f"INPUT.TRAIN_SIZE must be (height, width) in pixels or empty, got {tuple(train_size)}.")
         return {
             "zoom_out_prob": inputs.ZOOM_OUT_PROB,
             "zoom_out_max_scale": inputs.ZOOM_OUT_MAX_SCALE,
@@ -163,7 +171,7 @@ class RandomView:
             ),
             "jitter_scales": inputs.SCALE_JITTER,
             "flip": inputs.RANDOM_FLIP,
-            "fixed_size": inputs.TRAIN_SIZE or inputs.FIXED_SIZE,
+            "fixed_size": train_size or inputs.FIXED_SIZE,
             "fill_level": inputs.FILL_LEVEL,
             "resize": T.ResizeShortestEdge(
                 inputs.MIN_SIZE_TRAIN, inputs.MAX_SIZE_TRAIN, inputs.MIN_SIZE_TRAIN_SAMPLING

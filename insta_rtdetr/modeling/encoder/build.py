@@ -40,3 +40,15 @@ def check_levels(input_shape: dict[str, ShapeSpec], needed: list[str]) -> None:
             f"the encoder needs the levels {sorted(set(needed))}, but the backbone lacks {missing}. "
             "Change the backbone's OUT_FEATURES, MODEL.ENCODER.IN_FEATURES or MODEL.MASK_HEAD.STRIDE."
         )
+
+
+def check_heads(dim: int, num_heads: int) -> None:
+    """Refuse heads that do not divide a width.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if num_heads < 1 or dim < 1 or dim % num_heads:
+        raise ValueError(
+            f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.ENCODER.NUM_HEADS, which is {num_heads}."
+        )

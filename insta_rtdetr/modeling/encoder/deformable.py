@@ -19,7 +19,7 @@ from ...layers.point_sampling import cell_centres
 from ...layers.position_encoding import grid_position_encoding
 from ...layers.precision import full_precision
 from ...structures import Memory, Pyramid
-from .build import ENCODER_REGISTRY, check_levels, mask_source_of
+from .build import ENCODER_REGISTRY, check_heads, check_levels, mask_source_of
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -82,13 +82,14 @@ class DeformableEncoder(nn.Module):
             mask_source: name of the backbone level with the mask features' stride.
 
         Raises:
-            ValueError: the backbone lacks a needed level, or a width is not a multiple of what it must be.
+            ValueError: the backbone lacks a level, the heads do not divide the width, or the extra levels are below 0.
         """
         super().__init__()
         self.in_features, self.mask_source = list(in_features), mask_source
         check_levels(input_shape, [*self.in_features, mask_source])
-        if hidden_dim % 4:
-            raise ValueError(f"MODEL.ENCODER.HIDDEN_DIM must be a multiple of 4, got {hidden_dim}.")
+        check_heads(hidden_dim, num_heads)
+        if num_extra_levels < 0:
+            raise ValueError(f"MODEL.ENCODER.NUM_EXTRA_LEVELS must be at least 0, got {num_extra_levels}.")
         channels = [input_shape[name].channels for name in self.in_features]
         self.input_projections = nn.ModuleList(_projection(width, hidden_dim, norm) for width in channels)
         self.extra_projections = nn.ModuleList(

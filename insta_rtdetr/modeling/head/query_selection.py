@@ -153,7 +153,7 @@ def check_anchors(sides: tuple[float, ...], num_levels: int) -> None:
     if len(sides) != num_levels:
         raise ValueError(
             f"MODEL.DECODER.ANCHOR_SIZES has {len(sides)} values for {num_levels} levels; "
-            "give one for each of MODEL.ENCODER.IN_FEATURES."
+            "give one for each of MODEL.ENCODER.IN_FEATURES, and of MODEL.ENCODER.NUM_EXTRA_LEVELS."
         )
 
 
