@@ -14,7 +14,8 @@ from tests.tiny import tiny_maskdino
 # Of the original's small model: the widths of the config it was made with.
 SIZES = (
     "MODEL.ENCODER.NUM_LAYERS", 1, "MODEL.ENCODER.HIDDEN_DIM", 256, "MODEL.ENCODER.FEEDFORWARD_DIM", 1024,
-    "MODEL.DECODER.FEEDFORWARD_DIM", 2048, "MODEL.MASK_HEAD.DIM", 256, "MODEL.RESNETS.NORM", "FrozenBN",
+    "MODEL.DECODER.NUM_LAYERS", 3, "MODEL.DECODER.FEEDFORWARD_DIM", 2048, "MODEL.MASK_HEAD.DIM", 256,
+    "MODEL.RESNETS.NORM", "FrozenBN",
 )  # fmt: skip
 ENCODER = "sem_seg_head.pixel_decoder."
 ATTENTION = "sem_seg_head.{}.layers.0.{}.attention_weights.bias"

@@ -65,9 +65,9 @@ def training():
     """A small model and what the original gives with its weights in training; without noise."""
     model = tiny_maskdino(
         "MODEL.ENCODER.HIDDEN_DIM", 256, "MODEL.ENCODER.FEEDFORWARD_DIM", 1024, "MODEL.ENCODER.NUM_LAYERS", 1,
-        "MODEL.DECODER.FEEDFORWARD_DIM", 2048, "MODEL.DECODER.NUM_QUERIES", 12, "MODEL.MASK_HEAD.DIM", 256,
-        "MODEL.DENOISING.NUM_QUERIES", 8, "MODEL.DENOISING.LABEL_NOISE", 0.0, "MODEL.DENOISING.BOX_NOISE", 0.0,
-        "MODEL.RESNETS.NORM", "FrozenBN",
+        "MODEL.DECODER.NUM_LAYERS", 3, "MODEL.DECODER.FEEDFORWARD_DIM", 2048, "MODEL.DECODER.NUM_QUERIES", 12,
+        "MODEL.MASK_HEAD.DIM", 256, "MODEL.DENOISING.NUM_QUERIES", 8, "MODEL.DENOISING.LABEL_NOISE", 0.0,
+        "MODEL.DENOISING.BOX_NOISE", 0.0, "MODEL.RESNETS.NORM", "FrozenBN",
     ).double()  # fmt: skip
     name = "maskdino_training"
     model.load_state_dict(from_original(original_weights(name, name)))
@@ -99,7 +99,7 @@ def test_training_outputs_and_gradients_equal_the_originals(training):
         **{f"dn_layer{i}": layer for i, layer in enumerate(output.denoising.layers)},
     }
     found = {f"{name}/{kind}": value for name, layer in predictions.items() for kind, value in parts(layer).items()}
-    assert len(found) == 7 * 3
+    assert len(found) == 9 * 3
     for name, value in found.items():
         torch.testing.assert_close(value.float(), expected[name], atol=1e-4, rtol=0, msg=lambda text, n=name: n + text)
     weighted_sum(list(found.values())).backward()
