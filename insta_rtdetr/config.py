@@ -22,11 +22,14 @@ def add_insta_rtdetr_config(cfg: CfgNode) -> None:
 def _add_input_keys(cfg: CfgNode) -> None:
     # Size (height, width) in pixels that every image is stretched to before the network; empty keeps its shape.
     cfg.INPUT.FIXED_SIZE = ()
+    # Training: size (height, width) in pixels of every image that augmentation makes; empty: FIXED_SIZE, or without one
+    # what MIN_SIZE_TRAIN makes of the image.
+    cfg.INPUT.TRAIN_SIZE = ()
     # Training: sides in pixels, one drawn for each batch, that the FIXED_SIZE batch is resized to; empty for none.
     cfg.INPUT.MULTI_SCALE = ()
     # Probability of each of random brightness, contrast, saturation, hue and channel order.
     cfg.INPUT.PHOTOMETRIC_PROB = 0.0
-    # Probability that an image is placed on a larger black canvas, and the largest canvas side as a factor.
+    # Probability that an image is placed on a larger canvas, and the largest canvas side as a factor.
     cfg.INPUT.ZOOM_OUT_PROB = 0.0
     cfg.INPUT.ZOOM_OUT_MAX_SCALE = 4.0
     # Probability of a crop that overlaps an object by a random IoU (SSD's IoU crop).
@@ -37,6 +40,8 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.MOSAIC_PROB = 0.0
     # Probability that objects of another training image are pasted in (Simple Copy-Paste).
     cfg.INPUT.COPY_PASTE_PROB = 0.0
+    # Training: grey level, 0 to 255, around images that do not fill their canvas.
+    cfg.INPUT.FILL_LEVEL = 0
     # INPUT.CROP: probability, and short sides in pixels, one of which the image is resized to before; empty for none.
     cfg.INPUT.CROP.PROB = 1.0
     cfg.INPUT.CROP.RESIZE_SHORTEST_EDGE = ()
@@ -93,17 +98,21 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODER.NAME = "HybridEncoder"
     # Backbone levels on which objects are detected, finest first.
     cfg.MODEL.ENCODER.IN_FEATURES = ("res3", "res4", "res5")
+    # DeformableEncoder: levels after those of IN_FEATURES, each half as large as the one before it.
+    cfg.MODEL.ENCODER.NUM_EXTRA_LEVELS = 0
     # Channels of every level.
     cfg.MODEL.ENCODER.HIDDEN_DIM = 256
-    # PPMFPNEncoder: Detectron2's name of the norm after its convolutions.
+    # PPMFPNEncoder, DeformableEncoder: Detectron2's name of the norm after its convolutions.
     cfg.MODEL.ENCODER.NORM = "GN"
     # Attention within one level (AIFI): which of IN_FEATURES (empty: the coarsest), layers, heads, width of the
-    # feed-forward part.
+    # feed-forward part.  The latter three are those of DeformableEncoder's attention over all levels, too.
     cfg.MODEL.ENCODER.AIFI_FEATURE = ""
     cfg.MODEL.ENCODER.NUM_LAYERS = 1
     cfg.MODEL.ENCODER.NUM_HEADS = 8
     cfg.MODEL.ENCODER.FEEDFORWARD_DIM = 1024
     cfg.MODEL.ENCODER.DROPOUT = 0.0
+    # DeformableEncoder: sampling points for each head and level.
+    cfg.MODEL.ENCODER.NUM_POINTS = 4
     # Cross-scale fusion (CCFF): RepVGG blocks in each fusion block, and their width as a fraction of HIDDEN_DIM.
     # C2fProjector: pairs of convolutions.
     cfg.MODEL.ENCODER.NUM_FUSION_BLOCKS = 3
@@ -142,10 +151,13 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # Whether positions next to one with a higher score become queries only after all others.  It helps on images with
     # hundreds of objects, where most queries would otherwise be taken from the clearest objects.
     cfg.MODEL.DECODER.LOCAL_MAXIMA = False
-    # MaskRTDETR: whether queries start from the boxes around the masks that their positions predict (Mask DINO's
-    # mask-enhanced boxes), not from the boxes that these predict.  Boxes that depend on masks cannot be trained in
-    # stages: MODEL.STAGE detector and masks want False, which then also belongs to the model at test.
+    # MaskRTDETR, MaskDINO: whether queries start from the boxes around the masks that their positions predict ("mask-
+    # enhanced boxes"), not from the boxes that these predict.  Boxes that depend on masks cannot be trained in stages:
+    # MODEL.STAGE detector and masks want False, which then also belongs to the model at test.
     cfg.MODEL.DECODER.MASK_ENHANCED_BOXES = True
+    # Whether such a box ends where the last column and row of cells of the mask end, or where these begin (Mask DINO's
+    # "mask2box", which some published weights learnt with).
+    cfg.MODEL.DECODER.MASK_BOX_LAST_CELL = True
 
     cfg.MODEL.MASK_HEAD = CfgNode()
     # Stride of the mask features in pixels: 2 (needs res1, which timm's models have), 4 (res2) or 8 (res3).  FastInst
@@ -194,7 +206,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.PROPOSAL_WEIGHT = 20.0
     cfg.MODEL.LOSS.NO_OBJECT_WEIGHT = 0.1
     # Varifocal loss: weight of negatives and its exponent, `alpha` and `gamma`.  RFDETRSeg's IoU-aware cross-entropy:
-    # share of the probability in the target of a match, and exponent of the weight of negatives.
+    # share of the probability in the target of a match, and exponent of the weight of negatives.  MaskDINO's focal
+    # loss: weight of positives and its exponent.
     cfg.MODEL.LOSS.VARIFOCAL_ALPHA = 0.75
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
     # Whether the weight of negatives is a constant to the gradient; MaskRTDETR's original learns through it.

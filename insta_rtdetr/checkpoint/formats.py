@@ -12,7 +12,7 @@ from torch import Tensor
 
 from insta_rtdetr.errors import CheckpointError
 
-from . import fastinst, insta_rtdetr, paddle, rfdetr
+from . import fastinst, insta_rtdetr, maskdino, paddle, rfdetr
 
 # Endings of pickle files: those of Detectron2's model zoo, and PaddlePaddle's.
 _PICKLES = (".pkl", ".pdparams")
@@ -23,6 +23,7 @@ _PADDLE_NAME_TABLE = "StructuredToParameterName@@"
 ORIGINALS = {
     "Insta-RT-DETR or RT-DETR": insta_rtdetr,
     "FastInst": fastinst,
+    "Mask DINO": maskdino,
     "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
     "RF-DETR": rfdetr,
 }

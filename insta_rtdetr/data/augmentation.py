@@ -36,7 +36,7 @@ def photometric_distort(image: np.ndarray, prob: float) -> np.ndarray:
 
 
 def zoom_out(view: View, max_scale: float) -> View:
-    """Place the view's window somewhere on a black canvas of up to `max_scale` times its sides."""
+    """Place the view's window somewhere on a canvas of up to `max_scale` times its sides."""
     window = _empty_boxes(view.height, view.width)
     padding = v2.RandomZoomOut(side_range=(1.0, max_scale)).make_params([window])["padding"]
     left, top, right, bottom = padding
@@ -78,7 +78,7 @@ def iou_crop(view: View, boxes_xyxy: np.ndarray) -> tuple[View, np.ndarray]:
 def scale_jitter(view: View, scale_range: tuple[float, float], out_hw: tuple[int, int]) -> View:
     """Scale the window so that it fits into the output, and then by a random factor (large-scale jitter).
 
-    What is too large is cropped at a random place; what is too small gets black at the right and below.
+    What is too large is cropped at a random place; what is too small gets a border at the right and below.
 
     Args:
         view: the view to scale.
@@ -112,6 +112,7 @@ class RandomView:
         crop: T.RandomCrop | None = None, crop_prob: float = 1.0, crop_resize: T.ResizeShortestEdge | None = None,
         jitter_scales: tuple[float, float] | tuple[()] = (),
         flip: str = "none", fixed_size: tuple[int, int] | tuple[()] = (), resize: T.ResizeShortestEdge | None = None,
+        fill_level: int = 0,
     ):  # fmt: skip
         """Set up the sampler.
 
@@ -126,6 +127,7 @@ class RandomView:
             flip: "horizontal", "vertical", "both" (each of the two by itself) with probability 0.5, or "none".
             fixed_size: (height, width) of every output in pixels; empty for `resize`.
             resize: Detectron2's resize that keeps the shape; None for no resize.
+            fill_level: grey level around images that do not fill their canvas, 0 to 255.
 
         Raises:
             ValueError: flip is none of the four, the canvas would be smaller than the image, or the factors are no
@@ -135,17 +137,27 @@ class RandomView:
             raise ValueError(f"INPUT.RANDOM_FLIP must be horizontal, vertical, both or none, got {flip!r}.")
         if zoom_out_max_scale < 1:
             raise ValueError(f"INPUT.ZOOM_OUT_MAX_SCALE must be at least 1, got {zoom_out_max_scale}.")
+        if not 0 <= fill_level <= 255:
+            raise ValueError(f"INPUT.FILL_LEVEL must be from 0 to 255, got {fill_level}.")
         if jitter_scales and not (len(jitter_scales) == 2 and 0 < jitter_scales[0] <= jitter_scales[1]):
             raise ValueError(f"INPUT.SCALE_JITTER must be (smallest, largest) or empty, got {jitter_scales}.")
         self.zoom_out_prob, self.zoom_out_max_scale = zoom_out_prob, zoom_out_max_scale
         self.iou_crop_prob = iou_crop_prob
         self.crop, self.crop_prob, self.crop_resize, self.flip = crop, crop_prob, crop_resize, flip
         self.jitter_scales = tuple(jitter_scales)
-        self.fixed_size, self.resize = tuple(fixed_size), resize
+        self.fixed_size, self.resize, self.fill_level = tuple(fixed_size), resize, fill_level
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """Read INPUT.*.
+
+        Raises:
+            ValueError: INPUT.TRAIN_SIZE is no size.
+        """
         inputs = cfg.INPUT
+        train_size = inputs.TRAIN_SIZE
+        if train_size and (len(train_size) != 2 or not all(isinstance(side, int) and side > 0 for side in train_size)):
+            raise ValueError(f"INPUT.TRAIN_SIZE must be (height, width) in pixels or empty, got {tuple(train_size)}.")
         return {
             "zoom_out_prob": inputs.ZOOM_OUT_PROB,
             "zoom_out_max_scale": inputs.ZOOM_OUT_MAX_SCALE,
@@ -159,7 +171,8 @@ class RandomView:
             ),
             "jitter_scales": inputs.SCALE_JITTER,
             "flip": inputs.RANDOM_FLIP,
-            "fixed_size": inputs.FIXED_SIZE,
+            "fixed_size": train_size or inputs.FIXED_SIZE,
+            "fill_level": inputs.FILL_LEVEL,
             "resize": T.ResizeShortestEdge(
                 inputs.MIN_SIZE_TRAIN, inputs.MAX_SIZE_TRAIN, inputs.MIN_SIZE_TRAIN_SAMPLING
             ),
@@ -202,7 +215,7 @@ class RandomView:
 
     def _resize(self, view: View) -> View:
         out_height, out_width = self.fixed_size or _resized(view, self.resize)
-        return dataclasses.replace(view, out_height=out_height, out_width=out_width)
+        return dataclasses.replace(view, out_height=out_height, out_width=out_width, fill_level=self.fill_level)
 
 
 def _resized(view: View, resize: T.ResizeShortestEdge | None) -> tuple[int, int]:

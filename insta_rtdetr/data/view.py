@@ -20,9 +20,10 @@ class View:
     """Window of an image, with the size it is resized to and the flips.
 
     Attributes:
-        left, top, width, height: the window in pixels of the image; it may reach outside, where everything is black.
+        left, top, width, height: the window in pixels of the image; it may reach outside.
         out_width, out_height: the size in pixels that the window is resized to.
         flip_x, flip_y: whether it is mirrored left to right, or upside down, at the end.
+        fill_level: grey level outside the image, 0 to 255.
     """
 
     left: int
@@ -33,6 +34,7 @@ class View:
     out_height: int
     flip_x: bool = False
     flip_y: bool = False
+    fill_level: int = 0
 
     @classmethod
     def identity(cls, height: int, width: int) -> "View":
@@ -65,9 +67,9 @@ class View:
         """
         rows = _Reach.of(self.top, self.height, self.out_height, image.shape[0])
         columns = _Reach.of(self.left, self.width, self.out_width, image.shape[1])
-        output = np.zeros((self.out_height, self.out_width, 3), dtype=np.uint8)
+        output = np.full((self.out_height, self.out_width, 3), self.fill_level, dtype=np.uint8)
         if not rows.is_empty and not columns.is_empty:
-            pixels = Image.fromarray(np.ascontiguousarray(_cut_out(image, rows, columns)))
+            pixels = Image.fromarray(np.ascontiguousarray(_cut_out(image, rows, columns, self.fill_level)))
             box = (columns.box_start, rows.box_start, columns.box_stop, rows.box_stop)
             size = (columns.out_stop - columns.out_start, rows.out_stop - rows.out_start)
             resized = pixels.resize(size, Image.Resampling.BILINEAR, box=box)
@@ -127,7 +129,7 @@ class _Reach:
     """Part of the output that an image can reach through the resize filter, along one axis, and its source pixels.
 
     Attributes:
-        out_start, out_stop: output pixels that are not surely black.
+        out_start, out_stop: output pixels that the image can reach.
         source_start, source_stop: pixels, in the image's coordinates, that these depend on; may lie outside the image.
         box_start, box_stop: interval that is resized to the output pixels, relative to source_start, in fractional
             pixels.
@@ -159,15 +161,15 @@ class _Reach:
         return self.out_start >= self.out_stop
 
 
-def _cut_out(image: np.ndarray, rows: _Reach, columns: _Reach) -> np.ndarray:
-    """The pixels that a resize needs, black where they lie outside the image; a view of it if none do."""
+def _cut_out(image: np.ndarray, rows: _Reach, columns: _Reach, fill_level: int) -> np.ndarray:
+    """The pixels that a resize needs, filled where they lie outside the image; a view of it if none do."""
     top, bottom = max(rows.source_start, 0), min(rows.source_stop, image.shape[0])
     left, right = max(columns.source_start, 0), min(columns.source_stop, image.shape[1])
     inside = image[top : max(top, bottom), left : max(left, right)]
     shape = (rows.source_stop - rows.source_start, columns.source_stop - columns.source_start)
     if inside.shape[:2] == shape:
         return inside
-    canvas = np.zeros((*shape, 3), dtype=np.uint8)
+    canvas = np.full((*shape, 3), fill_level, dtype=np.uint8)
     top, left = top - rows.source_start, left - columns.source_start
     canvas[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
     return canvas

@@ -1,10 +1,27 @@
-"""Convolution blocks of the RT-DETR family: convolution with batch norm, RepVGG, CSP."""
+"""Convolution blocks of the RT-DETR family (convolution with batch norm, RepVGG, CSP), and one with any norm."""
 
+from collections.abc import Callable
+
+import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as F
+from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 
 from .foldable import Foldable, conv_like, fold_batch_norm, folded_kernel_and_bias
+
+
+def norm_conv(
+    in_channels: int, out_channels: int, kernel_size: int, norm: str,
+    activation: Callable[[Tensor], Tensor] | None = None,
+) -> Conv2d:  # fmt: skip
+    """Build a convolution that keeps the size, with the norm of a name of Detectron2's; "" for a bias instead."""
+    conv = Conv2d(
+        in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=norm == "",
+        norm=get_norm(norm, out_channels), activation=activation,
+    )  # fmt: skip
+    weight_init.c2_xavier_fill(conv)
+    return conv
 
 
 class ConvNorm(Foldable):

@@ -8,6 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def cell_centres(height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The centres of a map's cells, row by row, (height * width, 2), on the CPU."""
+    y, x = ((torch.arange(side, dtype=dtype) + 0.5) / side for side in (height, width))
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([x, y], dim=-1).flatten(0, 1)
+
+
 def sample_points(maps: Tensor, points: Tensor, inside: bool = False) -> Tensor:
     """Sample maps at points with bilinear interpolation; outside the map the value is 0.
 

@@ -6,6 +6,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .mlp import MLP
+
+# Added to the number of rows or columns that a place is divided by, as in DETR.
+GRID_EPSILON = 1e-6
+
 
 def check_order(order: str) -> None:
     """Check the value of MODEL.ENCODER.POSITION_ORDER.
@@ -69,6 +74,45 @@ def box_position_encoding(boxes: Tensor, dim: int, temperature: float = 10000.0)
 
     Source: DAB-DETR, https://arxiv.org/abs/2201.12329
     """
-    frequencies = 1 / temperature ** (torch.arange(0, dim, 2, dtype=boxes.dtype, device=boxes.device) / dim)
-    angles = boxes[..., [1, 0, 2, 3], None] * (2 * math.pi) * frequencies  # (..., 4, dim / 2)
+    return _interleaved_code(boxes[..., [1, 0, 2, 3]], dim, temperature)
+
+
+class BoxPositionHead(MLP):
+    """Two linear layers that turn the sine code of a query's box into its position code."""
+
+    def __init__(self, dim: int):
+        super().__init__(2 * dim, dim, dim, num_layers=2)
+        self.code_dim = dim // 2
+
+    def forward(self, boxes: Tensor) -> Tensor:
+        """(..., 4), cxcywh in [0, 1] -> (..., C)."""
+        return super().forward(box_position_encoding(boxes, self.code_dim))
+
+
+@lru_cache(maxsize=32)
+def grid_position_encoding(height: int, width: int, dim: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Code of every position of a (height, width) map: of its row, then of its column.
+
+    The number of a row, from 1, is divided by the number of rows and coded as sine, cosine, sine, cosine, ....
+
+    Args:
+        dim: width of the code, a multiple of 4.
+
+    Returns:
+        (height * width, dim), row by row.  Cached.
+    Source: Deformable DETR, https://arxiv.org/abs/2010.04159
+    """
+    # A tensor made in inference mode could not take part in a later training step.
+    with torch.inference_mode(False), torch.no_grad():
+        rows, columns = (
+            torch.arange(1, side + 1, dtype=torch.float64) / (side + GRID_EPSILON) for side in (height, width)
+        )
+        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)  # (h * w, 2)
+        return _interleaved_code(places, dim // 2, 10000.0).to(device=device, dtype=dtype)
+
+
+def _interleaved_code(numbers: Tensor, dim: int, temperature: float) -> Tensor:
+    """Numbers (..., N) in [0, 1] -> (..., N * dim): each as sine, cosine, sine, cosine, ... of falling frequency."""
+    frequencies = 1 / temperature ** (torch.arange(0, dim, 2, dtype=numbers.dtype, device=numbers.device) / dim)
+    angles = numbers[..., None] * (2 * math.pi) * frequencies  # (..., N, dim / 2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-3)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from insta_rtdetr.layers.boxes import xyxy_to_cxcywh
 from insta_rtdetr.modeling import postprocessing
-from insta_rtdetr.modeling.postprocessing import ImageSize, MaskScoringPostprocessor, without_duplicates
+from insta_rtdetr.modeling.postprocessing import ImageSize, SoftmaxMaskScoringPostprocessor, without_duplicates
 from insta_rtdetr.modeling.preprocessing import resize_like_pil
 from insta_rtdetr.predict.runtime.session import open_session
 from insta_rtdetr.structures import Prediction
@@ -88,17 +88,19 @@ def as_prediction(outputs: dict[str, Tensor], metadata: Metadata, threshold: flo
     is_kept = scores >= threshold
     probs, maps = scores[is_kept].double(), outputs["masks"][is_kept]
     rows, count = torch.arange(len(probs)), len(probs)
-    height, width = metadata.size
-    boxes = outputs["boxes"][is_kept] / torch.tensor([width, height, width, height])
-    if getattr(postprocessing, metadata.postprocessor) is MaskScoringPostprocessor:
+    if issubclass(getattr(postprocessing, metadata.postprocessor), SoftmaxMaskScoringPostprocessor):
         logits = torch.full((count, len(metadata.class_names) + 1), -torch.inf, dtype=torch.float64)
         logits[rows, outputs["classes"][is_kept]] = probs.log()
         logits[:, -1] = (1 - probs).log()
     else:
         logits = torch.full((count, len(metadata.class_names)), -torch.inf, dtype=torch.float64)
         logits[rows, outputs["classes"][is_kept]] = probs.logit()
+    boxes = None
+    if metadata.predicts_boxes:
+        height, width = metadata.size
+        boxes = xyxy_to_cxcywh(outputs["boxes"][is_kept] / torch.tensor([width, height, width, height]))[None]
     # Each query is its own mask feature: the product with them gives the masks back.
-    return Prediction(logits[None].float(), xyxy_to_cxcywh(boxes)[None], torch.eye(count)[None], maps[None])
+    return Prediction(logits[None].float(), boxes, torch.eye(count)[None], maps[None])
 
 
 def _in_image(outputs: dict[str, Tensor], size: ImageSize, threshold: float) -> Instances:

@@ -36,6 +36,7 @@ class Metadata:
         precision: "fp32", "fp16" or "bf16".
         dynamic_batch: whether any number of images can be given at a time, else one.
         version: of insta_rtdetr.
+        predicts_boxes: whether boxes are predicted; else they are those around the masks.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Metadata:
     precision: str
     dynamic_batch: bool
     version: str
+    predicts_boxes: bool = True
 
     def to_json(self) -> str:
         """Return the metadata as one line of JSON."""
