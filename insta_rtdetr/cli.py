@@ -33,6 +33,7 @@ COMMANDS = {
     "models": Command("list all models, download their published weights", "zoo.__main__"),
     "train": Command("train a model, on your own data or a registered dataset", "engine.command_line"),
     "evaluate": Command("evaluate weights", "engine.command_line", ("--eval-only",)),
+    "ablate": Command("train a list of variants and put them side by side", "engine.ablation.command_line"),
     "predict": Command("find objects in images, folders and videos", "predict.command_line"),
     "export": Command("write a model for ONNX Runtime, OpenVINO, TensorRT or torch.export", "export.command_line"),
     "benchmark": Command("time a model from image to result", "benchmark.command_line"),

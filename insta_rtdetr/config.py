@@ -126,6 +126,9 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
 
 def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER = CfgNode()
+    # InstaRTDETR and MaskRTDETR: queries beside the others in training, from the positions of the highest scores; see
+    # MODEL.LOSS.ONE_TO_MANY.
+    cfg.MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES = 0
     # Queries `Q`.  May be changed at test without new weights, but for RFDETRSeg, whose queries are learned.
     cfg.MODEL.DECODER.NUM_QUERIES = 300
     # Channels of a query; 0: as many as the encoder's.  FastInst does not use it.
@@ -146,11 +149,17 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # embeddings, in cells.
     cfg.MODEL.DECODER.NUM_AUX_QUERIES = 8
     cfg.MODEL.DECODER.POSITION_SIDE = 10
+    # InstaRTDETR: whether heads move a box in units of its sides and scale these (RF-DETR), not its logits.  Half the
+    # side of a small object is little in logits: not much more than what they change by in one step of training.
+    cfg.MODEL.DECODER.RELATIVE_BOXES = False
     # Side of the anchor box of each level, finest first, as a fraction of the image side.
     cfg.MODEL.DECODER.ANCHOR_SIZES = (0.10, 0.15, 0.25)
     # Whether positions next to one with a higher score become queries only after all others.  It helps on images with
     # hundreds of objects, where most queries would otherwise be taken from the clearest objects.
     cfg.MODEL.DECODER.LOCAL_MAXIMA = False
+    # LOCAL_MAXIMA: whether a better position of another level counts too, at the same place or, in cells of the coarser
+    # of the two levels, next to it: objects are mostly found on two levels, which makes two queries for one of them.
+    cfg.MODEL.DECODER.MAXIMA_ACROSS_LEVELS = False
     # MaskRTDETR, MaskDINO: whether queries start from the boxes around the masks that their positions predict ("mask-
     # enhanced boxes"), not from the boxes that these predict.  Boxes that depend on masks cannot be trained in stages:
     # MODEL.STAGE detector and masks want False, which then also belongs to the model at test.
@@ -177,6 +186,8 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # Probability that a copy's label is replaced, and box noise as a fraction of the box's size.
     cfg.MODEL.DENOISING.LABEL_NOISE = 0.2
     cfg.MODEL.DENOISING.BOX_NOISE = 0.4
+    # Whether every copy has a partner with more noise, from 1 to 2 times BOX_NOISE, that learns to be no object (DINO).
+    cfg.MODEL.DENOISING.CONTRASTIVE = False
 
 
 def _add_loss_keys(cfg: CfgNode) -> None:
@@ -212,10 +223,20 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
     # Whether the weight of negatives is a constant to the gradient; MaskRTDETR's original learns through it.
     cfg.MODEL.LOSS.VARIFOCAL_DETACH = True
+    # Loss of the classes: "varifocal", which weighs a match by its overlap, or "matchability", which gives every match
+    # the weight 1 and raises the overlap that it learns to the power `gamma` (DEIM, 1.5 there).  Not RFDETRSeg.
+    cfg.MODEL.LOSS.CLASS_LOSS = "varifocal"
     # What the class score of a matched query learns in the last layer: its "box" or its "mask" IoU with the object.
     cfg.MODEL.LOSS.QUALITY = "box"
+    # Whether the layers before the last learn that quality too, and not the box IoU.
+    cfg.MODEL.LOSS.QUALITY_EVERYWHERE = False
     # InstaRTDETR: whether the positions that become queries learn to predict masks too, as those of MaskRTDETR do.
     cfg.MODEL.LOSS.ENCODER_MASKS = False
+    # InstaRTDETR and MaskRTDETR: positions of the pyramid that learn to predict each object, where all are taught;
+    # 0: only those positions learn that became queries, one for each object.
+    cfg.MODEL.LOSS.DENSE_POSITIONS = 0
+    # How many of DECODER.NUM_ONE_TO_MANY_QUERIES answer for each object. Count `K` in H-DETR.
+    cfg.MODEL.LOSS.ONE_TO_MANY = 6
     # How masks are read at points: as RF-DETR does (targets at the nearest pixel, predictions as if the outermost cells
     # of the map went on), not as PointRend does (both between pixels, and 0 outside the map).
     cfg.MODEL.LOSS.SAMPLE_INSIDE = False
@@ -232,6 +253,9 @@ def _add_loss_keys(cfg: CfgNode) -> None:
 def _add_solver_keys(cfg: CfgNode) -> None:
     # Weight decay of embeddings (learned queries); None: WEIGHT_DECAY.
     cfg.SOLVER.WEIGHT_DECAY_EMBED = None
+    # "AdamW", or "Muon": matrices and kernels move by their orthogonalised momentum, all else as by AdamW with betas
+    # of (0.9, 0.95).  Learning rates are of the same size for both.
+    cfg.SOLVER.OPTIMIZER = "AdamW"
     # Factor on the learning rate of the backbone (for its parts see MODEL.HGNETV2).
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Mixed precision on GPU: "bfloat16" or "float16" (SOLVER.AMP.ENABLED turns it on).

@@ -262,6 +262,8 @@ class ModelOutput:
         guided: predictions guided by the masks of the targets (training only).
         proposal_logits: (B, K + 1, h', w'), class logits of the positions that queries are taken from (training only).
         groups: parts of the queries of `layers` and `encoder`, each of which answers for all objects.
+        dense: classes and boxes of all positions of the pyramid (training only).
+        one_to_many: of each decoder layer, for queries of which several answer for an object (training only).
     """
 
     layers: list[Prediction]
@@ -270,3 +272,5 @@ class ModelOutput:
     guided: MaskGuidedPredictions | None = None
     proposal_logits: Tensor | None = None
     groups: int = 1
+    dense: Prediction | None = None
+    one_to_many: list[Prediction] | None = None

@@ -25,7 +25,7 @@ from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, 
 from .dinov2 import fit_patches
 from .formats import read_checkpoint
 
-_BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.")
+_BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.", "backbone.bottom_up.body.")
 
 
 class Checkpointer(DetectionCheckpointer):

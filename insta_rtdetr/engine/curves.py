@@ -81,12 +81,13 @@ def _draw_losses(axes: Axes, records: list[dict]) -> None:
 
 def _draw_series(axes: Axes, records: list[dict], labels: dict[str, str], **style) -> None:
     for name, label in labels.items():
-        points = [(_iterations_done(record), record[name]) for record in records if name in record]
+        points = [(iterations_done(record), record[name]) for record in records if name in record]
         if points:
             axes.plot(*zip(*points), label=label, linewidth=1.2, **style)
 
 
-def _iterations_done(record: dict) -> int:
+def iterations_done(record: dict) -> int:
+    """Iterations before a record was made."""
     # Detectron2 counts the evaluation after the last iteration, which has no learning rate, as one iteration more.
     return record["iteration"] + ("lr" in record)
 

@@ -1,4 +1,4 @@
-"""AdamW and its parameter groups.
+"""The optimizer and its parameter groups.
 
 Source: the groups are those of the original's recipe, https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch
 (src/zoo/optimizer.py at 8458661): a lower learning rate for the backbone, no decay of norms and biases.
@@ -7,14 +7,17 @@ Source: the groups are those of the original's recipe, https://github.com/dwikif
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver.build import maybe_add_gradient_clipping, reduce_param_groups
+from timm.optim import Muon
 from torch import nn
 
 NORM_TYPES = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 FUSED_DEVICES = ("cpu", "cuda")
+# Values of SOLVER.OPTIMIZER.
+OPTIMIZERS = {"AdamW": torch.optim.AdamW, "Muon": Muon}
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW over the trainable parameters of a model, clipped per parameter if SOLVER.CLIP_GRADIENTS asks for that.
+    """SOLVER.OPTIMIZER over the trainable parameters, clipped per parameter if SOLVER.CLIP_GRADIENTS asks for that.
 
     Clipping by the norm of the full model (CLIP_TYPE "full_model") is left to the training step, which needs the norm.
     """
@@ -27,11 +30,16 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
         weight_decay_embed=cfg.SOLVER.WEIGHT_DECAY_EMBED,
     )
-    fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for group in groups for p in group["params"])
-    optimizer_type = torch.optim.AdamW
+    optimizer_type = OPTIMIZERS[cfg.SOLVER.OPTIMIZER]
+    options = {} if optimizer_type is Muon else {"fused": _can_be_fused(groups)}
     if cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE != "full_model":
         optimizer_type = maybe_add_gradient_clipping(cfg, optimizer_type)
-    return optimizer_type(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=fused)
+    return optimizer_type(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY, **options)
+
+
+def _can_be_fused(groups: list[dict]) -> bool:
+    """Whether PyTorch has one kernel for the whole step of these parameters."""
+    return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for group in groups for p in group["params"])
 
 
 def parameter_groups(

@@ -22,6 +22,7 @@ from insta_rtdetr.errors import UserError
 from insta_rtdetr.zoo import PREFIX, fetch, find_config, find_published, resolve_weights
 
 from .dataset_flag import use_dataset
+from .optimizer import OPTIMIZERS
 
 logger = logging.getLogger(__name__)
 # The lowest value that makes sense, of keys that nobody else checks.
@@ -32,6 +33,9 @@ LOWEST = {
     "MODEL.DENOISING.NUM_QUERIES": 0,
     "MODEL.MATCHER.NUM_POINTS": 0,
     "MODEL.LOSS.NUM_POINTS": 0,
+    "MODEL.LOSS.DENSE_POSITIONS": 0,
+    "MODEL.LOSS.ONE_TO_MANY": 1,
+    "MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES": 0,
     "MODEL.LOSS.OVERSAMPLE_RATIO": 1,
     "SOLVER.MAX_ITER": 1,
     "SOLVER.BASE_LR": 0,
@@ -197,6 +201,7 @@ def _check_solver(cfg: CfgNode, num_processes: int) -> None:
     if solver.EARLY_STOPPING.PATIENCE and not (cfg.TEST.EVAL_PERIOD and cfg.DATASETS.TEST):
         raise UserError("SOLVER.EARLY_STOPPING.PATIENCE needs evaluations: set TEST.EVAL_PERIOD and DATASETS.TEST.")
     choices = {
+        "SOLVER.OPTIMIZER": (solver.OPTIMIZER, tuple(OPTIMIZERS)),
         "SOLVER.AMP.DTYPE": (solver.AMP.DTYPE, ("bfloat16", "float16")),
         "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (solver.CLIP_GRADIENTS.CLIP_TYPE, ("full_model", "norm", "value")),
     }

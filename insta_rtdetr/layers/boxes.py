@@ -50,6 +50,14 @@ def shift_and_scale(boxes: Tensor, deltas: Tensor) -> Tensor:
     return torch.cat([centre + shift * size, size * log_scale.exp()], dim=-1)
 
 
+def shift_logits(boxes: Tensor, deltas: Tensor) -> Tensor:
+    """Boxes (..., 4) in [0, 1] whose logits are moved by deltas.
+
+    Source: Deformable DETR, https://arxiv.org/abs/2010.04159
+    """
+    return (deltas + inverse_sigmoid(boxes)).sigmoid()
+
+
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     """Return the logits of probabilities, which are clamped to stay `eps` away from 0 and 1."""
     x = x.clamp(min=0, max=1)

@@ -65,3 +65,35 @@ def test_gradients_are_clipped_per_parameter_when_asked(tmp_path):
     model.weight.grad = torch.tensor([[5.0]])
     optimizer.step()
     assert model.weight.grad.item() == torch.tensor(cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE).item()
+
+
+def test_muon_moves_a_matrix_equally_far_in_all_directions_and_a_bias_as_adamw_does(tmp_path):
+    cfg = tiny_cfg("none", tmp_path, SOLVER__OPTIMIZER="Muon", SOLVER__BASE_LR=0.1, SOLVER__WEIGHT_DECAY=0.0)
+    model = nn.Linear(4, 4)
+    optimizer = build_optimizer(cfg, model)
+    before = model.weight.detach().clone(), model.bias.detach().clone()
+    model.weight.grad = torch.diag(torch.tensor([4.0, 2.0, 1.0, 0.5]))
+    model.bias.grad = torch.tensor([4.0, 2.0, 1.0, -0.5])
+    optimizer.step()
+    lengths = torch.linalg.svdvals(before[0] - model.weight.detach())
+    # The root mean square of the step is a fifth of the learning rate, as AdamW's usually is.
+    assert lengths[3] > 0.6 * lengths[0] and 0.01 < lengths.square().mean().sqrt() / 2 < 0.03
+    torch.testing.assert_close(before[1] - model.bias.detach(), torch.tensor([0.1, 0.1, 0.1, -0.1]))
+
+
+def test_a_run_with_muon_goes_on_from_its_state(tmp_path):
+    cfg = tiny_cfg("none", tmp_path, SOLVER__OPTIMIZER="Muon")
+    states = []
+    for resumed in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 4)
+        optimizer = build_optimizer(cfg, model)
+        for step in range(3):
+            if resumed and step == 2:
+                saved, optimizer = optimizer.state_dict(), build_optimizer(cfg, model)
+                optimizer.load_state_dict(saved)
+            optimizer.zero_grad()
+            model(torch.full((1, 4), step + 1.0)).sum().backward()
+            optimizer.step()
+        states.append(model.state_dict())
+    torch.testing.assert_close(states[0], states[1])

@@ -37,7 +37,10 @@ from tests.tiny import (
 REPOSITORY = Path(__file__).resolve().parents[2]
 FEW = ("MODEL.DECODER.NUM_LAYERS", 1, "TEST.DETECTIONS_PER_IMAGE", 20)
 CONFIGS = {
-    "insta_rtdetr": tiny_config(*FEW, "MODEL.DECODER.LOCAL_MAXIMA", True, "MODEL.MASK_HEAD.BOX_PRIOR", True),
+    "insta_rtdetr": tiny_config(
+        *FEW, "MODEL.DECODER.LOCAL_MAXIMA", True, "MODEL.DECODER.MAXIMA_ACROSS_LEVELS", True,
+        "MODEL.DECODER.RELATIVE_BOXES", True, "MODEL.MASK_HEAD.BOX_PRIOR", True,
+    ),
     "fastinst": tiny_fastinst_config(*FEW, "INPUT.FIXED_SIZE", (64, 64)),
     "mask_rtdetr": tiny_mask_rtdetr_config(*FEW),
     "maskdino": tiny_maskdino_config(*FEW, "MODEL.ENCODER.NUM_LAYERS", 1, "INPUT.FIXED_SIZE", (64, 64)),

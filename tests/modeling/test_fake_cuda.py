@@ -23,15 +23,19 @@ OPTIONS = {
     "InstaRTDETR": (
         "MODEL.DECODER.LOCAL_MAXIMA", True, "MODEL.MASK_HEAD.BOX_PRIOR", True, "MODEL.LOSS.QUALITY", "mask",
         "MODEL.LOSS.ENCODER_MASKS", True, "MODEL.LOSS.POINT_REGION", 2.0, "MODEL.MATCHER.POINT_REGION", 2.0,
-        "INPUT.MULTI_SCALE", (96,), "TEST.NMS_THRESHOLD", 0.5,
+        "INPUT.MULTI_SCALE", (96,), "TEST.NMS_THRESHOLD", 0.5, "MODEL.DECODER.MAXIMA_ACROSS_LEVELS", True,
+        "MODEL.DECODER.RELATIVE_BOXES", True, "MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES", 10,
+        "MODEL.DENOISING.CONTRASTIVE", True, "MODEL.LOSS.CLASS_LOSS", "matchability",
+        "MODEL.LOSS.DENSE_POSITIONS", 2, "MODEL.LOSS.QUALITY_EVERYWHERE", True,
     ),
     "MaskRTDETR": ("MODEL.DECODER.MASK_ENHANCED_BOXES", False, "MODEL.STAGE", "masks", "TEST.MASK_RESIZE", "logit"),
 }  # fmt: skip
 CASES = [pytest.param(name, (), id=name) for name in MODELS] + [
     pytest.param(name, options, id=f"{name} with options") for name, options in OPTIONS.items()
 ]
-# Where a program waits for the GPU: SciPy's matching, the most matches of an image, Detectron2's check of boxes.
-TRAINING_READERS = {"assign", "_logits_of_shared_features"}
+# Where a program waits for the GPU: SciPy's matching, how many positions learn of an object, the most matches of an
+# image, Detectron2's check of boxes.
+TRAINING_READERS = {"assign", "_assign_image", "_logits_of_shared_features"}
 PREDICTION_READERS = {"ClippingPostprocessor._boxes"}
 
 

@@ -7,6 +7,7 @@ from .dinov2_windowed import WindowedDINOv2, build_dinov2_windowed_backbone
 from .hgnetv2 import HGNetV2, build_hgnetv2_backbone
 from .resnet_vd import ResNetVD, build_resnet_vd_backbone
 from .timm import TimmBackbone, build_timm_backbone
+from .timm_fpn import build_timm_fpn_backbone
 
 __all__ = [
     "HGNetV2",
@@ -17,4 +18,5 @@ __all__ = [
     "build_hgnetv2_backbone",
     "build_resnet_vd_backbone",
     "build_timm_backbone",
+    "build_timm_fpn_backbone",
 ]

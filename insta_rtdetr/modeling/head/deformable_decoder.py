@@ -4,11 +4,10 @@ Shapes: B images, Q queries (N denoising queries first, in training), S position
 Source: RT-DETR, https://arxiv.org/abs/2304.08069
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers.boxes import inverse_sigmoid
+from ...layers.boxes import shift_and_scale, shift_logits
 from ...layers.deformable_attention import DeformableAttention
 from ...layers.mlp import MLP
 from ...structures import Memory, Prediction, Queries
@@ -149,8 +148,9 @@ class DeformableDecoder(RefiningDecoder):
     """A class head and a box head for each layer, and one mask head for all."""
 
     def __init__(
-        self, *, dim: int, num_classes: int, num_layers: int, box_prior: BoxPrior | None = None, **layers
-    ):
+        self, *, dim: int, num_classes: int, num_layers: int, box_prior: BoxPrior | None = None,
+        relative_boxes: bool = False, **layers,
+    ):  # fmt: skip
         """Build.
 
         Args:
@@ -158,10 +158,12 @@ class DeformableDecoder(RefiningDecoder):
             num_classes: number of classes.
             num_layers: layers that are built and trained.
             box_prior: what masks start from, or None.
+            relative_boxes: whether boxes are refined in units of their sides, not in logits.
             layers: see `RefiningDecoder`.
         """
         super().__init__(dim=dim, num_layers=num_layers, **layers)
         self.box_prior = box_prior
+        self.move_boxes = shift_and_scale if relative_boxes else shift_logits
         self.class_heads = nn.ModuleList(nn.Linear(dim, num_classes) for _ in range(num_layers))
         self.box_heads = nn.ModuleList(MLP(dim, dim, 4, num_layers=3) for _ in range(num_layers))
         for class_head, box_head in zip(self.class_heads, self.box_heads, strict=True):
@@ -180,7 +182,7 @@ class DeformableDecoder(RefiningDecoder):
 
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """See `RefiningDecoder`; a box learns from all boxes after it."""
-        refined = (self.box_heads[layer](content) + inverse_sigmoid(boxes)).sigmoid()
+        refined = self.move_boxes(boxes, self.box_heads[layer](content))
         return refined, refined
 
     def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
@@ -220,11 +222,3 @@ def num_eval_layers(eval_layers: int, num_layers: int) -> int:
             f"MODEL.DECODER.EVAL_LAYERS must be from 0 to NUM_LAYERS, which is {num_layers}, got {eval_layers}."
         )
     return eval_layers or num_layers
-
-
-def join_queries(first: Queries, second: Queries) -> Queries:
-    """The queries of both, `first` before `second`."""
-    return Queries(
-        torch.cat([first.content, second.content], dim=1),
-        torch.cat([first.reference_logits, second.reference_logits], dim=1),
-    )

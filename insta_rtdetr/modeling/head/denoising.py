@@ -14,7 +14,10 @@ from ...structures import NoisedQueries, Target
 class Denoising(nn.Module):
     """Embeds noised labels and noises boxes."""
 
-    def __init__(self, dim: int, num_classes: int, num_queries: int, label_noise: float, box_noise: float):
+    def __init__(
+        self, dim: int, num_classes: int, num_queries: int, label_noise: float, box_noise: float,
+        contrastive: bool = False,
+    ):  # fmt: skip
         """Build.
 
         Args:
@@ -23,10 +26,12 @@ class Denoising(nn.Module):
             num_queries: queries in all; the objects of the fullest image share them in whole groups, at least one.
             label_noise: probability that a label is replaced by a random one.
             box_noise: largest shift of a centre in half box sides, and change of a side in sides.
+            contrastive: whether each group has a second copy of the objects, with one to two times that noise, which
+                is to be told from an object.
         """
         super().__init__()
         self.num_classes, self.num_queries = num_classes, num_queries
-        self.label_noise, self.box_noise = label_noise, box_noise
+        self.label_noise, self.box_noise, self.contrastive = label_noise, box_noise, contrastive
         self.label_embedding = nn.Embedding(num_classes + 1, dim, padding_idx=num_classes)
 
     def forward(self, targets: list[Target], num_matching_queries: int) -> NoisedQueries:
@@ -37,25 +42,35 @@ class Denoising(nn.Module):
 
         Returns:
             (B, G * T, ...) queries; slot t of each group belongs to object t, the slots behind an image's last object
-            are padded with zeros.
+            are padded with zeros.  Contrastive groups have T slots more, whose queries belong to no object.
         """
-        largest = max(len(target) for target in targets)
-        groups = max(1, self.num_queries // largest) if largest else 1
-        largest = max(1, largest)
-        classes, boxes, is_real = _pad(targets, largest, self.num_classes)
-        classes, boxes, is_real = classes.repeat(1, groups), boxes.repeat(1, groups, 1), is_real.repeat(1, groups)
+        largest = max(1, max(len(target) for target in targets))
+        copies = 2 if self.contrastive else 1
+        groups = max(1, self.num_queries // (copies * largest)) if any(map(len, targets)) else 1
+        classes, boxes, is_real = (
+            values.repeat(1, groups * copies, *[1] * (values.ndim - 2))
+            for values in _pad(targets, largest, self.num_classes)
+        )
         content = self.label_embedding(self._noise_labels(classes)) * is_real[..., None]
-        logits = inverse_sigmoid(self._noise_boxes(boxes)) * is_real[..., None]
-        mask = attention_mask(groups, largest, num_matching_queries, boxes.device)
+        logits = inverse_sigmoid(self._noise_boxes(boxes, self._is_second_copy(largest, boxes))) * is_real[..., None]
+        mask = attention_mask(groups, copies * largest, num_matching_queries, boxes.device)
         return NoisedQueries(content, logits, mask, groups)
 
     def _noise_labels(self, classes: Tensor) -> Tensor:
         is_flipped = torch.rand(classes.shape, device=classes.device) < self.label_noise
         return torch.where(is_flipped, torch.randint_like(classes, self.num_classes), classes)
 
-    def _noise_boxes(self, boxes: Tensor) -> Tensor:
+    def _is_second_copy(self, num_objects: int, boxes: Tensor) -> Tensor | None:
+        """(N,), whether a slot of (B, N, 4) belongs to no object: every second T of them; None where all do."""
+        slots = torch.arange(boxes.shape[1], device=boxes.device)
+        return slots // num_objects % 2 == 1 if self.contrastive else None
+
+    def _noise_boxes(self, boxes: Tensor, is_far: Tensor | None = None) -> Tensor:
+        """Move centres and sides of (B, N, 4) by up to `box_noise`, where is_far (N,) is set by 1 to 2 times of it."""
         reach = torch.cat([boxes[..., 2:] / 2, boxes[..., 2:]], dim=-1)
         noise = torch.rand_like(boxes) * 2 - 1
+        if is_far is not None:
+            noise = noise + noise.sign() * is_far.to(noise)[:, None]
         return (boxes + noise * reach * self.box_noise).clamp(0, 1)
 
 

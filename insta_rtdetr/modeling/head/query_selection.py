@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layers.boxes import inverse_sigmoid, shift_and_scale
 from ...layers.mlp import MLP
 from ...layers.point_sampling import cell_centres
 from ...structures import Memory, Prediction, Queries
@@ -18,8 +19,10 @@ from ...structures import Memory, Prediction, Queries
 # Anchors whose centre or side is nearer than this to 0 or 1 are not used; a fraction of the image.
 ANCHOR_MARGIN = 0.01
 OBJECT_PRIOR = 0.01
-# Taken from the logit of a position next to a better one, so that it comes after all local maxima.
+# Taken from the logit of a position next to a better one, so that it comes after all local maxima; and of a local
+# maximum next to a better one of another level, so that it comes between the two.
 NEIGHBOUR_HANDICAP = 100.0
+LEVEL_HANDICAP = 50.0
 
 EmbedMasks = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 
@@ -27,7 +30,10 @@ EmbedMasks = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 class TokenSelection(nn.Module):
     """Scores every position and takes the best ones."""
 
-    def __init__(self, dim: int, num_queries: int, anchor_sizes: tuple[float, ...], local_maxima: bool = False):
+    def __init__(
+        self, dim: int, num_queries: int, anchor_sizes: tuple[float, ...], local_maxima: bool = False,
+        across_levels: bool = False,
+    ):  # fmt: skip
         """Build.
 
         Args:
@@ -35,6 +41,7 @@ class TokenSelection(nn.Module):
             num_queries: positions that become queries.
             anchor_sizes: side of each level's anchors, a fraction of the image.
             local_maxima: whether positions next to a better one of their level come after all others.
+            across_levels: whether those next to a better one of another level do, too.
 
         Raises:
             ValueError: no query.
@@ -43,7 +50,7 @@ class TokenSelection(nn.Module):
         if num_queries < 1:
             raise ValueError(f"MODEL.DECODER.NUM_QUERIES must be at least 1, got {num_queries}.")
         self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
-        self.local_maxima = local_maxima
+        self.local_maxima, self.across_levels = local_maxima, across_levels
         self.token_projection = nn.Linear(dim, dim)
         self.token_norm = nn.LayerNorm(dim)
         nn.init.xavier_uniform_(self.token_projection.weight)
@@ -75,16 +82,49 @@ class TokenSelection(nn.Module):
         num_queries = min(self.num_queries, tokens.shape[1])
         scores = class_logits.detach().amax(-1)
         if self.local_maxima:
-            scores = handicap_neighbours(scores, level_sizes)
+            scores = handicap_neighbours(scores, level_sizes, self.across_levels)
         best = scores.topk(num_queries, dim=1).indices
         return take(tokens, best), take(class_logits, best), best
+
+    def move_anchors(self, anchor_logits: Tensor, deltas: Tensor) -> Tensor:
+        """Logits of the boxes that positions predict; all (B, N, 4)."""
+        return deltas + anchor_logits
+
+    def predict_everywhere(self, memory: Memory, class_head: nn.Module, box_head: nn.Module) -> Prediction:
+        """Classes and boxes of all S positions, of which `select` takes the best; for training."""
+        anchor_logits, is_usable = anchors(
+            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
+        )
+        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
+        return Prediction(class_head(tokens), self.move_anchors(anchor_logits, box_head(tokens)).sigmoid())
+
+
+    def select_crowd(self, memory: Memory, class_head: nn.Module, box_head: nn.Module, num_queries: int) -> Queries:
+        """Queries from the positions of the highest scores, neighbours or not; for training."""
+        anchor_logits, is_usable = anchors(
+            tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
+        )
+        tokens = self.token_norm(self.token_projection(memory.tokens * is_usable))
+        scores = class_head(tokens).detach().amax(-1)
+        best = scores.topk(min(num_queries, tokens.shape[1]), dim=1).indices
+        tokens = take(tokens, best)
+        return Queries(tokens.detach(), self.move_anchors(anchor_logits[best], box_head(tokens)))
 
 
 class QuerySelection(TokenSelection):
     """Starts a query from each of the best positions, with the box it predicts."""
 
-    def __init__(self, dim: int, num_classes: int, **selection):
+    def __init__(self, dim: int, num_classes: int, relative_boxes: bool = False, **selection):
+        """Build.
+
+        Args:
+            dim: width of a token and of a query.
+            num_classes: number of classes.
+            relative_boxes: whether anchors are moved in units of their sides, not in logits.
+            selection: see `TokenSelection`.
+        """
         super().__init__(dim, **selection)
+        self.relative_boxes = relative_boxes
         self.class_head = nn.Linear(dim, num_classes)
         self.box_head = MLP(dim, dim, 4, num_layers=3)
         init_class_head(self.class_head)
@@ -105,7 +145,7 @@ class QuerySelection(TokenSelection):
             Q queries (their content detached), and what their positions predict by themselves.
         """
         tokens, class_logits, anchor_logits = self.select(memory, self.class_head)
-        reference_logits = self.box_head(tokens) + anchor_logits
+        reference_logits = self.move_anchors(anchor_logits, self.box_head(tokens))
         boxes = reference_logits.sigmoid()
         queries = Queries(tokens.detach(), reference_logits)
         if embed_masks is None:
@@ -113,19 +153,44 @@ class QuerySelection(TokenSelection):
         embeddings, biases = embed_masks(tokens, boxes)
         return queries, Prediction(class_logits, boxes, embeddings, mask_features, biases)
 
+    def move_anchors(self, anchor_logits: Tensor, deltas: Tensor) -> Tensor:
+        """Logits of the boxes that positions predict; all (B, N, 4)."""
+        if self.relative_boxes:
+            return inverse_sigmoid(shift_and_scale(anchor_logits.sigmoid(), deltas))
+        return super().move_anchors(anchor_logits, deltas)
 
-def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:
+
+def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]], across_levels: bool = False) -> Tensor:
     """Scores (B, S), with `NEIGHBOUR_HANDICAP` taken from those that one of the eight positions around them exceeds.
 
     An object of many positions then gets one query or two of each level, and leaves the others to its neighbours.
     Source: the local maxima of FastInst, https://arxiv.org/abs/2303.08594
+
+    Args:
+        across_levels: whether `LEVEL_HANDICAP` is taken from those that one around them on another level exceeds.
     """
     levels = scores.split([height * width for height, width in level_sizes], dim=1)
-    best_around = [
-        F.max_pool2d(level.unflatten(1, size)[:, None], 3, stride=1, padding=1).flatten(1)
-        for level, size in zip(levels, level_sizes, strict=True)
-    ]
-    return scores - NEIGHBOUR_HANDICAP * (scores < torch.cat(best_around, dim=1))
+    maps = [level.unflatten(1, size)[:, None] for level, size in zip(levels, level_sizes, strict=True)]
+    best_around = [F.max_pool2d(level, 3, stride=1, padding=1) for level in maps]
+    handicaps = NEIGHBOUR_HANDICAP * (scores < _join(best_around))
+    if across_levels:
+        best_near = [torch.stack([_best_near(other, own.shape[2:]) for other in maps]).amax(0) for own in maps]
+        handicaps = handicaps + LEVEL_HANDICAP * (scores < _join(best_near))
+    return scores - handicaps
+
+
+def _join(maps: list[Tensor]) -> Tensor:
+    """(B, 1, h, w) of each level -> (B, S)."""
+    return torch.cat([level.flatten(1) for level in maps], dim=1)
+
+
+def _best_near(level: Tensor, size: tuple[int, int]) -> Tensor:
+    """The best score of a level (B, 1, h, w) near each position of another one of this size: 3 x 3 coarser cells."""
+    ratio = level.shape[2] // size[0]
+    if ratio > 1:
+        level = F.max_pool2d(level, ratio)
+    best = F.max_pool2d(level, 3, stride=1, padding=1)
+    return best if ratio >= 1 else F.interpolate(best, size=size)
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2206.02777
 
 from torch import Tensor, nn
 
-from ...layers.boxes import inverse_sigmoid
+from ...layers.boxes import shift_logits
 from ...layers.mlp import MLP
 from ...structures import Memory, Prediction, Queries
 from .deformable_decoder import RefiningDecoder
@@ -55,7 +55,7 @@ class SharedHeadDecoder(RefiningDecoder):
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """See `RefiningDecoder`; a box learns from the one after it, not from later ones."""
         shift = self.box_head(content)
-        return (shift + inverse_sigmoid(boxes)).sigmoid(), (shift + inverse_sigmoid(boxes.detach())).sigmoid()
+        return shift_logits(boxes, shift), shift_logits(boxes.detach(), shift)
 
     def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
         """See `RefiningDecoder`."""

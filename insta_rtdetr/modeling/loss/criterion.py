@@ -14,12 +14,22 @@ from torch import Tensor, nn
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
 from ...layers.point_sampling import regions_around, sample_masks, sample_points, uncertain_points
 from ...structures import DenoisingPredictions, GradientAccumulation, Match, ModelOutput, Prediction, Target
-from .functions import mask_bce_loss, mask_dice_loss, mask_iou, reduce_masks, varifocal_loss
+from .dense import assign_positions
+from .functions import (
+    mask_bce_loss,
+    mask_dice_loss,
+    mask_iou,
+    matchability_aware_loss,
+    reduce_masks,
+    varifocal_loss,
+)
 from .matched_masks import matched_mask_logits
 from .matcher import build_matcher, full_precision, num_points_of
 
 # What the class score of a matched query learns in the last layer, see MODEL.LOSS.QUALITY.
 QUALITIES = ("box", "mask")
+# Values of MODEL.LOSS.CLASS_LOSS.
+CLASS_LOSSES = {"varifocal": varifocal_loss, "matchability": matchability_aware_loss}
 
 
 @dataclass
@@ -59,6 +69,7 @@ class MatchedPrediction:
         normaliser: scalar that the losses are divided by.
         share: factor on the losses.
         is_last: whether the layer is the last of its decoder.
+        learns_classes: whether its class logits learn from this match.
     """
 
     suffix: str
@@ -67,6 +78,7 @@ class MatchedPrediction:
     normaliser: Tensor
     share: float = 1.0
     is_last: bool = False
+    learns_classes: bool = True
 
 
 class MaskCriterion(nn.Module):
@@ -153,7 +165,7 @@ class MaskCriterion(nn.Module):
 
 
 class SetCriterion(MaskCriterion):
-    """Varifocal, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries.
+    """Class, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries.
 
     Attributes:
         class_name: what the loss of the classes is called.
@@ -163,8 +175,10 @@ class SetCriterion(MaskCriterion):
 
     @configurable
     def __init__(
-        self, *, alpha: float, gamma: float, detach_weight: bool, quality: str, masks_only: bool = False, **shared
-    ):
+        self, *, alpha: float, gamma: float, detach_weight: bool, quality: str, masks_only: bool = False,
+        class_loss: str = "varifocal", quality_everywhere: bool = False, dense_positions: int = 0, one_to_many: int = 1,
+        **shared,
+    ):  # fmt: skip
         """Build.
 
         Args:
@@ -173,16 +187,23 @@ class SetCriterion(MaskCriterion):
             detach_weight: whether that weight is a constant to the gradient.
             quality: what the class score learns in last layers, one of `QUALITIES`; in the others it is the box IoU.
             masks_only: whether only the last layer's masks learn, with objects matched by classes and boxes.
+            class_loss: one of `CLASS_LOSSES`.
+            quality_everywhere: whether the layers before the last learn that quality too.
+            dense_positions: positions that learn to predict each object, of an output that has them.
+            one_to_many: queries that answer for each object among those of which several do.
             shared: see `MaskCriterion`; weights of the class loss, loss_bbox and loss_giou beside those of the masks.
 
         Raises:
-            ValueError: the quality is none of them.
+            ValueError: the quality or the class loss is none of them.
         """
         super().__init__(**shared)
         if quality not in QUALITIES:
             raise ValueError(f"MODEL.LOSS.QUALITY must be one of {', '.join(QUALITIES)}, got {quality!r}.")
+        if class_loss not in CLASS_LOSSES:
+            raise ValueError(f"MODEL.LOSS.CLASS_LOSS must be one of {', '.join(CLASS_LOSSES)}, got {class_loss!r}.")
         self.alpha, self.gamma, self.detach_weight, self.quality = alpha, gamma, detach_weight, quality
-        self.masks_only = masks_only
+        self.class_loss_of_logits, self.quality_everywhere = CLASS_LOSSES[class_loss], quality_everywhere
+        self.masks_only, self.dense_positions, self.one_to_many = masks_only, dense_positions, one_to_many
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -196,6 +217,10 @@ class SetCriterion(MaskCriterion):
             "detach_weight": loss.VARIFOCAL_DETACH,
             "quality": loss.QUALITY,
             "masks_only": cfg.MODEL.STAGE == "masks",
+            "class_loss": loss.CLASS_LOSS,
+            "quality_everywhere": loss.QUALITY_EVERYWHERE,
+            "dense_positions": loss.DENSE_POSITIONS,
+            "one_to_many": loss.ONE_TO_MANY,
         }
 
     def forward(
@@ -206,7 +231,9 @@ class SetCriterion(MaskCriterion):
         Returns:
             loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer; the same with the
             suffix _aux_<layer> for the layers before it, _enc for the encoder, _dn for the last layer's
-            denoising queries and _dn_<layer> for the layers before it.  Sums over the matched pairs divided by the
+            denoising queries and _dn_<layer> for the layers before it; classes and boxes of all positions have the
+            suffix _dense, and the encoder then has no loss_vfl_enc; queries of which several answer for an object have
+            _many and _many_<layer>.  Sums over the matched pairs divided by the
             mean number of objects a process has, times the groups of queries.  Predictions or targets without masks
             have no mask losses.
         """
@@ -217,6 +244,10 @@ class SetCriterion(MaskCriterion):
         supervised = self._match(output, targets, num_objects)
         if output.denoising is not None:
             supervised += _supervise_denoising(output.denoising, targets, num_objects)
+        if output.one_to_many is not None:
+            supervised += self._supervise_many(output.one_to_many, targets, num_objects)
+        if output.dense is not None:
+            supervised.append(self._supervise_positions(output.dense, targets, num_objects))
         losses = {}
         for one in supervised:
             losses |= self._class_and_box_losses(one, batch)
@@ -236,26 +267,49 @@ class SetCriterion(MaskCriterion):
             predictions["_enc"] = output.encoder
         matches = self.matcher(list(predictions.values()), targets, output.groups)
         return [
-            MatchedPrediction(suffix, prediction, match, num_objects, is_last=prediction is output.layers[-1])
+            MatchedPrediction(
+                suffix, prediction, match, num_objects,
+                is_last=prediction is output.layers[-1],
+                # One position for an object and many for it would contradict each other.
+                learns_classes=prediction is not output.encoder or output.dense is None,
+            )
             for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
-        ]
+        ]  # fmt: skip
+
+    def _supervise_many(
+        self, layers: list[Prediction], targets: list[Target], num_objects: Tensor
+    ) -> list[MatchedPrediction]:
+        matches = self.matcher(layers, targets, repeats=self.one_to_many)
+        num_layers = len(layers)
+        return [
+            MatchedPrediction(
+                _layer_suffix("many", i, num_layers, "_many"), prediction, match, num_objects * self.one_to_many,
+                is_last=i == num_layers - 1,
+            )
+            for i, (prediction, match) in enumerate(zip(layers, matches, strict=True))
+        ]  # fmt: skip
+
+    def _supervise_positions(
+        self, prediction: Prediction, targets: list[Target], num_objects: Tensor
+    ) -> MatchedPrediction:
+        costs = [self.matcher.query_cost(prediction, i, target) for i, target in enumerate(targets)]
+        match = assign_positions(costs, self.dense_positions)
+        return MatchedPrediction("_dense", prediction, match, num_objects * self.dense_positions)
 
     def _class_and_box_losses(self, one: MatchedPrediction, batch: BatchTargets) -> dict[str, Tensor]:
         boxes = full_precision(one.prediction.boxes_cxcywh)[one.match.image, one.match.query]
         target_boxes = batch.boxes_cxcywh[batch.index(one.match)].to(boxes)
         iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
-        losses = {
-            self.class_name: self._class_loss(one, batch, self._quality(one, batch, iou)),
-            "loss_bbox": (boxes - target_boxes).abs().sum(),
-            "loss_giou": (1 - giou).sum(),
-        }
+        losses = {"loss_bbox": (boxes - target_boxes).abs().sum(), "loss_giou": (1 - giou).sum()}
+        if one.learns_classes:
+            losses[self.class_name] = self._class_loss(one, batch, self._quality(one, batch, iou))
         return {name + one.suffix: self.weigh(name, loss, one) for name, loss in losses.items()}
 
     @torch.no_grad()
     def _quality(self, one: MatchedPrediction, batch: BatchTargets, box_iou: Tensor) -> Tensor:
         """(N,), how well the matched queries fit their objects."""
-        is_by_mask = self.quality == "mask" and one.is_last and one.prediction.has_masks and batch.masks is not None
-        if not is_by_mask:
+        is_by_mask = self.quality == "mask" and (one.is_last or self.quality_everywhere)
+        if not (is_by_mask and one.prediction.has_masks and batch.masks is not None):
             return box_iou.detach()
         logits = matched_mask_logits([(one.prediction, one.match)])
         # No finer than half the input's size: each halving of a pixel's side makes four times the work.
@@ -272,7 +326,7 @@ class SetCriterion(MaskCriterion):
 
     def class_loss(self, logits: Tensor, quality: Tensor, is_positive: Tensor) -> Tensor:
         """The sum over a prediction's class logits (B, Q, K); the quality is the overlap of each match."""
-        return varifocal_loss(logits, quality, is_positive, self.alpha, self.gamma, self.detach_weight)
+        return self.class_loss_of_logits(logits, quality, is_positive, self.alpha, self.gamma, self.detach_weight)
 
 
 def _supervise_denoising(

@@ -26,10 +26,36 @@ def varifocal_loss(
 
     Source: VarifocalNet, https://arxiv.org/abs/2008.13367
     """
-    weighed = logits.detach() if detach_weight else logits
-    negative_weight = alpha * weighed.sigmoid().pow(gamma)
-    weight = torch.where(is_positive, target_scores, negative_weight)
+    weight = torch.where(is_positive, target_scores, _negative_weight(logits, alpha, gamma, detach_weight))
     return (F.binary_cross_entropy_with_logits(logits, target_scores, reduction="none") * weight).sum()
+
+
+def matchability_aware_loss(
+    logits: Tensor, target_scores: Tensor, is_positive: Tensor, alpha: float, gamma: float, detach_weight: bool
+) -> Tensor:
+    """Binary cross-entropy that teaches poor matches as strongly as good ones, summed.
+
+    Varifocal loss hardly sees a match of little overlap.  Here its target is overlap ** gamma and its weight is 1.
+
+    Args:
+        logits: (B, Q, K).
+        target_scores: (B, Q, K), overlap in [0, 1], 0 but for the matched class.
+        is_positive: (B, Q, K), True for the matched class.
+        alpha: weight of negatives.
+        gamma: exponent of the overlap, and of the probability that weighs negatives.
+        detach_weight: whether the weight of negatives is a constant to the gradient.
+
+    Source: DEIM, https://arxiv.org/abs/2412.04234
+    """
+    weight = torch.where(is_positive, 1.0, _negative_weight(logits, alpha, gamma, detach_weight))
+    losses = F.binary_cross_entropy_with_logits(logits, target_scores.pow(gamma), reduction="none")
+    return (losses * weight).sum()
+
+
+def _negative_weight(logits: Tensor, alpha: float, gamma: float, detach_weight: bool) -> Tensor:
+    """Easy negatives are lighter."""
+    weighed = logits.detach() if detach_weight else logits
+    return alpha * weighed.sigmoid().pow(gamma)
 
 
 def iou_aware_bce_loss(

@@ -54,17 +54,20 @@ class MaskMatcher(nn.Module):
         raise NotImplementedError
 
     @torch.no_grad()
-    def forward(self, predictions: list[Prediction], targets: list[Target], groups: int = 1) -> list[Match]:
+    def forward(
+        self, predictions: list[Prediction], targets: list[Target], groups: int = 1, repeats: int = 1
+    ) -> list[Match]:
         """Match every prediction (for example every decoder layer) with the same targets.
 
         Args:
             groups: equal parts of the queries, one after the other, each of which is matched with all objects.
+            repeats: queries that each object is matched with, in a group that has enough of them.
 
         Returns:
-            One match for each prediction; groups * min(Q / groups, T) pairs for each image.
+            One match for each prediction; groups * min(Q / groups, repeats * T) pairs for each image.
         """
         costs = [self._image_costs(i, predictions, target) for i, target in enumerate(targets)]
-        return assign(costs, predictions[0].class_logits.device, groups)
+        return assign(costs, predictions[0].class_logits.device, groups, repeats)
 
     def _image_costs(self, image: int, predictions: list[Prediction], target: Target) -> Tensor:
         """(number of predictions, Q, T)."""
@@ -193,13 +196,14 @@ def num_points_of(map_size: tuple[int, int], wanted: int) -> int:
     return wanted or max(height, height * width // 16)
 
 
-def assign(costs: list[Tensor], device: torch.device, groups: int = 1) -> list[Match]:
+def assign(costs: list[Tensor], device: torch.device, groups: int = 1, repeats: int = 1) -> list[Match]:
     """Solve the assignments of some predictions.
 
     Args:
         costs: (L, Q, T) of each image, for L predictions.
         device: where the matches go.
         groups: equal parts of the queries that are assigned by themselves.
+        repeats: queries for each object.
 
     Returns:
         L matches.
@@ -213,14 +217,15 @@ def assign(costs: list[Tensor], device: torch.device, groups: int = 1) -> list[M
         part.reshape(cost.shape) for part, cost in zip(np.split(on_host, np.cumsum(sizes)[:-1]), costs, strict=True)
     ]
     return [
-        Match.from_images([_assign_groups(image[layer], groups) for image in by_image], device)
+        Match.from_images([_assign_groups(image[layer], groups, repeats) for image in by_image], device)
         for layer in range(len(costs[0]))
     ]
 
 
-def _assign_groups(cost: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+def _assign_groups(cost: np.ndarray, groups: int, repeats: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """(G * Q, T) -> queries and objects of the pairs."""
-    size = len(cost) // groups
-    pairs = [linear_sum_assignment(cost[start : start + size]) for start in range(0, groups * size, size)]
+    size, num_objects = len(cost) // groups, cost.shape[1]
+    repeated = np.tile(cost, (1, repeats)) if repeats > 1 else cost
+    pairs = [linear_sum_assignment(repeated[start : start + size]) for start in range(0, groups * size, size)]
     queries = [query + group * size for group, (query, _) in enumerate(pairs)]
-    return np.concatenate(queries), np.concatenate([target for _, target in pairs])
+    return np.concatenate(queries), np.concatenate([target for _, target in pairs]) % max(num_objects, 1)

@@ -9,10 +9,11 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor, nn
 
-from ...structures import DenoisingPredictions, Memory, ModelOutput, Prediction, Queries, Target
+from ...structures import DenoisingPredictions, Memory, ModelOutput, NoisedQueries, Prediction, Queries, Target
 from ..encoder import build_encoder
 from ..head import BoxPrior, DeformableDecoder, Denoising, LevelProjection, MaskHead, QuerySelection
-from ..head.deformable_decoder import RefiningDecoder, join_queries
+from ..head.deformable_decoder import RefiningDecoder
+from ..head.one_to_many import isolate, join_queries, split_queries
 from ..head.query_selection import check_anchors
 from ..loss import SetCriterion
 from ..postprocessing import Postprocessor
@@ -40,7 +41,7 @@ class InstaRTDETR(InstanceSegmenter):
     def __init__(
         self, *, backbone: nn.Module, encoder: nn.Module, level_projection: Callable[[list[Tensor]], Memory],
         query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, encoder_masks: bool,
-        **shared,
+        teaches_positions: bool = False, num_one_to_many: int = 0, **shared,
     ):  # fmt: skip
         super().__init__(**shared)
         self.backbone = backbone
@@ -50,6 +51,7 @@ class InstaRTDETR(InstanceSegmenter):
         self.denoising = denoising
         self.decoder = decoder
         self.encoder_masks = encoder_masks
+        self.teaches_positions, self.num_one_to_many = teaches_positions, num_one_to_many
         self.freeze_for_stage()
 
     @classmethod
@@ -64,6 +66,8 @@ class InstaRTDETR(InstanceSegmenter):
             "denoising": _build_denoising(cfg) if cfg.MODEL.DENOISING.NUM_QUERIES > 0 else None,
             "decoder": cls.build_decoder(cfg),
             "encoder_masks": cfg.MODEL.LOSS.ENCODER_MASKS,
+            "teaches_positions": cfg.MODEL.LOSS.DENSE_POSITIONS > 0,
+            "num_one_to_many": cfg.MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES,
             **shared_arguments(cfg, cls.criterion_type(cfg), cls.postprocessor_type),
         }
 
@@ -75,14 +79,19 @@ class InstaRTDETR(InstanceSegmenter):
     @classmethod
     def build_query_selection(cls, cfg) -> nn.Module:
         """What `select_queries` uses."""
-        return QuerySelection(num_classes=cfg.MODEL.NUM_CLASSES, **read_selection(cfg))
+        return QuerySelection(
+            num_classes=cfg.MODEL.NUM_CLASSES, relative_boxes=cfg.MODEL.DECODER.RELATIVE_BOXES, **read_selection(cfg)
+        )
 
     @classmethod
     def build_decoder(cls, cfg) -> RefiningDecoder:
         """The decoder with its heads."""
         mask_head = MaskHead(query_dim(cfg), cfg.MODEL.MASK_HEAD.DIM)
         box_prior = BoxPrior() if cfg.MODEL.MASK_HEAD.BOX_PRIOR else None
-        return DeformableDecoder(mask_head=mask_head, box_prior=box_prior, **read_decoder(cfg))
+        return DeformableDecoder(
+            mask_head=mask_head, box_prior=box_prior, relative_boxes=cfg.MODEL.DECODER.RELATIVE_BOXES,
+            **read_decoder(cfg),
+        )  # fmt: skip
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
@@ -90,18 +99,39 @@ class InstaRTDETR(InstanceSegmenter):
         memory = self.level_projection(pyramid.levels)
         mask_features = self.decoder.project_masks(pyramid.mask_features) if self.predicts_masks else None
         queries, encoder_prediction = self.select_queries(memory, mask_features)
-        # A frozen denoising part is in eval mode while the model is not.
-        if self.denoising is None or not self.denoising.training:
-            layers = self.decoder(queries, memory, mask_features)
-            return ModelOutput(layers, encoder_prediction)
-        noised = self.denoising(targets, queries.content.shape[1])
-        layers = self.decoder(join_queries(noised, queries), memory, mask_features, noised.attention_mask)
-        num_noised = noised.content.shape[1]
-        return ModelOutput(
-            [layer.slice_queries(slice(num_noised, None)) for layer in layers],
-            encoder_prediction,
-            DenoisingPredictions([layer.slice_queries(slice(num_noised)) for layer in layers], noised.groups),
-        )
+        # Frozen parts are in eval mode while the model is not.
+        is_learning = self.query_selection.training
+        noised = crowd = dense = None
+        if self.denoising is not None and self.denoising.training:
+            noised = self.denoising(targets, queries.content.shape[1])
+        if self.num_one_to_many and is_learning:
+            crowd = self.query_selection.select_crowd(memory, *self.position_heads, self.num_one_to_many)
+        if self.teaches_positions and is_learning:
+            dense = self.query_selection.predict_everywhere(memory, *self.position_heads)
+        layers, denoising, one_to_many = self._decode(queries, memory, mask_features, noised, crowd)
+        return ModelOutput(layers, encoder_prediction, denoising, dense=dense, one_to_many=one_to_many)
+
+    def _decode(
+        self, queries: Queries, memory: Memory, mask_features: Tensor | None, noised: NoisedQueries | None,
+        crowd: Queries | None,
+    ) -> tuple[list[Prediction], DenoisingPredictions | None, list[Prediction] | None]:  # fmt: skip
+        """The predictions of all layers for the queries, for noised targets, and for a crowd of more queries."""
+        parts = [part for part in (noised, queries, crowd) if part is not None]
+        sizes = [part.content.shape[1] for part in parts]
+        attention_mask = None if noised is None else noised.attention_mask
+        if crowd is not None:
+            attention_mask = isolate(attention_mask, sum(sizes[:-1]), sizes[-1], crowd.content.device)
+        layers = self.decoder(join_queries(*parts), memory, mask_features, attention_mask)
+        if len(parts) == 1:
+            return layers, None, None
+        answers = split_queries(layers, sizes)
+        denoising = None if noised is None else DenoisingPredictions(answers.pop(0), noised.groups)
+        return answers[0], denoising, None if crowd is None else answers[1]
+
+    @property
+    def position_heads(self) -> tuple[nn.Module, nn.Module]:
+        """What reads a position's classes and box."""
+        return self.query_selection.class_head, self.query_selection.box_head
 
     def select_queries(self, memory: Memory, mask_features: Tensor | None) -> tuple[Queries, Prediction]:
         """The positions that become queries, and what they predict by themselves."""
@@ -129,6 +159,7 @@ def read_selection(cfg) -> dict:
         "num_queries": decoder.NUM_QUERIES,
         "anchor_sizes": decoder.ANCHOR_SIZES,
         "local_maxima": decoder.LOCAL_MAXIMA,
+        "across_levels": decoder.MAXIMA_ACROSS_LEVELS,
     }
 
 
@@ -151,5 +182,6 @@ def read_decoder(cfg) -> dict:
 def _build_denoising(cfg) -> Denoising:
     denoising = cfg.MODEL.DENOISING
     return Denoising(
-        query_dim(cfg), cfg.MODEL.NUM_CLASSES, denoising.NUM_QUERIES, denoising.LABEL_NOISE, denoising.BOX_NOISE
-    )
+        query_dim(cfg), cfg.MODEL.NUM_CLASSES, denoising.NUM_QUERIES, denoising.LABEL_NOISE, denoising.BOX_NOISE,
+        denoising.CONTRASTIVE,
+    )  # fmt: skip

@@ -40,6 +40,11 @@ class MaskRTDETR(InstaRTDETR):
         mask_head = PrototypeMaskHead(query_dim(cfg), cfg.MODEL.MASK_HEAD.FEATURE_DIM, cfg.MODEL.MASK_HEAD.DIM)
         return SharedHeadDecoder(mask_head=mask_head, **read_decoder(cfg))
 
+    @property
+    def position_heads(self) -> tuple[nn.Module, nn.Module]:
+        """What reads a position's classes and box: the heads of the layers."""
+        return self.decoder.class_head, self.decoder.box_head
+
     def select_queries(self, memory: Memory, mask_features: Tensor | None) -> tuple[Queries, Prediction]:
         """The positions that become queries, and what they predict by themselves."""
         return self.query_selection(memory, mask_features, self.decoder)

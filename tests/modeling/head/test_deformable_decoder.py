@@ -7,11 +7,11 @@ DIM = 16
 LEVEL_SIZES = [(4, 4), (2, 2)]
 
 
-def decoder(num_layers: int = 3, eval_layers: int = 0) -> DeformableDecoder:
+def decoder(num_layers: int = 3, eval_layers: int = 0, **options) -> DeformableDecoder:
     torch.manual_seed(0)
     built = DeformableDecoder(
         dim=DIM, num_classes=3, num_layers=num_layers, eval_layers=eval_layers, num_heads=2, num_levels=2, num_points=2,
-        feedforward_dim=8, dropout=0.0, mask_head=MaskHead(DIM, 8),
+        feedforward_dim=8, dropout=0.0, mask_head=MaskHead(DIM, 8), **options,
     )  # fmt: skip
     for head in built.box_heads:
         # They start as zeros, which would hide what depends on the boxes.
@@ -41,3 +41,14 @@ def test_a_box_is_refined_from_the_box_before_it_which_learns_from_that():
     model = decoder()
     decode(model)[1].boxes_cxcywh.sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in model.box_heads[0].parameters())
+
+
+def test_relative_boxes_are_refined_in_units_of_their_sides():
+    model = decoder(relative_boxes=True)
+    head = model.box_heads[0].layers[-1]
+    head.weight.data.zero_()
+    head.bias.data = torch.tensor([0.5, -0.5, 0.0, 1.0])
+    box = torch.tensor([[[0.5, 0.5, 0.2, 0.1]]])
+    answered, passed_on = model.refine(0, torch.rand(1, 1, DIM), box)
+    torch.testing.assert_close(answered[0, 0], torch.tensor([0.6, 0.45, 0.2, 0.1 * 2.718281828]))
+    assert answered is passed_on

@@ -1,7 +1,8 @@
 import torch
 
 from insta_rtdetr.modeling.head.denoising import Denoising, attention_mask
-from insta_rtdetr.structures import Target
+from insta_rtdetr.modeling.loss.criterion import denoising_match
+from insta_rtdetr.structures import DenoisingPredictions, Prediction, Target
 
 
 def target(num_objects):
@@ -71,3 +72,20 @@ def test_attention_mask_by_hand():
         [1, 1, 0, 0],  # a matching query does not see the answers
         [1, 1, 0, 0],
     ]
+
+
+def test_contrastive_groups_end_with_copies_that_are_farther_off_and_belong_to_no_object():
+    torch.manual_seed(0)
+    noised = denoise([target(40), target(3)], num_queries=160, box_noise=0.4, contrastive=True)
+    assert noised.groups == 2 and noised.content.shape == (2, 160, 8)
+    shift = ((noised.reference_logits.sigmoid()[0, :, 0] - 0.5).abs() / 0.1).unflatten(0, (2, 2, 40))
+    assert shift[:, 0].max() <= 0.4 + 1e-5 < shift[:, 1].min() + 2e-5 and shift[:, 1].max() <= 0.8 + 1e-5
+    # The second image has three objects: slots 0 to 2 and, the far copies, 40 to 42 of each group.
+    is_used = noised.content[1].abs().sum(-1) > 0
+    assert is_used.nonzero()[:, 0].tolist() == [0, 1, 2, 40, 41, 42, 80, 81, 82, 120, 121, 122]
+    match = denoising_match([target(40), target(3)], DenoisingPredictions([answer_of(noised)], noised.groups))
+    assert match.query[match.image == 1].tolist() == [0, 1, 2, 80, 81, 82]
+
+
+def answer_of(noised) -> Prediction:
+    return Prediction(noised.content[..., :5], noised.reference_logits.sigmoid())

@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from insta_rtdetr.modeling.head.query_selection import QuerySelection, anchors, handicap_neighbours
+from insta_rtdetr.modeling.head.query_selection import (
+    LEVEL_HANDICAP,
+    QuerySelection,
+    anchors,
+    handicap_neighbours,
+)
 from insta_rtdetr.structures import Memory
 
 CPU = torch.device("cpu")
@@ -72,3 +77,49 @@ def test_local_maxima_reach_objects_that_clumps_leave_without_a_query():
     selection.local_maxima = True
     spread = selection.choose(tokens, selection.class_head, [(8, 8)])[2]
     assert 6 * 8 + 6 not in crowded and sorted(spread[0].tolist()) == [2 * 8 + 2, 6 * 8 + 6]
+
+
+def test_an_object_found_on_two_levels_gets_one_query_when_levels_are_compared():
+    fine, coarse = torch.zeros(8, 8), torch.zeros(4, 4)
+    fine[1, 1], coarse[0, 0] = 5.0, 6.0  # one object, clearer on the coarse level
+    fine[7, 7], coarse[2, 3] = 4.0, 3.0  # another, clearer on the fine level, whose coarse cell is a neighbour
+    scores = torch.cat([fine.flatten(), coarse.flatten()])[None]
+    sizes = [(8, 8), (4, 4)]
+    four = [64, 9, 63, 64 + 11]
+    assert handicap_neighbours(scores, sizes).topk(4).indices[0].tolist() == four
+    compared = handicap_neighbours(scores, sizes, across_levels=True)
+    assert compared.topk(2).indices[0].tolist() == [64, 63]
+    assert compared[0, [9, 64 + 11]].tolist() == [5 - LEVEL_HANDICAP, 3 - LEVEL_HANDICAP]
+    # Those are still better than a neighbour on the same level.
+    assert compared[0, 0] < compared[0, 64 + 11]
+
+
+@pytest.mark.parametrize("sizes", [[(4, 4)], [(8, 8), (4, 4), (2, 2)], [(4, 12), (2, 6)]])
+def test_the_best_position_of_all_is_never_handicapped(sizes):
+    torch.manual_seed(0)
+    scores = torch.rand(2, sum(height * width for height, width in sizes))
+    compared = handicap_neighbours(scores, sizes, across_levels=True)
+    torch.testing.assert_close(compared.amax(1), scores.amax(1))
+
+
+@pytest.mark.parametrize("relative, side", [(True, 0.1), (False, None)])
+def test_relative_boxes_move_by_their_own_side(relative, side):
+    """Every position wants to move right by 1 and to be e times as high."""
+    selection = QuerySelection(dim=8, num_classes=1, num_queries=4, anchor_sizes=(0.1,), relative_boxes=relative)
+    selection.box_head.layers[-1].bias.data = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    boxes = selection(Memory(torch.randn(1, 4, 8), [(2, 2)]))[0].reference_logits.sigmoid()[0]
+    anchors_x = {0.25, 0.75}
+    moved_x = {round(x - (side or 0), 4) for x in boxes[:, 0].tolist()}
+    assert (moved_x == anchors_x) == relative
+    if relative:
+        torch.testing.assert_close(boxes[:, 2:], torch.tensor([[0.1, 0.1 * math.e]]).expand(4, -1))
+
+
+def test_positions_everywhere_predict_what_the_chosen_ones_do():
+    selection = QuerySelection(dim=8, num_classes=1, num_queries=4, anchor_sizes=(0.1,), relative_boxes=True)
+    torch.nn.init.normal_(selection.box_head.layers[-1].weight, std=0.1)
+    memory = Memory(torch.randn(1, 4, 8), [(2, 2)])
+    everywhere = selection.predict_everywhere(memory, selection.class_head, selection.box_head)
+    chosen = selection(memory)[1]
+    order = everywhere.class_logits[0, :, 0].argsort(descending=True)
+    torch.testing.assert_close(everywhere.boxes_cxcywh[:, order], chosen.boxes_cxcywh)

@@ -107,3 +107,19 @@ def test_with_mask_quality_the_last_layers_score_is_the_mask_iou_and_the_others_
     # weight * quality * (probability - quality)
     assert last.item() == pytest.approx(0.0, abs=0.05)
     assert before.item() == pytest.approx(4 * 1.0 * (0.5 - 1.0), abs=0.05)
+
+
+def test_mask_quality_everywhere_reaches_the_layers_before_the_last():
+    options = ("MODEL.LOSS.QUALITY", "mask", "MODEL.LOSS.QUALITY_EVERYWHERE")
+    inputs = [training_input(3)]
+    losses = []
+    for everywhere in (False, True):
+        torch.manual_seed(1)
+        losses.append(tiny_model(*options, everywhere)(inputs))
+    differing = {name for name in losses[0] if not torch.equal(losses[0][name], losses[1][name])}
+    assert differing == {"loss_vfl_aux_0", "loss_vfl_aux_1", "loss_vfl_dn_0", "loss_vfl_dn_1"}
+
+
+def test_a_class_loss_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="CLASS_LOSS must be one of varifocal, matchability, got 'focal'"):
+        tiny_model("MODEL.LOSS.CLASS_LOSS", "focal")

@@ -1,6 +1,6 @@
 import torch
 
-from insta_rtdetr.modeling.loss.functions import mask_iou, reduce_masks, varifocal_loss
+from insta_rtdetr.modeling.loss.functions import mask_iou, matchability_aware_loss, reduce_masks, varifocal_loss
 
 
 def test_a_reduced_mask_is_set_where_more_than_half_is():
@@ -34,3 +34,13 @@ def test_the_weight_of_negatives_learns_only_when_not_detached():
     torch.testing.assert_close(
         gradients[1], constant + 1.5 * probs**2 * (1 - probs) * torch.nn.functional.softplus(logits.detach())
     )
+
+
+def test_matchability_teaches_a_poor_match_as_strongly_as_a_good_one():
+    """DEIM's equation by hand: -q^g log p - (1 - q^g) log(1 - p) of a match, -p^g log(1 - p) of all else."""
+    logits = torch.tensor([[[0.0, 1.0, -2.0]]], dtype=torch.float64)
+    overlap = torch.tensor([[[0.25, 1.0, 0.0]]], dtype=torch.float64)
+    is_positive = torch.tensor([[[True, True, False]]])
+    p = logits.sigmoid()[0, 0]
+    expected = -0.125 * p[0].log() - 0.875 * (1 - p[0]).log() - p[1].log() - p[2] ** 1.5 * (1 - p[2]).log()
+    torch.testing.assert_close(matchability_aware_loss(logits, overlap, is_positive, 1.0, 1.5, True), expected)

@@ -1,0 +1,24 @@
+"""A timm model with a feature pyramid network, for Detectron2's own meta-architectures such as Mask R-CNN."""
+
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
+
+from .timm import build_timm_backbone
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_fpn_backbone(cfg, input_shape: ShapeSpec | None = None) -> FPN:
+    """Build Detectron2's FPN (p2 to p6) over `build_timm_backbone`, from MODEL.FPN.*."""
+    fpn = FPN(
+        bottom_up=build_timm_backbone(cfg, input_shape),
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
+    for convolution in (*fpn.lateral_convs, *fpn.output_convs):
+        # Unlike the pretrained layers below them they start from random weights: no SOLVER.BACKBONE_MULTIPLIER.
+        convolution.learning_rate_factor = 1.0
+    return fpn

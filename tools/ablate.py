@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""Train what a list names and put it side by side; see `insta_rtdetr/engine/ablation/command_line.py`."""
+
+import sys
+from pathlib import Path
+
+# A checkout works without `pip install`, as it does for train_net.py.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from insta_rtdetr.engine.ablation.command_line import main
+
+if __name__ == "__main__":
+    sys.exit(main(prog="python tools/ablate.py"))
