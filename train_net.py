@@ -15,7 +15,7 @@ from insta_rtdetr.engine import command_line
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     return command_line.main(arguments, "python train_net.py", __doc__)
 
 

@@ -22,7 +22,7 @@ from insta_rtdetr.errors import UserError, report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     default = Path(os.getenv(ROOT_VARIABLE, "datasets")).expanduser() / FOLDER
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=default, help=f"default: {default}")

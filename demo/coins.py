@@ -1,8 +1,9 @@
-"""The 24 coins of scikit-image's photograph `skimage.data.coins()`, and how many of them masks find."""
+"""The 24 coins of scikit-image's photograph `skimage.data.coins()`, and the number of them that masks find."""
 
 import numpy as np
 
-# (y, x) of the centre and area, in pixels of the 303 x 384 photograph: a watershed segmentation, checked by eye.
+# Centre (y, x) and area of each coin, in pixels of the 303 x 384 photograph, from a watershed segmentation that was
+# checked by eye.
 COINS = (
     (54, 44, 1355), (56, 100, 1103), (51, 155, 1653), (51, 215, 1622), (52, 276, 1225), (44, 335, 2604),
     (124, 45, 1298), (126, 102, 1111), (127, 154, 1077), (124, 205, 1209), (119, 271, 1920), (125, 336, 1175),
@@ -12,12 +13,13 @@ COINS = (
 
 
 def count_coins(masks: np.ndarray, min_iou: float = 0.5) -> int:
-    """How many coins are found: those of which a mask covers the disc, with an IoU (overlap) above `min_iou`.
+    """Count the coins whose disc is covered by a mask with an IoU above `min_iou`.
 
     The discs do not touch one another, so a mask counts for one coin, and a coin with two masks counts once.
 
     Args:
         masks: (N, 303, 384), bool.
+        min_iou: the IoU that is to be exceeded.
     """
     if len(masks) == 0:
         return 0
@@ -29,7 +31,7 @@ def count_coins(masks: np.ndarray, min_iou: float = 0.5) -> int:
 
 
 def coin_discs(size_hw: tuple[int, int]) -> np.ndarray:
-    """(24, height, width) bool: each coin as a disc."""
+    """Draw each coin as a disc: (24, height, width), bool."""
     y, x, area = np.array(COINS, dtype=np.float64).T[:, :, None, None]
     rows, columns = np.ogrid[: size_hw[0], : size_hw[1]]
     return (rows - y) ** 2 + (columns - x) ** 2 <= area / np.pi

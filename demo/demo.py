@@ -45,7 +45,7 @@ ESCAPE_KEY = 27
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     try:
         args = parse(arguments)
         if args.input:
@@ -58,7 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The options of Detectron2's demo; a wrong one is a UserError."""
+    """Parse the command line, which has the options of Detectron2's demo.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     parser = build_parser()
     args = parser.parse_args(arguments)
     if sum((bool(args.input), bool(args.video_input), args.webcam)) != 1:
@@ -71,7 +75,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def build_parser() -> CommandParser:
-    """The command line."""
+    """Build the parser of the command line."""
     summary, _, details = __doc__.partition("\n\n")
     parser = CommandParser("python demo/demo.py", summary, epilog=details)
     parser.add_shared("--config-file", required=True)
@@ -95,19 +99,19 @@ def build_parser() -> CommandParser:
 
 
 def build_model(args: argparse.Namespace) -> Model:
-    """The model of the command line, with its weights.
+    """Build the model that the command line names, with its weights.
 
     Raises:
         UserError, CheckpointError: a config value or the weights are missing or wrong.
     """
-    # What the checkpointer warns of (a head left untrained) belongs before the user's eyes.
+    # The user must see the checkpointer's warnings, for example that a head was left untrained.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     with option_errors("--config-file and --opts"):
         return Model(model_config(args.config_file, "", args.opts, args.dataset))
 
 
 def run_on_images(args: argparse.Namespace) -> int:
-    """--input; the exit code."""
+    """Handle --input, and return the exit code."""
     with option_errors("--input"):
         inputs = find_inputs(args.input)
         if videos := [one.name for one in inputs if one.is_video]:
@@ -138,10 +142,10 @@ def run_on_images(args: argparse.Namespace) -> int:
 
 
 def find_targets(inputs: list[Input], output: str | None) -> list[Path | None]:
-    """Where each input is drawn; None for a window.
+    """Return the file that each input is drawn into; None for a window.
 
     Raises:
-        UserError: the output is no place for them, or there is no window.
+        UserError: the output cannot take the drawings, or there is no window.
     """
     if not output:
         require_window()
@@ -151,7 +155,7 @@ def find_targets(inputs: list[Input], output: str | None) -> list[Path | None]:
 
 
 def run_on_video(args: argparse.Namespace) -> int:
-    """--video-input or --webcam; the exit code."""
+    """Handle --video-input or --webcam, and return the exit code."""
     with option_errors("--video-input"):
         video = find_video(args.video_input) if args.video_input else FIRST_WEBCAM
     (target,) = find_targets([Input(str(video))], args.output)
@@ -175,10 +179,10 @@ def run_on_video(args: argparse.Namespace) -> int:
 
 
 def find_video(file: str) -> str:
-    """The file, if it is there and its name is a video's.
+    """Return the path of a video file after checking that it exists and has a video's ending.
 
     Raises:
-        UserError: it is not.
+        UserError: it does not exist or is no video.
     """
     (one, *others) = find_inputs(file)
     if others or not one.is_video:
@@ -204,7 +208,7 @@ def require_window() -> None:
 
 
 def show(image_rgb: np.ndarray, wait_ms: int) -> bool:
-    """Show an image in the window; False when Esc was pressed.  wait_ms 0 waits for any key."""
+    """Show an image in the window, and return False if Esc was pressed; wait_ms 0 waits for a key."""
     cv2.imshow(WINDOW_NAME, np.ascontiguousarray(image_rgb[:, :, ::-1]))
     return cv2.waitKey(wait_ms) != ESCAPE_KEY
 

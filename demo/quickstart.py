@@ -42,7 +42,7 @@ WEIGHTS_FILE = REPOSITORY / f"demo/weights/{MODEL_NAME}.pth"
 TRAIN_IMAGES, VAL_IMAGES = 400, 60
 NUM_IMAGES = 4
 SCORE_THRESHOLD = 0.5
-# The images are small: their labels are easier to read enlarged.
+# The images are small, so drawings are enlarged to make their labels readable.
 DRAWING_SCALE = 3.0
 LOGGERS = ("detectron2", "fvcore", "insta_rtdetr", "py.warnings")
 
@@ -52,7 +52,7 @@ Metrics = dict[str, dict[str, float]]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the quick start; the exit code."""
+    """Run the quick start and return the exit code."""
     try:
         args = parse(arguments)
         check_inputs(args)
@@ -66,7 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The options; a wrong one is a UserError."""
+    """Parse the command line.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     parser = CommandParser("python demo/quickstart.py", __doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, default=WEIGHTS_FILE, metavar="FILE", help="checkpoint to start from")
     parser.add_argument("--iterations", type=int, default=40, metavar="N", help="of fine-tuning (default 40)")
@@ -91,7 +95,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def check_inputs(args: argparse.Namespace) -> None:
-    """Check what is needed before anything is written.
+    """Check that everything needed exists, before anything is written.
 
     Raises:
         UserError: the checkpoint or scikit-image is missing.
@@ -105,7 +109,7 @@ def check_inputs(args: argparse.Namespace) -> None:
 
 
 def load_coins() -> np.ndarray:
-    """scikit-image's photograph of 24 coins, which is part of its wheel; RGB.
+    """Load scikit-image's photograph of 24 coins, which is part of its wheel, as RGB.
 
     Raises:
         UserError: scikit-image is not installed.
@@ -118,7 +122,7 @@ def load_coins() -> np.ndarray:
 
 
 def run(args: argparse.Namespace) -> None:
-    """All parts, one after another."""
+    """Run all parts, one after another."""
     seconds: dict[str, float] = {}
     with timed(seconds, "dataset"):
         say(f"1/4  Toy dataset of {args.train_images} + {args.val_images} images in {shown(args.data)}")
@@ -142,14 +146,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def quickstart_cfg(args: argparse.Namespace) -> CfgNode:
-    """The config with what makes a short fine-tuning out of a training."""
+    """Return the config, with the settings of a short fine-tuning."""
     iterations = args.iterations
     short = [
         "DATASETS.TRAIN", ("toy_train",), "DATASETS.TEST", ("toy_val",), "MODEL.WEIGHTS", str(args.weights),
         "SOLVER.MAX_ITER", iterations, "SOLVER.STEPS", (iterations * 3 // 4,), "SOLVER.BASE_LR", 1e-4,
         "SOLVER.WARMUP_ITERS", max(1, iterations // 10), "SOLVER.CHECKPOINT_PERIOD", iterations + 1,
         "INPUT.PLAIN_LAST_ITERS", iterations,
-        # The average starts from the checkpoint, and is to forget it over this run and no sooner.
+        # The average of the weights starts from the checkpoint; this decay makes it forget the checkpoint just by the
+        # end of the run.
         "SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 0.98, "SOLVER.EMA.RAMP_ITERS", 1,
     ]  # fmt: skip
     cfg = setup_cfg(str(args.config_file), [*short, *args.opts])
@@ -158,7 +163,7 @@ def quickstart_cfg(args: argparse.Namespace) -> CfgNode:
 
 
 def make_run_folder(cfg: CfgNode, output: Path) -> Path:
-    """A new folder for this run, named after the time; it becomes OUTPUT_DIR."""
+    """Make a new folder for this run, named after the time, and set OUTPUT_DIR to it."""
     start = time.strftime("%Y-%m-%d_%H-%M-%S")
     number = 1
     while True:
@@ -176,12 +181,13 @@ def make_run_folder(cfg: CfgNode, output: Path) -> Path:
 
 @contextlib.contextmanager
 def logs_in(folder: Path) -> Iterator[None]:
-    """Within the context logs and warnings go to folder/log.txt, and only errors to the terminal."""
+    """Send the logs and warnings of a `with` block to folder/log.txt, and only errors to the terminal."""
     file_handler = logging.FileHandler(folder / "log.txt")
     file_handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
     terminal_handler = logging.StreamHandler(sys.stderr)
-    # A filter and not a level, because the training's progress bar passes only filters on to its own handler.  An
-    # error in training is logged with its traceback and then raised: it is said once.
+    # This is a filter and not a level, because the training's progress bar copies only filters to its own handler.  An
+    # error in training is logged with its traceback and then raised; the filter leaves the log line out, so that the
+    # error is shown once.
     terminal_handler.addFilter(lambda record: record.levelno >= logging.ERROR and not record.exc_info)
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
@@ -200,9 +206,9 @@ def logs_in(folder: Path) -> Iterator[None]:
 
 
 def train(cfg: CfgNode) -> None:
-    """Fine-tune; writes OUTPUT_DIR/model_final.pth."""
+    """Fine-tune the model, and write OUTPUT_DIR/model_final.pth."""
     cfg = cfg.clone()
-    cfg.DATASETS.TEST = ()  # evaluated afterwards, to be timed by itself
+    cfg.DATASETS.TEST = ()  # The evaluation comes afterwards, so that it is timed by itself.
     if cfg.SEED >= 0:
         seed_all_rng(cfg.SEED)
     trainer = Trainer(cfg)
@@ -211,14 +217,14 @@ def train(cfg: CfgNode) -> None:
 
 
 def evaluate(cfg: CfgNode, model: Model) -> Metrics:
-    """COCO's metrics on toy_val."""
-    # pycocotools prints; the same numbers are in the log.
+    """Compute COCO's metrics on toy_val."""
+    # pycocotools prints its results, which the log has too.
     with contextlib.redirect_stdout(None):
         return Trainer.test(cfg, model.module)
 
 
 def ap_table(metrics: Metrics) -> str:
-    """COCO's AP of boxes and masks, in percent; a dash where there are no objects of that size."""
+    """Return a table of COCO's AP of boxes and masks, in percent, with a dash for sizes without objects."""
     columns = ("AP", "AP50", "AP75", "APs", "APm", "APl")
     values = {task: [metrics[task][column] for column in columns] for task in TASKS}
     rows = [
@@ -229,7 +235,7 @@ def ap_table(metrics: Metrics) -> str:
 
 
 def draw_toy_images(cfg: CfgNode, model: Model) -> list[Path]:
-    """Draw what is found in a few validation images, spread over the dataset."""
+    """Draw the objects found in a few validation images, spread over the dataset."""
     files = [item["file_name"] for item in DatasetCatalog.get("toy_val")]
     chosen = files[:: max(1, len(files) // NUM_IMAGES)][:NUM_IMAGES]
     images = []
@@ -239,7 +245,7 @@ def draw_toy_images(cfg: CfgNode, model: Model) -> list[Path]:
 
 
 def draw_coins(cfg: CfgNode, model: Model) -> tuple[Path, str]:
-    """Draw what is found in the photograph of coins, and say how many of them that is."""
+    """Draw the objects found in the photograph of coins; return the file and a text with the number of coins found."""
     (found,) = model.predict(load_coins(), SCORE_THRESHOLD)
     target = draw_large(found, Path(cfg.OUTPUT_DIR) / "coins.png")
     is_coin = found.class_ids == CATEGORIES.index("coin")
@@ -249,7 +255,7 @@ def draw_coins(cfg: CfgNode, model: Model) -> tuple[Path, str]:
 
 
 def draw_large(found: Result, target: Path) -> Path:
-    """Write the drawn image, enlarged; where it was written."""
+    """Write the drawn image, enlarged, and return the file."""
     write_image(found.draw(DRAWING_SCALE), target)
     return target
 
@@ -257,7 +263,7 @@ def draw_large(found: Result, target: Path) -> Path:
 def say_summary(
     cfg: CfgNode, metrics: Metrics, coins_line: str, seconds: dict[str, float], images: list[Path]
 ) -> None:
-    """The end of the run in a few lines."""
+    """Print the results of the run in a few lines."""
     rows = [
         ["Mask AP on the toy dataset", f"{metrics['segm']['AP']:.1f}"],
         ["Coins found in the photograph", coins_line],
@@ -271,20 +277,20 @@ def say_summary(
 
 @contextlib.contextmanager
 def timed(seconds: dict[str, float], part: str) -> Iterator[None]:
-    """Note how long the context took."""
+    """Record the seconds that a `with` block took."""
     start = time.perf_counter()
     yield
     seconds[part] = time.perf_counter() - start
 
 
 def say(text: str) -> None:
-    """Write to the terminal now, also when the output is a file."""
+    """Write a text to the terminal, and flush it in case the output is a file."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be copied into the next command."""
+    """Return a path in its shortest form that can be copied into the next command."""
     path = path.absolute()
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 

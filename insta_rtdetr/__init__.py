@@ -12,8 +12,8 @@ try:
 
     __all__ = ["add_insta_rtdetr_config", "create_model", "modeling"]
 except Exception as error:
-    # `python -m insta_rtdetr.doctor` must start on a machine where this fails, to say what to install.  A Detectron2
-    # that does not fit today's numpy or Pillow fails with an AttributeError.
+    # `python -m insta_rtdetr.doctor` must start on a machine where this fails, because it says what to install.  Any
+    # exception is caught: a Detectron2 that does not fit today's numpy or Pillow fails with an AttributeError.
     _cause = error
 
     def __getattr__(name: str):

@@ -1,4 +1,4 @@
-"""`python -m insta_rtdetr` is the command `insta-rtdetr`."""
+"""Run the command `insta-rtdetr` as `python -m insta_rtdetr`."""
 
 import sys
 

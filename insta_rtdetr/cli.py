@@ -1,4 +1,4 @@
-"""One command for everything, for those who installed the wheel and have no tools/ folder.
+"""Command line `insta-rtdetr`, which combines all commands, for users who installed the wheel and have no tools/.
 
     insta-rtdetr train --config-file insta_rtdetr_R18vd_D3_640 --dataset path/to/data
     insta-rtdetr evaluate --config-file insta_rtdetr_R18vd_D3_640 --dataset path/to/data --weights output/model_best.pth
@@ -16,7 +16,13 @@ from insta_rtdetr.errors import UserError, report
 
 @dataclass(frozen=True)
 class Command:
-    """A command: what it does, and the module whose `main` runs it with these arguments before the user's."""
+    """Command of `insta-rtdetr`.
+
+    Attributes:
+        summary: what the command does, for the list of commands.
+        module: module of this package whose `main` runs the command.
+        arguments: arguments that `main` gets in front of the user's.
+    """
 
     summary: str
     module: str
@@ -24,6 +30,7 @@ class Command:
 
 
 COMMANDS = {
+    "models": Command("list all models, download their published weights", "zoo.__main__"),
     "train": Command("train a model, on your own data or a registered dataset", "engine.command_line"),
     "evaluate": Command("evaluate weights", "engine.command_line", ("--eval-only",)),
     "ablate": Command("train a list of variants and put them side by side", "engine.ablation.command_line"),
@@ -38,7 +45,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(usage())

@@ -1,4 +1,4 @@
-"""What all commands share: options of one name, meaning and help text, and how a command ends."""
+"""Shared parts of all command lines: options with one name, meaning and help text, and how a command ends."""
 
 import argparse
 import logging
@@ -27,15 +27,15 @@ SHARED_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose errors are UserErrors, and which knows the options that several commands have."""
+    """Argument parser that raises UserErrors and knows the options that several commands have."""
 
     def __init__(self, prog: str | None, description: str | None = None, **arguments: Any) -> None:
-        """Build.
+        """Set up the parser.
 
         Args:
             prog: what the user types to run the command; None for the name of the script.
             description: the module's docstring, printed as it is.
-            arguments: of `argparse.ArgumentParser`.
+            arguments: further arguments of `argparse.ArgumentParser`.
         """
         super().__init__(
             prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **arguments
@@ -45,16 +45,16 @@ class CommandParser(argparse.ArgumentParser):
         """Add options of `SHARED_OPTIONS`.
 
         Args:
-            names: such as "--weights".
-            changes: replace arguments of `add_argument` for these options.
+            names: names of the options, such as "--weights".
+            changes: arguments of `add_argument` that replace the shared ones for these options.
         """
         for name in names:
             self.add_argument(name, **{**SHARED_OPTIONS[name], **changes})
 
     def add_model(self, required: bool = True) -> None:
-        """Add the options that name a model: those of `create_model`.
+        """Add the options that name a model; they are the arguments of `create_model`.
 
-        --model is a second name of --config-file, for whoever has no config in mind.
+        --model is a second name of --config-file, for users who do not think of a model as a config.
         """
         self.add_argument("--config-file", "--model", required=required, **SHARED_OPTIONS["--config-file"])
         self.add_shared("--weights", "--device", "--threads", "--opts")
@@ -69,8 +69,11 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def run_command(command: Callable[[], int | None]) -> int:
-    """Run a command to its exit code; what the user can mend ends in one line on stderr and exit code 1."""
-    # What the checkpointer warns of (a head left untrained) belongs before the user's eyes.
+    """Run a command and return its exit code.
+
+    An error that the user can correct is written to stderr in one line, with exit code 1.  Ctrl+C gives 130.
+    """
+    # The user must see the checkpointer's warnings, for example that a head was left untrained.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         return command() or 0
@@ -82,7 +85,7 @@ def run_command(command: Callable[[], int | None]) -> int:
 
 
 def use_threads(number: int) -> None:
-    """Let PyTorch compute with this many threads on the CPU; 0 leaves its choice.
+    """Set the number of threads that PyTorch uses on the CPU; 0 leaves PyTorch's choice.
 
     Raises:
         UserError: the number is negative.

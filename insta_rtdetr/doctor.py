@@ -31,19 +31,19 @@ INSTALL_DETECTRON2 = f"Run: {sys.executable} tools/install_detectron2.py"
 MEND_FIRST = "Mend the lines above first, then run this again"
 PREPARE_DATASET = "Prepare it as datasets/README.md says"
 
-# Distribution -> module, where they differ by more than dashes.
+# Name of a distribution -> name of its module, where the two differ by more than dashes.
 MODULES = {
     "hydra-core": "hydra",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
     "pyyaml": "yaml",
 }
-IMAGES_OPENED = 20  # of each split; tools/dataset.py check opens all
-SMALL_DISK_GB = 5.0  # a training run keeps a few checkpoints of up to 1 GB
+IMAGES_OPENED = 20  # Number of images opened in each split; tools/dataset.py check opens all.
+SMALL_DISK_GB = 5.0  # A training run keeps a few checkpoints of up to 1 GB each.
 
 
 def check_python() -> Iterator[Finding]:
-    """The interpreter, against requires-python."""
+    """Check the version of the interpreter against requires-python."""
     version = sys.version.split()[0]
     if sys.version_info[:2] < MINIMUM_PYTHON:
         yield fail(f"Python {version}, wanted 3.11 or later", "Run: make clean test PYTHON=python3.11")
@@ -52,8 +52,11 @@ def check_python() -> Iterator[Finding]:
 
 
 def required_packages() -> list[str]:
-    """Requirement strings: of pyproject.toml in a checkout, else of the installed distribution."""
-    import tomllib  # Python 3.11; an older one must get as far as the line that says so
+    """Return the required packages as requirement strings such as "numpy>=1.26".
+
+    They are read from pyproject.toml in a checkout, else from the metadata of the installed distribution.
+    """
+    import tomllib  # New in Python 3.11, so not imported above: an older Python must reach the check that reports it.
 
     pyproject = REPOSITORY / "pyproject.toml"
     if pyproject.is_file():
@@ -63,24 +66,29 @@ def required_packages() -> list[str]:
 
 
 def split_requirement(requirement: str) -> tuple[str, str]:
-    """("numpy>=1.26") -> ("numpy", ">=1.26")."""
+    """Split a requirement: "numpy>=1.26" -> ("numpy", ">=1.26")."""
     name = re.match(r"[A-Za-z0-9._-]+", requirement).group()
     return name, requirement[len(name) :].strip()
 
 
 def check_dependencies() -> Iterator[Finding]:
-    """Every package of pyproject.toml: installed, importable, in range."""
+    """Check that every required package is installed, can be imported and has a version in range."""
     for requirement in required_packages():
         yield check_package(*split_requirement(requirement))
 
 
 def check_package(name: str, wanted: str) -> Finding:
-    """One package; `wanted` is a version range, or empty."""
+    """Check one package.
+
+    Args:
+        name: name of the distribution.
+        wanted: version range such as ">=1.26", or empty for any version.
+    """
     module_name = MODULES.get(name.lower(), name.replace("-", "_"))
     remedy = f"{PIP} '{name}{wanted}'"
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a broken package may raise anything
+    except Exception as error:  # A broken package may raise anything.
         if isinstance(error, ModuleNotFoundError) and error.name == module_name:
             return fail(f"{name} is not installed, wanted {wanted or 'any version'}", remedy)
         remedy = f"{PIP} --force-reinstall '{name}{wanted}'"
@@ -92,7 +100,10 @@ def check_package(name: str, wanted: str) -> Finding:
 
 
 def installed_version(name: str, module: object) -> str:
-    """Version of a distribution; that of the module where another distribution provides it (OpenCV has several)."""
+    """Return the version of a distribution, or of its module if the distribution has another name.
+
+    OpenCV, for example, is published under several names.
+    """
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -100,12 +111,12 @@ def installed_version(name: str, module: object) -> str:
 
 
 def in_range(version: str, wanted: str) -> bool:
-    """Whether a version meets a range such as ">=0.1.5,<0.1.6"; true where it cannot be told."""
+    """Return whether a version lies in a range such as ">=0.1.5,<0.1.6"; True if that cannot be decided."""
     try:
         from packaging.specifiers import SpecifierSet
         from packaging.version import InvalidVersion
     except ImportError:
-        return True  # the missing package has its own line
+        return True  # The missing package is reported in a line of its own.
     try:
         return SpecifierSet(wanted).contains(version, prereleases=True)
     except InvalidVersion:
@@ -113,7 +124,7 @@ def in_range(version: str, wanted: str) -> bool:
 
 
 def check_cuda() -> Iterator[Finding]:
-    """The devices PyTorch sees; none is fine."""
+    """List the GPUs that PyTorch finds; a machine without a GPU is fine."""
     import torch
 
     if not torch.cuda.is_available():
@@ -126,7 +137,10 @@ def check_cuda() -> Iterator[Finding]:
 
 
 def check_torchvision_ops() -> Iterator[Finding]:
-    """torchvision's compiled operators run on every device; a mismatch with PyTorch shows here first."""
+    """Check that torchvision's compiled operators run on every device.
+
+    A torchvision that does not match PyTorch fails here first.
+    """
     import torch
 
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
@@ -140,7 +154,7 @@ def check_torchvision_ops() -> Iterator[Finding]:
 
 
 def failing_ops(device: str) -> Iterator[tuple[str, Exception]]:
-    """Names of the operators that raise on a device, with what they raised."""
+    """Yield the operators that raise on a device: their names and the exceptions."""
     import torch
     import torchvision
 
@@ -161,12 +175,12 @@ def failing_ops(device: str) -> Iterator[tuple[str, Exception]]:
 
 
 def check_detectron2() -> Iterator[Finding]:
-    """Detectron2: which one, from where, compiled or not."""
+    """Check that Detectron2 can be imported, and say which one it is, where it lies and whether it is compiled."""
     try:
         detectron2 = importlib.import_module("detectron2")
         for part in ("engine", "evaluation", "data"):
             importlib.import_module(f"detectron2.{part}")
-    except Exception as error:  # old sources raise AttributeError, a stale build OSError
+    except Exception as error:  # Old sources raise AttributeError, a stale build raises OSError.
         if isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
             yield fail("Detectron2 is not installed", INSTALL_DETECTRON2)
         elif isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("detectron2"):
@@ -181,16 +195,19 @@ def check_detectron2() -> Iterator[Finding]:
 
 
 def detectron2_origin(folder: Path) -> str:
-    """Which of the known Detectron2s lies in a folder; both call themselves 0.6."""
+    """Return which of the known builds of Detectron2 lies in a folder.
+
+    The version does not tell them apart: the main branch and the release both call themselves 0.6.
+    """
     if (folder / "_uncompiled.py").is_file():
         return "the pure-Python build of tools/install_detectron2.py"
-    if (folder / "modeling" / "backbone" / "vit.py").is_file():  # came after the release
+    if (folder / "modeling" / "backbone" / "vit.py").is_file():  # This file was added after the release.
         return "main branch"
     return "release 0.6 or older"
 
 
 def check_insta_rtdetr() -> Iterator[Finding]:
-    """Our own package registers its models."""
+    """Check that this package registers its models."""
     try:
         importlib.import_module("insta_rtdetr.modeling")
     except Exception as error:
@@ -200,7 +217,7 @@ def check_insta_rtdetr() -> Iterator[Finding]:
 
 
 def check_optional() -> Iterator[Finding]:
-    """Extras that are only wanted by some."""
+    """List the optional packages that are missing, and what needs them."""
     users = {
         "wandb": "WANDB.ENABLED", "ray": "tools/predict.py --workers", "supervision": "Result.to_supervision",
         "fastapi": "insta_rtdetr.web", "uvicorn": "insta_rtdetr.web",
@@ -211,7 +228,7 @@ def check_optional() -> Iterator[Finding]:
 
 
 def check_output_folder(folder: Path) -> Iterator[Finding]:
-    """Whether a run could write there, tried on the nearest folder that exists; nothing is left behind."""
+    """Check that a run could write to a folder: make a test file in the nearest folder that exists, and remove it."""
     existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
     try:
         with tempfile.NamedTemporaryFile(dir=existing):
@@ -225,7 +242,7 @@ def check_output_folder(folder: Path) -> Iterator[Finding]:
 
 
 def check_memory() -> Iterator[Finding]:
-    """Cores and memory of this machine."""
+    """Report the number of CPU cores and the memory of this machine."""
     text = f"{os.cpu_count()} CPU cores"
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         text += f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB memory"
@@ -233,7 +250,7 @@ def check_memory() -> Iterator[Finding]:
 
 
 def check_dataset(dataset: str) -> Iterator[Finding]:
-    """A folder in COCO layout, or the name of a registered dataset."""
+    """Check a dataset, given as a folder or as the name of a registered dataset."""
     if Path(dataset).is_dir():
         yield from check_dataset_folder(Path(dataset))
         return
@@ -257,14 +274,14 @@ def check_dataset(dataset: str) -> Iterator[Finding]:
 
 
 def check_dataset_folder(folder: Path) -> Iterator[Finding]:
-    """A dataset folder, as tools/dataset.py checks it, but not every image of it."""
+    """Check a dataset folder as tools/dataset.py does, but open only some of its images."""
     from insta_rtdetr.dataset_tools.check import check_folder
 
     yield from check_folder(folder, num_opened=IMAGES_OPENED, num_workers=1, show_progress=False).findings()
 
 
 def check_annotation_file(name: str, json_file: Path, image_root: Path) -> Iterator[Finding]:
-    """The same for one COCO file."""
+    """Check a registered dataset that consists of one COCO file and an image folder."""
     from insta_rtdetr.data.datasets import read_coco
     from insta_rtdetr.data.layouts import Split
     from insta_rtdetr.dataset_tools.check import DatasetCheck, check_splits
@@ -279,7 +296,7 @@ def check_annotation_file(name: str, json_file: Path, image_root: Path) -> Itera
 
 
 def check_records(dataset: str, load: Callable[[str], list[dict]]) -> Iterator[Finding]:
-    """A registered dataset that is no COCO file: it loads, and its images are there."""
+    """Check that a registered dataset without a COCO file loads, and that its images exist."""
     try:
         records = load(dataset)
     except Exception as error:
@@ -294,12 +311,12 @@ def check_records(dataset: str, load: Callable[[str], list[dict]]) -> Iterator[F
 
 
 def check_config(config_file: str) -> Iterator[Finding]:
-    """A config file: every key exists, the weights and the datasets it names are there."""
+    """Check a config file: its keys, the weights and datasets that it names, and its output folder."""
     try:
         from insta_rtdetr.engine import setup_cfg
 
         cfg = setup_cfg(config_file, [])
-    except Exception as error:  # the loader's own messages say what to change
+    except Exception as error:  # Whatever is raised, its message says what to change.
         yield fail(f"Config: {one_line(error)}", "Correct the file, or the path")
         return
     yield ok(f"Config {config_file}: {cfg.MODEL.META_ARCHITECTURE}")
@@ -312,7 +329,7 @@ def check_config(config_file: str) -> Iterator[Finding]:
 
 
 def findings(dataset: str | None, config_file: str | None) -> Iterator[Finding]:
-    """All lines of the report, in the order in which they should be mended."""
+    """Yield all lines of the report, in the order in which problems should be corrected."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_python,
         check_dependencies,
@@ -329,13 +346,13 @@ def findings(dataset: str | None, config_file: str | None) -> Iterator[Finding]:
     for check in checks:
         try:
             yield from check()
-        except Exception as error:  # e.g. no torch for the CUDA check: the package's own line says how to mend it
+        except Exception as error:  # For example, CUDA cannot be checked without PyTorch, which has a line of its own.
             name = getattr(check, "__name__", "check").removeprefix("check_")
             yield fail(f"Could not check {name}: {one_line(error)}", MEND_FIRST)
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m insta_rtdetr.doctor") -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     return run_command(lambda: _run(arguments, prog))
 
 
@@ -346,7 +363,7 @@ def _run(arguments: Sequence[str] | None, prog: str) -> int:
     options = parser.parse_args(arguments)
     counts = {"ok": 0, "note": 0, "FAIL": 0}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations of other packages are no finding
+        warnings.simplefilter("ignore")  # Deprecations in other packages are not findings.
         for finding in findings(options.dataset, options.config_file):
             counts[finding.status] += 1
             print(finding, flush=True)

@@ -1,11 +1,11 @@
-"""The errors that a user can mend.  Every command ends them in one line on stderr and exit code 1."""
+"""Errors that a user can correct.  Every command reports them in one line on stderr, with exit code 1."""
 
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Registries whose entries a config chooses by name, and the key.
+# Registry name -> the config key that chooses one of its entries by name.
 _NAME_KEYS = {
     "META_ARCH": "MODEL.META_ARCHITECTURE",
     "BACKBONE": "MODEL.BACKBONE.NAME",
@@ -15,31 +15,34 @@ _NAME_KEYS = {
 
 
 class UserError(Exception):
-    """Bad input.  The message says what was found, what was wanted, and which key, option or file to change."""
+    """Error in the user's input.  The message says what was found, what was wanted, and which key or file to change."""
 
 
 class DatasetError(UserError):
-    """A dataset is missing, or something in it is wrong."""
+    """Error in a dataset: something is missing or wrong."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be read, or does not fit the model."""
+    """Error in a checkpoint: it cannot be read, or it does not fit the model."""
 
 
 class ImageError(UserError):
-    """A file is not an image or a video, or it is damaged.  The message names the file."""
+    """Error in a file that should be an image or a video, and is none or is damaged.  The message names the file."""
 
 
 class DivergenceError(UserError):
-    """The losses of a training are no longer finite."""
+    """Error in a training whose losses are no longer finite."""
 
 
 @contextmanager
 def config_errors(part: str) -> Iterator[None]:
-    """Within the context something is built from a config: what a constructor says of its values is a UserError.
+    """Turn errors of a `with` block that builds something from a config into UserErrors.
 
     Args:
         part: what is built, for the message.
+
+    Raises:
+        UserError: a constructor raised ValueError, AssertionError or KeyError, which means a wrong config value.
     """
     try:
         yield
@@ -48,7 +51,7 @@ def config_errors(part: str) -> Iterator[None]:
 
 
 def _explain_config(part: str, message: str) -> str:
-    # What fvcore's registries say of a name that they do not know.
+    # fvcore's registries raise this message for a name that they do not know.
     if unknown := re.search(r"No object named '(.*)' found in '(.*)' registry", message):
         name, registry = unknown.groups()
         key = _NAME_KEYS.get(registry, f"the config key for {registry}")
@@ -59,7 +62,7 @@ def _explain_config(part: str, message: str) -> str:
 
 @contextmanager
 def option_errors(option: str) -> Iterator[None]:
-    """Within the context what is wrong is wrong with an option of the command line, which the message names first."""
+    """Put the name of a command-line option in front of the UserErrors of a `with` block."""
     try:
         yield
     except UserError as error:
@@ -67,9 +70,9 @@ def option_errors(option: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException | str) -> str:
-    """The message of an error in one line.
+    """Return the message of an error in one line.
 
-    A data loader's worker hands its error over as many lines, its traceback included; the message is the last.
+    A data loader's worker reports its error with the whole traceback; only the last line of such a message is returned.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if any("Traceback (most recent call last)" in line for line in lines):
@@ -78,6 +81,6 @@ def one_line(error: BaseException | str) -> str:
 
 
 def report(error: BaseException) -> int:
-    """Write the error's line to stderr; the exit code."""
+    """Write the error's message to stderr in one line, and return the exit code 1."""
     sys.stderr.write(f"error: {one_line(error)}\n")
     return 1

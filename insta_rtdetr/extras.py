@@ -1,4 +1,4 @@
-"""Packages that only a part of the library needs; pyproject.toml lists them under the extra of that part."""
+"""Import of packages that only a part of the library needs.  pyproject.toml lists them as extras."""
 
 import importlib
 from types import ModuleType
@@ -7,11 +7,11 @@ from insta_rtdetr.errors import UserError
 
 
 def import_extra(name: str, extra: str = "export") -> ModuleType:
-    """Import a package of an extra.
+    """Import a module of a package that belongs to an extra.
 
     Args:
-        name: of the module.
-        extra: of pyproject.toml's optional dependencies.
+        name: name of the module.
+        extra: name of the extra in pyproject.toml's optional dependencies, for the message.
 
     Raises:
         UserError: the package is not installed.

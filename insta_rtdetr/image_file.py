@@ -1,4 +1,4 @@
-"""Read an image file as every part of the package sees it: upright, three channels, 8 bits."""
+"""Reading image files.  Every part of the package gets them upright, with three channels of 8 bits."""
 
 import os
 import zlib
@@ -6,30 +6,31 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
-# What Pillow raises for files that are missing, cut short, broken, no image, or would fill the memory.
+# Exceptions that Pillow raises for files that are missing, cut short, broken, no image, or too large for the memory.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, zlib.error, Image.DecompressionBombError)
 
-# The tag, and its values that swap width and height.
+# The EXIF tag of the orientation, and those of its values that swap width and height.
 EXIF_ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 
 
 def read_rgb(file: str | os.PathLike) -> np.ndarray:
-    """Read an image, see `upright_rgb`, which tells what it returns and raises."""
+    """Read an image file; see `upright_rgb` for the result and the errors."""
     with Image.open(file) as image:
         return upright_rgb(image)
 
 
 def upright_rgb(image: Image.Image) -> np.ndarray:
-    """The pixels of an opened image, turned as its EXIF orientation says, without its transparency.
+    """Return the pixels of an opened image, turned as its EXIF orientation says, without transparency.
 
     Returns:
-        uint8 (H, W, 3), RGB.  Of 16 bits the highest 8 are kept, as Pillow does for colour images.  Of a float
-        image black and white are 0 and 1 where nothing is above 1, else 0 and 255.
+        uint8 (H, W, 3), RGB.  The highest 8 bits of 16-bit values are kept, as Pillow does for colour images.  In a
+        float image, black and white are 0 and 1 if no value is above 1, else 0 and 255.
+
     Raises:
-        OSError, ValueError, ...: see UNREADABLE.
+        OSError, ValueError, ...: the image cannot be read; see UNREADABLE.
     """
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion clips at 255
+    if image.mode.startswith("I"):  # Pillow's own conversion clips these 16-bit grey values at 255.
         return _from_grey(np.asarray(image) >> 8)
     if image.mode == "F":
         grey = np.nan_to_num(np.asarray(image))
@@ -38,12 +39,15 @@ def upright_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _from_grey(grey: np.ndarray) -> np.ndarray:
-    """(H, W), any numbers -> uint8 (H, W, 3), clipped."""
+    """Turn grey values (H, W) of any type into uint8 (H, W, 3), clipped to 0..255."""
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def reason_unreadable(error: BaseException) -> str:
-    """Why an image cannot be read, in one line; Pillow's own message may name Python's buffer."""
+    """Return in one line why an image cannot be read.
+
+    A missing file and an unknown format have a wording of their own: Pillow's message may name an internal buffer.
+    """
     if isinstance(error, FileNotFoundError):
         return "it is missing"
     if isinstance(error, Image.UnidentifiedImageError):
@@ -54,8 +58,9 @@ def reason_unreadable(error: BaseException) -> str:
 
 
 def upright_wh(image: Image.Image) -> tuple[int, int]:
-    """(width, height) in pixels of an opened image after turning it as its EXIF orientation says."""
-    # Pillow would decode a whole PNG to look for EXIF data behind its pixels.
+    """Return (width, height) in pixels of an opened image after the turn that its EXIF orientation asks for."""
+    # `getexif` is not called for a PNG without EXIF data in its header: Pillow would decode the whole file to look for
+    # EXIF data behind the pixels.
     has_exif = image.format != "PNG" or "exif" in image.info
     is_turned = has_exif and image.getexif().get(EXIF_ORIENTATION) in TURNED
     return image.size[::-1] if is_turned else image.size

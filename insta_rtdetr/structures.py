@@ -1,6 +1,6 @@
-"""The data that the parts of the network pass to each other.
+"""Data structures that the parts of the network pass to each other.
 
-Shapes: B images, Q queries, K classes, T objects of one image, L pyramid levels, C channels, (H, W) the network's
+Shapes: B images, Q queries, K classes, T objects of one image, L feature levels, C channels, (H, W) the network's
 input and (h, w) the mask map, in pixels.  Boxes named cxcywh are (centre x, centre y, width, height) in [0, 1] of the
 network's input, padding included.
 """
@@ -14,11 +14,11 @@ from torch import Tensor
 
 @dataclass
 class Pyramid:
-    """What an encoder gives: levels of one width, finest first, and the features that masks are read from.
+    """Output of an encoder: feature levels of one width, finest first, and the features that masks are predicted from.
 
     Attributes:
         levels: L tensors (B, C, H / stride, W / stride).
-        mask_features: (B, C_mask, h, w), or None if no masks are wanted.
+        mask_features: (B, C_mask, h, w), or None if no masks are predicted.
     """
 
     levels: list[Tensor]
@@ -27,10 +27,10 @@ class Pyramid:
 
 @dataclass
 class Memory:
-    """The pyramid as the decoder reads it.
+    """All feature levels as one sequence of tokens, which the decoder attends to.
 
     Attributes:
-        tokens: (B, S, C), the positions of all levels, level by level, row by row.
+        tokens: (B, S, C), the features at the positions of all levels, level by level and row by row.
         level_sizes: (height, width) of each level.
     """
 
@@ -39,18 +39,18 @@ class Memory:
 
     @classmethod
     def of_levels(cls, levels: list[Tensor]) -> "Memory":
-        """Join L levels (B, C, h, w)."""
+        """Flatten and join L levels (B, C, h, w)."""
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)
         return cls(tokens, [tuple(level.shape[2:]) for level in levels])
 
 
 @dataclass
 class Queries:
-    """What enters the decoder.
+    """Input of the decoder.
 
     Attributes:
-        content: (B, Q, C).
-        reference_logits: (B, Q, 4), cxcywh boxes before sigmoid.
+        content: (B, Q, C), the features of the queries.
+        reference_logits: (B, Q, 4), the logits (before sigmoid) of the cxcywh boxes that the queries start from.
     """
 
     content: Tensor
@@ -59,11 +59,13 @@ class Queries:
 
 @dataclass
 class NoisedQueries(Queries):
-    """Noised copies of the targets, padded to one number an image, repeated in groups that cannot see each other.
+    """Denoising queries: noised copies of the targets, in groups that cannot see each other.
+
+    The targets of all images are padded to one number.  Each group holds one copy of each target.
 
     Attributes:
-        attention_mask: (N + Q, N + Q), True where a query (row) must not look; N denoising queries come first.
-        groups: repetitions.
+        attention_mask: (N + Q, N + Q), True where a query (row) must not look; the N denoising queries come first.
+        groups: number of groups.
     """
 
     attention_mask: Tensor
@@ -72,12 +74,12 @@ class NoisedQueries(Queries):
 
 @dataclass
 class GroupedQueries:
-    """Queries in groups that do not look at each other, each of which answers for all objects.
+    """Queries in groups that do not attend to each other; each group is trained to find all objects.
 
     Attributes:
         content: (B, G * Q, C), group after group.
-        boxes_cxcywh: (B, G * Q, 4).
-        groups: `G`.
+        boxes_cxcywh: (B, G * Q, 4), the boxes that the queries start from.
+        groups: number of groups `G`.
     """
 
     content: Tensor
@@ -87,12 +89,12 @@ class GroupedQueries:
 
 @dataclass
 class LocatedQueries:
-    """Queries that are features of the pyramid, with the places they were taken from.
+    """Queries taken from positions of the feature map, with these positions.
 
     Attributes:
-        content: (B, Q, C).
-        positions: (B, Q, C), code of the places.
-        points: (B, Q, 2), the places, (x, y) in [0, 1] of the network's input.
+        content: (B, Q, C), the features of the queries.
+        positions: (B, Q, C), the position embeddings of the queries.
+        points: (B, Q, 2), the positions themselves, (x, y) in [0, 1] of the network's input.
     """
 
     content: Tensor
@@ -102,18 +104,18 @@ class LocatedQueries:
 
 @dataclass
 class Prediction:
-    """The answer of one decoder layer (or of the encoder, or for the denoising queries).
+    """Prediction of one decoder layer, of the encoder, or for the denoising queries.
 
-    A query's mask logits are the dot product of its embedding with the mask features, so that a mask is only made
-    where somebody looks at it.
+    The mask logits of a query are the dot product of its embedding with the mask features.  They are computed when they
+    are read, so masks that nobody reads cost nothing.
 
     Attributes:
-        class_logits: (B, Q, K), before sigmoid; (B, Q, K + 1), before softmax, of a model with a class "no object".
-        boxes_cxcywh: (B, Q, 4), or None of a model that predicts no boxes.
+        class_logits: (B, Q, K), before sigmoid; (B, Q, K + 1), before softmax, for models with a class "no object".
+        boxes_cxcywh: (B, Q, 4), or None for a model that predicts no boxes.
         mask_embeddings: (B, Q, C_mask), or None if this layer predicts no masks.
         mask_features: (B, C_mask, h, w), or None.
         mask_biases: (B, Q), added to the mask logits, or None.
-        query_points: (B, Q, 2), where its queries were taken from, (x, y) in [0, 1] of the input, or None.
+        query_points: (B, Q, 2), the points the queries were taken from, (x, y) in [0, 1] of the input, or None.
     """
 
     class_logits: Tensor
@@ -125,14 +127,14 @@ class Prediction:
 
     @property
     def has_masks(self) -> bool:
-        """Whether masks can be made of it."""
+        """Return whether mask logits can be computed from this prediction."""
         return self.mask_embeddings is not None
 
     @property
     def mask_logits(self) -> Tensor:
-        """(B, Q, h, w), before sigmoid."""
+        """Compute the mask logits (B, Q, h, w), before sigmoid."""
         features = self.mask_features.flatten(2)
-        # In the features' own precision: that of a box prior must not be lost in mixed precision.
+        # The product keeps the precision of the features: mixed precision would lose that of a box prior.
         with torch.autocast(features.device.type, enabled=False):
             embeddings = self.mask_embeddings.to(features)
             if self.mask_biases is None:
@@ -142,24 +144,24 @@ class Prediction:
         return logits.unflatten(2, self.mask_features.shape[2:])
 
     def slice_queries(self, queries: slice) -> "Prediction":
-        """Return the same prediction for a slice of the queries."""
+        """Return the prediction for a slice of the queries."""
         return self._map(lambda values: values[:, queries], self.mask_features)
 
     def without_masks(self) -> "Prediction":
-        """Its classes and boxes."""
+        """Return a copy without masks, which keeps the classes and boxes."""
         return replace(self, mask_embeddings=None, mask_features=None, mask_biases=None)
 
     def slice_classes(self, classes: slice) -> "Prediction":
-        """Return the same prediction for a slice of the classes."""
+        """Return the prediction for a slice of the classes."""
         return replace(self, class_logits=self.class_logits[..., classes])
 
     def select(self, image: int, queries: Tensor) -> "Prediction":
-        """Return the prediction of one image for some of its queries, an index tensor (N,); B becomes 1."""
+        """Return the prediction of one image for some of its queries, given as an index tensor (N,); B becomes 1."""
         features = None if self.mask_features is None else self.mask_features[image : image + 1]
         return self._map(lambda values: values[image, queries][None], features)
 
     def _map(self, pick: Callable[[Tensor], Tensor], mask_features: Tensor | None) -> "Prediction":
-        """`pick` applied to all that there is for each query."""
+        """Apply `pick` to every tensor that has a query axis."""
         values = (self.class_logits, self.boxes_cxcywh, self.mask_embeddings, self.mask_biases, self.query_points)
         logits, boxes, embeddings, biases, points = (None if value is None else pick(value) for value in values)
         return Prediction(logits, boxes, embeddings, mask_features, biases, points)
@@ -167,12 +169,13 @@ class Prediction:
 
 @dataclass
 class Target:
-    """The objects of one training image.
+    """Objects of one training image.
 
     Attributes:
-        classes: (T,), 0-based.
+        classes: (T,), class indices from 0.
         boxes_cxcywh: (T, 4).
-        masks: (T, H_mask, W_mask), bool, over the whole network input at any resolution; None without masks.
+        masks: (T, H_mask, W_mask), bool, which cover the whole network input at any resolution; None if the data or the
+            model has no masks.
     """
 
     classes: Tensor
@@ -185,7 +188,7 @@ class Target:
 
 @dataclass
 class GradientAccumulation:
-    """The batches whose gradients one process adds up for one step of the optimizer.
+    """Size of the batches whose gradients one process adds up for one step of the optimizer.
 
     Attributes:
         num_objects: number of objects in all of these batches.
@@ -198,12 +201,12 @@ class GradientAccumulation:
 
 @dataclass
 class Match:
-    """Pairs of queries and objects of a whole batch.
+    """Pairs of queries and objects of a whole batch, as the matcher assigns them.
 
     Attributes:
-        image: (N,), index of the image in the batch.
-        query: (N,), index of the query.
-        object: (N,), index of the object within its image.
+        image: (N,), indices of the images in the batch.
+        query: (N,), indices of the queries.
+        object: (N,), indices of the objects within their images.
     """
 
     image: Tensor
@@ -212,7 +215,7 @@ class Match:
 
     @classmethod
     def from_images(cls, pairs: list[tuple[Tensor, Tensor]], device: torch.device) -> "Match":
-        """Join one (query, object) pair of index tensors for each image."""
+        """Join the pairs (query indices, object indices) of all images."""
         image = torch.cat([torch.full_like(torch.as_tensor(query), i) for i, (query, _) in enumerate(pairs)])
         query = torch.cat([torch.as_tensor(query) for query, _ in pairs])
         target = torch.cat([torch.as_tensor(target) for _, target in pairs])
@@ -227,8 +230,8 @@ class DenoisingPredictions:
     """Predictions for the noised targets, one for each decoder layer.
 
     Attributes:
-        layers: predictions whose queries are `groups` repetitions of the (padded) targets.
-        groups: repetitions.
+        layers: predictions whose queries are `groups` copies of the padded targets, group after group.
+        groups: number of groups.
     """
 
     layers: list[Prediction]
@@ -237,11 +240,11 @@ class DenoisingPredictions:
 
 @dataclass
 class MaskGuidedPredictions:
-    """Predictions of a second pass, in which each matched query attends to the mask of its object (FastInst).
+    """Predictions of FastInst's second pass, in which each matched query attends to the mask of its object.
 
     Attributes:
         layers: one prediction for each decoder layer.
-        match: the queries and the objects whose masks they attend to.
+        match: the queries, and the objects whose masks they attend to.
     """
 
     layers: list[Prediction]
@@ -250,14 +253,14 @@ class MaskGuidedPredictions:
 
 @dataclass
 class ModelOutput:
-    """All that the network answers.
+    """Output of the network.
 
     Attributes:
-        layers: one prediction for each decoder layer that ran and was asked for, the last one last.
-        encoder: the prediction of the selected encoder locations (training only).
+        layers: predictions of the decoder layers, in their order; in inference, the last layer's alone may be given.
+        encoder: prediction of the encoder for the positions that were selected as queries (training only).
         denoising: predictions for the noised targets (training only, None without targets).
-        guided: predictions guided by the targets' masks (training only).
-        proposal_logits: (B, K + 1, h', w'), classes of the positions that queries are taken from (training only).
+        guided: predictions guided by the masks of the targets (training only).
+        proposal_logits: (B, K + 1, h', w'), class logits of the positions that queries are taken from (training only).
         groups: parts of the queries of `layers` and `encoder`, each of which answers for all objects.
         dense: classes and boxes of all positions of the pyramid (training only).
         one_to_many: of each decoder layer, for queries of which several answer for an object (training only).

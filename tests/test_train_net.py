@@ -124,6 +124,8 @@ def test_bad_config_files_are_named(capsys, folder, content, parts):
         ("INPUT.FIXED_SIZE", "(640,)", "INPUT.FIXED_SIZE must be"),
         ("INPUT.FIXED_SIZE", "('a', 'b')", "INPUT.FIXED_SIZE must be"),
         ("INPUT.MULTI_SCALE", "(0,)", "INPUT.MULTI_SCALE must be"),
+        ("INPUT.TRAIN_SIZE", "(640,)", "INPUT.TRAIN_SIZE must be"),
+        ("INPUT.FILL_LEVEL", "256", "INPUT.FILL_LEVEL must be"),
         ("INPUT.FORMAT", "HSV", "INPUT.FORMAT must be"),
         ("INPUT.RANDOM_FLIP", "diagonal", "INPUT.RANDOM_FLIP must be"),
         ("SOLVER.LR_SCHEDULER_NAME", "Falling", "SOLVER.LR_SCHEDULER_NAME"),

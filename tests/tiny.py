@@ -118,6 +118,24 @@ def tiny_rfdetr_seg(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     return _drawn(tiny_rfdetr_seg_config(*overrides), seed)
 
 
+def tiny_maskdino_config(*overrides: object) -> CfgNode:
+    """Mask DINO on three levels with a ResNet-18, 32 channels, 2 layers and 5 classes; overrides are KEY, value, ..."""
+    return _config("maskdino_R50_bs16_50ep_3s", [
+        "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "MODEL.WEIGHTS", "",
+        "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RESNETS.NORM", "BN",
+        "MODEL.ENCODER.NUM_LAYERS", 2, "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.ENCODER.FEEDFORWARD_DIM", 32,
+        "MODEL.DECODER.NUM_LAYERS", 2, "MODEL.DECODER.FEEDFORWARD_DIM", 32, "MODEL.DECODER.NUM_QUERIES", 20,
+        "MODEL.MASK_HEAD.DIM", 16, "MODEL.DENOISING.NUM_QUERIES", 12, "INPUT.TRAIN_SIZE", (64, 64),
+        "MODEL.LOSS.NUM_POINTS", 64, "MODEL.MATCHER.NUM_POINTS", 64, "SOLVER.AMP.ENABLED", False,
+        *overrides,
+    ])  # fmt: skip
+
+
+def tiny_maskdino(*overrides: object, seed: int = 0) -> InstanceSegmenter:
+    """The model of `tiny_maskdino_config`, its weights drawn from a seed, in training mode."""
+    return _drawn(tiny_maskdino_config(*overrides), seed)
+
+
 def tiny_model(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_config`, its weights drawn from a seed, in training mode."""
     return _drawn(tiny_config(*overrides), seed)

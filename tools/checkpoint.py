@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Say what a checkpoint is, or write another of it; see `insta_rtdetr/checkpoint/command_line.py`."""
+"""Describe a checkpoint, or write another one from it; see `insta_rtdetr/checkpoint/command_line.py`."""
 
 import sys
 from pathlib import Path

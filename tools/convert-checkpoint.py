@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn a published checkpoint of a model we have, or one of our trainings, into a small Detectron2 one.
+"""Convert a published checkpoint of a known model, or one of our trainings, to a small Detectron2 checkpoint.
 
     python tools/convert-checkpoint.py 50.pth insta_rtdetr_R50vd_D6_640.pth
 """

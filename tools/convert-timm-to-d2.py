@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn timm's ResNet weights into a Detectron2 checkpoint for MODEL.WEIGHTS.
+"""Convert timm's ResNet weights to a Detectron2 checkpoint for MODEL.WEIGHTS.
 
     python tools/convert-timm-to-d2.py resnet50d.pth resnet50d-d2.pth
 """

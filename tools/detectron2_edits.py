@@ -1,4 +1,4 @@
-"""What must change in the Python sources of Detectron2 0.6 so that they run with current libraries, and why.
+"""Changes to the Python sources of Detectron2 0.6 that make them run with current libraries, with their reasons.
 
 tools/install_detectron2.py applies the table and refuses sources to which it does not apply exactly.
 """
@@ -27,9 +27,9 @@ _C = _MissingOperators()
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace every whole-word `old` by `new` in one file; it must occur exactly `count` times."""
+    """Replacement of every whole-word `old` by `new` in one file, where it must occur exactly `count` times."""
 
-    path: str  # inside the wheel
+    path: str  # Path in the wheel.
     old: str
     new: str
     count: int

@@ -23,17 +23,17 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "insta_rtdetr"
 ROW_HEIGHT, BOX_HEIGHT, BOX_WIDTH, GAP = 1.0, 0.56, 2.3, 0.35
-# The command line stands above everything and imports all of it.
+# Modules that are not drawn: the command line is the highest layer and imports everything.
 LEFT_OUT = ("__main__", "cli")
 NUM_FOUNDATION_ROWS = 3
-# Boxes that do not stand in the middle of their row, so that no arrow crosses a box.
+# Horizontal shifts of boxes, so that no arrow crosses a box.
 SHIFTS = {"doctor": 2 * (BOX_WIDTH + GAP)}
 
 Place = tuple[float, float]
 
 
 def main() -> int:
-    """Write the figure; the exit code."""
+    """Write the figure and return the exit code."""
     rows = read_layers()
     places = place_boxes(rows)
     figure = Figure(figsize=(12, 0.85 * len(rows)), layout="constrained")
@@ -123,7 +123,7 @@ def draw_foundation(axes: Axes) -> None:
 
 
 def draw_arrow(axes: Axes, start: Place, end: Place) -> None:
-    """Draw an arrow from the lower edge of a box to the upper edge of one in the next row, else to its side."""
+    """Draw an arrow from the lower edge of a box to the upper edge of one in the next row, else to the side of one."""
     (x0, y0), (x1, y1) = start, end
     is_next = y0 - y1 < 1.5 * ROW_HEIGHT
     side = 1 if x0 >= x1 else -1

@@ -38,7 +38,7 @@ from detectron2_edits import EDITS, UNCOMPILED_PATH, UNCOMPILED_SOURCE, Edit
 SDIST_NAME = "pb1-detectron2"
 UPSTREAM_VERSION = "0.6"
 SDIST_SHA256 = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
-# The local part tells `pip list` readers that this is not an upstream build; detectron2.__version__ stays "0.6".
+# The part after "+" shows in `pip list` that this is not an upstream build; detectron2.__version__ stays "0.6".
 WHEEL_VERSION = f"{UPSTREAM_VERSION}+pure"
 WHEEL_NAME = f"detectron2-{WHEEL_VERSION}-py3-none-any.whl"
 DIST_INFO = f"detectron2-{WHEEL_VERSION}.dist-info"
@@ -52,8 +52,8 @@ SOURCE_FOLDERS = {
 }
 PACKAGED_SUFFIXES = (".py", ".yaml")
 
-# OpenCV is left out as upstream leaves it out: it comes under several names, of which only one may be installed.
-# Upstream's `black` and `future` are left out: only the Caffe2 export and pretty-printing of lazy configs use them.
+# OpenCV is left out, as upstream does: it has several distributions, of which only one may be installed.  Upstream's
+# `black` and `future` are left out: only the Caffe2 export and the pretty-printing of lazy configs use them.
 REQUIRES = (
     "torch>=2.3",
     "torchvision>=0.18",
@@ -80,11 +80,11 @@ NOTICE = (
 
 
 class InstallError(Exception):
-    """A failure to report in one line: what was found, what was wanted, which command mends it."""
+    """Error that is reported in one line: what was found, what was wanted, and which command corrects it."""
 
 
 def check_sha256(archive: bytes, name: str, wanted: str = SDIST_SHA256) -> None:
-    """Refuse a source archive that is not the known one.
+    """Check that a source archive is the known one.
 
     Raises:
         InstallError: the SHA-256 differs.
@@ -98,7 +98,7 @@ def check_sha256(archive: bytes, name: str, wanted: str = SDIST_SHA256) -> None:
 
 
 def read_sources(archive: bytes, name: str) -> dict[str, bytes]:
-    """Read the files that belong into the wheel, keyed by their path in the wheel; nothing is unpacked to disk.
+    """Read the files that belong in the wheel, keyed by their path in the wheel; nothing is unpacked to disk.
 
     Raises:
         InstallError: the archive is unreadable, or holds no Detectron2.
@@ -119,8 +119,8 @@ def read_sources(archive: bytes, name: str) -> dict[str, bytes]:
 
 
 def wheel_path(member_name: str) -> str | None:
-    """Path in the wheel of one file of the source archive; None if the wheel does not carry it."""
-    _, _, path = member_name.partition("/")  # drop "pb1-detectron2-0.6/"
+    """Return the path in the wheel for a file of the source archive; None if the wheel does not contain it."""
+    _, _, path = member_name.partition("/")  # Without the folder "pb1-detectron2-0.6/".
     if ".." in path.split("/"):
         return None
     if path == "LICENSE":
@@ -132,7 +132,7 @@ def wheel_path(member_name: str) -> str | None:
 
 
 def apply_edits(sources: dict[str, bytes], edits: Sequence[Edit] = EDITS) -> dict[str, bytes]:
-    """Return the sources with every edit applied, a notice at the head of each changed file, and the stand-in for _C.
+    """Return the sources with every edit applied, a notice at the top of each changed file, and the stand-in for _C.
 
     Raises:
         InstallError: a file is missing, or an edit does not apply exactly `count` times.
@@ -141,7 +141,7 @@ def apply_edits(sources: dict[str, bytes], edits: Sequence[Edit] = EDITS) -> dic
     for edit in edits:
         if edit.path not in sources:
             raise InstallError(f"The source archive has no {edit.path}; wanted the {UPSTREAM_VERSION} sources.")
-        # Whole words only: np.int must not touch np.int64.
+        # Only whole words are replaced, so that an edit of np.int leaves np.int64 alone.
         pattern = re.compile(re.escape(edit.old) + (r"(?!\w)" if edit.old[-1].isalnum() else ""))
         text, found = pattern.subn(lambda _match, new=edit.new: new, edited[edit.path].decode("utf-8"))
         if found != edit.count:
@@ -157,7 +157,7 @@ def apply_edits(sources: dict[str, bytes], edits: Sequence[Edit] = EDITS) -> dic
 
 
 def metadata_text(edits: Sequence[Edit] = EDITS) -> str:
-    """The wheel's METADATA: what it needs, where it comes from, and every modification (Apache-2.0, section 4b)."""
+    """Return the wheel's METADATA: its requirements, its origin, and every modification (Apache-2.0, section 4b)."""
     head = [
         "Metadata-Version: 2.1",
         "Name: detectron2",
@@ -185,7 +185,7 @@ def metadata_text(edits: Sequence[Edit] = EDITS) -> str:
 
 
 def record_line(path: str, content: bytes) -> str:
-    """One line of RECORD: path, urlsafe base64 SHA-256 without padding, size in bytes."""
+    """Return one line of RECORD: path, urlsafe base64 SHA-256 without padding, size in bytes."""
     digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode("ascii")
     return f"{path},sha256={digest},{len(content)}"
 
@@ -198,14 +198,14 @@ def build_wheel(sources: dict[str, bytes]) -> bytes:
         b"Wheel-Version: 1.0\nGenerator: insta_rtdetr install_detectron2\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
     files[f"{DIST_INFO}/top_level.txt"] = b"detectron2\n"
-    # By the wheel format the files of .dist-info come last, RECORD at the very end.
+    # The wheel format wants the files of .dist-info last, and RECORD at the very end.
     order = sorted(files, key=lambda path: (path.startswith(DIST_INFO), path))
     lines = [record_line(path, files[path]) for path in order] + [f"{DIST_INFO}/RECORD,,"]
     files[f"{DIST_INFO}/RECORD"] = ("\n".join(lines) + "\n").encode("utf-8")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path in [*order, f"{DIST_INFO}/RECORD"]:
-            # A fixed date, fixed rights and no compression: zlib's output differs from build to build.
+            # The date and the permissions are fixed, and nothing is compressed, because builds of zlib differ.
             info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o100644 << 16
             info.create_system = 3
@@ -214,20 +214,20 @@ def build_wheel(sources: dict[str, bytes]) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes it readable for its owner only
+        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read.
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-# ------------------------------------------------------------------------------------------------ environment
+# Checks of the environment, and installation.
 
 PROBE = """
 import importlib
@@ -246,18 +246,26 @@ else:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a fresh interpreter says about `import detectron2`."""
+    """Result of `import detectron2` in a fresh interpreter.
+
+    Attributes:
+        works: whether it can be imported.
+        version: its version, if it works.
+        place: its folder, if it works.
+        missing_module: name of the module that was not found, if that was the reason.
+        reason: the exception, if it does not work.
+    """
 
     works: bool
-    version: str = ""  # if it works
-    place: str = ""  # folder, if it works
-    missing_module: str = ""  # name of the module that was not found, if that was the reason
-    reason: str = ""  # the exception, if it does not work
+    version: str = ""
+    place: str = ""
+    missing_module: str = ""
+    reason: str = ""
 
 
 def probe_detectron2() -> Probe:
     """Try the import in a new interpreter, where a half-imported package of this one cannot mislead."""
-    # -P keeps the current folder off sys.path: an unpacked Detectron2 lying there is no installation.
+    # -P keeps the current folder off sys.path, because an unpacked Detectron2 in it is no installation.
     result = subprocess.run([sys.executable, "-P", "-c", PROBE], capture_output=True, text=True, check=False)
     for line in result.stdout.splitlines():
         if line.startswith("DETECTRON2|"):
@@ -269,13 +277,13 @@ def probe_detectron2() -> Probe:
 
 
 def last_line(text: str) -> str:
-    """The last non-empty line, where Python and pip put the error."""
+    """Return the last non-empty line, where Python and pip put the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
 
 def pip_error(text: str) -> str:
-    """The line of pip's output that tells the reason."""
+    """Return the line of pip's output that gives the reason."""
     errors = [line.strip() for line in text.splitlines() if line.strip().startswith("ERROR:")]
     return errors[0] if errors else last_line(text)
 
@@ -293,7 +301,7 @@ def run_pip(arguments: Sequence[str], purpose: str, remedy: str) -> None:
 
 
 def download_sdist() -> bytes:
-    """Fetch the source archive with pip, which checks its hash before it runs anything of it.
+    """Fetch the source archive with pip, which checks its hash before it runs anything from it.
 
     Raises:
         InstallError: a build requirement is missing, or the download failed.
@@ -321,7 +329,11 @@ def download_sdist() -> bytes:
 
 
 def make_wheel(sdist: Path | None) -> bytes:
-    """Source archive (downloaded if None) -> checked -> edited -> wheel."""
+    """Build the wheel from the source archive, which is downloaded if `sdist` is None.
+
+    Raises:
+        InstallError: the archive cannot be found, or is not the known one.
+    """
     if sdist is None:
         archive, name = download_sdist(), f"{SDIST_NAME}-{UPSTREAM_VERSION}.tar.gz"
     elif sdist.is_file():
@@ -333,7 +345,7 @@ def make_wheel(sdist: Path | None) -> bytes:
 
 
 def install_wheel(wheel: bytes) -> Probe:
-    """Install the wheel with this interpreter's pip and see that it imports.
+    """Install the wheel with this interpreter's pip, and check that it can be imported.
 
     Raises:
         InstallError: pip failed, or the import fails afterwards.
@@ -341,7 +353,7 @@ def install_wheel(wheel: bytes) -> Probe:
     with tempfile.TemporaryDirectory(prefix="install-detectron2-") as folder:
         path = Path(folder, WHEEL_NAME)
         path.write_bytes(wheel)
-        # Forced, because a broken installation of the same version would count as installed.
+        # Reinstallation is forced, because a broken installation of the same version would count as installed.
         options = ["--quiet", "--no-deps", "--no-index", "--force-reinstall"]
         run_pip(["install", *options, str(path)], "install the wheel", "Use a virtual environment you may write to.")
     probe = probe_detectron2()
@@ -354,7 +366,7 @@ def install_wheel(wheel: bytes) -> Probe:
 
 
 def ensure_detectron2(sdist: Path | None) -> None:
-    """Leave a working Detectron2 alone; install the patched 0.6 if there is none, or a broken one.
+    """Install the patched Detectron2 0.6 unless a working Detectron2 is installed.
 
     Raises:
         InstallError: it could not be made to work.
@@ -375,7 +387,7 @@ def ensure_detectron2(sdist: Path | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sdist", type=Path, metavar="FILE", help="use this source archive instead of downloading it")
     parser.add_argument("--wheel-dir", type=Path, metavar="DIR", help="write the wheel into DIR and install nothing")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Predict images, folders and videos; see `insta_rtdetr/predict/command_line.py`."""
+"""Find objects in images, folders and videos; see `insta_rtdetr/predict/command_line.py`."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,9 @@
-"""Detectron2's checkpointer, for every format we read, and with saves that a kill cannot halve.
+"""Detectron2's checkpointer for every format that we read, whose files stay complete even if the process is killed.
 
-A checkpoint file holds "model", the weights to use.  While an average of the weights is trained ("ema"), "model" is
-that average, so that every Detectron2 tool evaluates it, and "raw_model" is what the training goes on with.  It says
-what it is: "class_names" are those of the rows of its class heads, "config" is the training's as yaml.
+A checkpoint file holds "model", the weights to use.  If a training averages the weights ("ema"), "model" is that
+average, so that every Detectron2 tool evaluates it, and "raw_model" holds the weights that the training continues with.
+The file describes itself: "class_names" are the names of its classes, in the order of the rows of its class heads, and
+"config" is the training's config as yaml.
 """
 
 import logging
@@ -17,16 +18,18 @@ from torch import Tensor, nn
 
 from insta_rtdetr.atomic import new_file, write_text
 from insta_rtdetr.errors import CheckpointError
+from insta_rtdetr.zoo import PREFIX, fetch, find_published
 
 from ..modeling.meta_arch import InstanceSegmenter
 from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, num_extra_rows, shorten
+from .dinov2 import fit_patches
 from .formats import read_checkpoint
 
 _BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.", "backbone.bottom_up.body.")
 
 
 class Checkpointer(DetectionCheckpointer):
-    """Saves and loads a model and what is trained with it; use it like Detectron2's.
+    """Checkpointer that saves and loads a model, and what is trained with it; it is used like Detectron2's.
 
     Attributes:
         unloaded: tensors of the model that have their values, or rows for classes, not from the last checkpoint loaded.
@@ -36,13 +39,16 @@ class Checkpointer(DetectionCheckpointer):
         self, model: nn.Module, save_dir: str = "", *, class_names: Sequence[str] = (), config: str = "",
         save_to_disk: bool | None = None, **checkpointables: Any,
     ) -> None:  # fmt: skip
-        """Build.
+        """Set up the checkpointer.
 
         Args:
-            class_names: of the model's classes, in order; empty if they are not known.  With them weights of other
-                classes are loaded by name.
-            config: yaml, for the saved file to describe itself.
-            checkpointables: what is saved and resumed beside the model.
+            model: the model to save and load.
+            save_dir: folder that checkpoints are written to; empty if none are written.
+            class_names: names of the model's classes, in order; empty if they are not known.  If they are known,
+                weights for other classes are loaded by name.
+            config: config of the model as yaml, which is written into checkpoints.
+            save_to_disk: whether this process writes checkpoints; by default the main process does.
+            checkpointables: objects that are saved and resumed beside the model, by their keys in the file.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self._description = {"class_names": list(class_names), "config": config}
@@ -51,11 +57,11 @@ class Checkpointer(DetectionCheckpointer):
         self._class_layers = self.model.class_layers if isinstance(self.model, InstanceSegmenter) else {}
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write `<save_dir>/<name>.pth`, then mark it as the last; a kill at any moment leaves the old state.
+        """Write `<save_dir>/<name>.pth` and mark it as the last checkpoint; a kill at any moment leaves the old state.
 
         Args:
             name: file name without ending.
-            kwargs: more data to save, such as the iteration.
+            kwargs: further data to save, such as the iteration.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -78,14 +84,15 @@ class Checkpointer(DetectionCheckpointer):
         """Load a checkpoint of any known format; see `insta_rtdetr.checkpoint.formats`.
 
         Args:
-            path: file or URL; empty loads nothing.
+            path: file, URL or "published://NAME" (see `insta_rtdetr.zoo`); empty loads nothing.
             checkpointables: what to load beside the model; None for all, which resumes a training.
 
         Returns:
-            What the file holds beside that.
+            the other data in the file.
+
         Raises:
-            CheckpointError: no such file, a failed download, no checkpoint, weights of another architecture, or a
-                training to resume that was on other classes.  The model is unchanged.
+            CheckpointError: the file does not exist, cannot be downloaded, is no checkpoint, has weights of another
+                architecture, or is to be resumed but was trained on other classes.  The model is unchanged.
         """
         if path and "://" in path:
             path = self._local_copy(path)
@@ -96,6 +103,8 @@ class Checkpointer(DetectionCheckpointer):
         return super().load(path, checkpointables)
 
     def _local_copy(self, address: str) -> str:
+        if address.startswith(PREFIX):
+            return str(fetch(find_published(address)))
         try:
             return self.path_manager.get_local_path(address)
         except OSError as error:
@@ -133,12 +142,13 @@ class Checkpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if not checkpoint.get("matching_heuristics", False):
             weights = add_backbone_prefix(checkpoint["model"], self.model.state_dict())
+            weights = fit_patches(weights, self.model.state_dict())
             check_architecture(weights, self.model.state_dict(), self._file, self._class_layers)
             checkpoint["model"] = self._fit_classes(weights, checkpoint.get("class_names", []))
         return super()._load_model(checkpoint)
 
     def _fit_classes(self, weights: dict[str, Tensor], found: list[str]) -> dict[str, Tensor]:
-        """The weights with the rows of the model's classes, where both sides name theirs."""
+        """Return the weights with rows for the model's classes, if both the model and the checkpoint name theirs."""
         num_found = count_classes(weights, self._class_layers)
         if num_found is None or not self._class_names:
             return weights
@@ -171,7 +181,7 @@ class Checkpointer(DetectionCheckpointer):
 
 
 def _stage_of(config: str) -> str | None:
-    """MODEL.STAGE of a config as yaml, None without a config."""
+    """Return MODEL.STAGE of a config given as yaml; None without a config."""
     return yaml.safe_load(config)["MODEL"].get("STAGE", "joint") if config else None
 
 
@@ -187,10 +197,13 @@ def check_architecture(
     """Refuse weights that do not belong to the model.
 
     Args:
-        class_layers: those that may differ, see `InstanceSegmenter`.
+        weights: the weights.
+        model_state: state dict of the model.
+        file: name of the weights' file, for the message.
+        class_layers: layers whose shapes depend on the number of classes, see `InstanceSegmenter`.
 
     Raises:
-        CheckpointError: no name is the model's, or a shape differs that does not depend on the number of classes.
+        CheckpointError: no name occurs in the model, or a shape differs that does not depend on the number of classes.
     """
     common = [name for name in weights if name in model_state]
     if not common:

@@ -1,4 +1,4 @@
-"""The rows of a checkpoint that belong to classes: moved by name to another set of classes, never by position."""
+"""Moving the rows of a checkpoint that belong to classes to another set of classes, by name and never by position."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,30 +8,30 @@ from detectron2.data import MetadataCatalog
 from torch import Tensor
 
 Weights = dict[str, Tensor]
-# Layer name (a regular expression) -> rows behind those of the classes; see InstanceSegmenter.class_layers.
+# Layer name (a regular expression) -> number of rows after those of the classes; see InstanceSegmenter.class_layers.
 ClassLayers = Mapping[str, int]
 
 COCO_DATASET = "coco_2017_val"
 
 
 def num_extra_rows(name: str, layers: ClassLayers) -> int | None:
-    """Rows of a tensor behind those of the classes; None if it has none for classes."""
+    """Return the number of rows of a tensor after those of the classes; None if the tensor has no rows for classes."""
     return next((extra for layer, extra in layers.items() if re.fullmatch(rf"{layer}\.(weight|bias)", name)), None)
 
 
 def count_classes(weights: Weights, layers: ClassLayers) -> int | None:
-    """How many classes the weights have; None if no tensor has rows for classes."""
+    """Return the number of classes of the weights; None if no tensor has rows for classes."""
     extras = {name: num_extra_rows(name, layers) for name in weights}
     return next((len(weights[name]) - extra for name, extra in extras.items() if extra is not None), None)
 
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """How two sets of classes go together.
+    """Correspondence of two sets of classes by their names.
 
     Attributes:
-        old: names in the checkpoint.
-        new: names in the model.
+        old: class names in the checkpoint.
+        new: class names in the model.
     """
 
     old: Sequence[str]
@@ -39,21 +39,23 @@ class ClassMatch:
 
     @property
     def kept(self) -> list[str]:
-        """The model's classes that the checkpoint has."""
+        """Return the model's classes that the checkpoint has."""
         return [name for name in self.new if name in self.old]
 
     @property
     def added(self) -> list[str]:
-        """The model's classes that the checkpoint does not have."""
+        """Return the model's classes that the checkpoint does not have."""
         return [name for name in self.new if name not in self.old]
 
     def move(self, weights: Weights, initial: Weights, layers: ClassLayers) -> Weights:
-        """The weights with the rows of the model's classes: kept ones from the checkpoint, others as initialised.
+        """Return the weights with the rows of the model's classes.
+
+        The rows of classes that the checkpoint has come from it; the others stay as initialised.
 
         Args:
-            weights: of the checkpoint; not changed.
-            initial: of the model; tensors with rows for classes are copied from here before they are filled.
-            layers: of the model.
+            weights: weights of the checkpoint; they are not changed.
+            initial: weights of the model; tensors with rows for classes are copied from here before they are filled.
+            layers: class layers of the model.
         """
         return {name: self._move_tensor(name, value, initial, layers) for name, value in weights.items()}
 
@@ -70,7 +72,7 @@ class ClassMatch:
         return moved
 
     def summary(self) -> str:
-        """One line: which classes are kept by name, which are new."""
+        """Return one line that says which classes are kept by name and which are new."""
         unused = len(self.old) - len(set(self.kept))
         parts = [
             f"{len(self.kept)} kept by name ({shorten(self.kept) or 'none'})",
@@ -80,12 +82,12 @@ class ClassMatch:
 
 
 def guess_class_names(num_classes: int | None) -> list[str]:
-    """The classes of a published checkpoint that does not name them: COCO's for 80, else none."""
+    """Return the classes of a published checkpoint that does not name them: COCO's for 80 classes, else none."""
     coco = MetadataCatalog.get(COCO_DATASET).thing_classes
     return list(coco) if num_classes == len(coco) else []
 
 
 def shorten(names: Sequence[str], limit: int = 8) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

@@ -27,7 +27,7 @@ DESTINATION_HELP = "Detectron2 checkpoint to write (.pth, or .pkl of numpy array
 
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     return run_command(lambda: _run(_parser(prog).parse_args(arguments)))
 
 
@@ -84,7 +84,7 @@ def _convert(chosen: argparse.Namespace) -> str:
 
 
 def config_of(file: str) -> str:
-    """Return the yaml in a checkpoint.
+    """Return the config in a checkpoint, as yaml.
 
     Raises:
         CheckpointError: there is none.

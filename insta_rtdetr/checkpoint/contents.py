@@ -1,4 +1,4 @@
-"""What a checkpoint file is, and the same file with other classes."""
+"""Description of a checkpoint file, and copies of it with other classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class CheckpointContents:
-    """A checkpoint that has been read.
+    """Content of a checkpoint file.
 
     Attributes:
         file: its path.
-        kind: its format in words.
-        keys: of the file, as it is.
-        content: as a Detectron2 checkpoint, with weights under our names.
-        models: the models of this package that it may be of.
+        kind: name of its format.
+        keys: keys of the file as it is.
+        content: its content as a Detectron2 checkpoint, with the weights under our names.
+        models: the models of this package that the weights may belong to.
     """
 
     file: str
@@ -39,27 +39,27 @@ class CheckpointContents:
 
     @property
     def weights(self) -> Weights:
-        """The weights to use, under our names."""
+        """Return the weights to use, under our names."""
         return self.content["model"]
 
     @property
     def config(self) -> str:
-        """The training's, as yaml; empty if the file has none of ours."""
+        """Return the config of the training as yaml; empty if the file holds no config of this package."""
         found = self.content.get("config")
         return found if isinstance(found, str) else ""
 
     @property
     def class_layers(self) -> ClassLayers:
-        """The layers with rows for classes; none if the model is not known."""
+        """Return the layers with rows for classes; none if the model is not known."""
         return self.models[0].class_layers if self.models else {}
 
     @property
     def class_names(self) -> list[str]:
-        """As the file says; else those of COCO for 80 classes; else none."""
+        """Return the class names that the file holds, else COCO's if there are 80 classes, else none."""
         return self.content.get("class_names") or guess_class_names(count_classes(self.weights, self.class_layers))
 
     def summary(self) -> str:
-        """Several lines for people."""
+        """Return a description of several lines."""
         count = count_classes(self.weights, self.class_layers)
         names = self.content.get("class_names")
         origin = shorten(names, 20) if names else "not named" + (", taken for COCO's" if self.class_names else "")
@@ -93,7 +93,7 @@ def read_contents(file: str) -> CheckpointContents:
 
 
 def _find_models(content: dict[str, Any]) -> list[type[InstanceSegmenter]]:
-    """By the config in the file, else by the layers that only a model's class heads have."""
+    """Find the model by the config in the file, else by the layers that only its class heads have."""
     models = [model for _, model in META_ARCH_REGISTRY if issubclass(model, InstanceSegmenter)]
     if isinstance(content.get("config"), str):
         name = yaml.safe_load(content["config"])["MODEL"]["META_ARCHITECTURE"]
@@ -102,16 +102,22 @@ def _find_models(content: dict[str, Any]) -> list[type[InstanceSegmenter]]:
 
 
 def _has_heads(weights: Weights, layers: ClassLayers) -> bool:
-    """Whether most of the layers are there: those for training alone may have been left out."""
+    """Return whether the weights have most of these layers; those for training alone may have been left out."""
     present = [any(num_extra_rows(name, {layer: 0}) is not None for name in weights) for layer in layers]
     return sum(present) * 2 > len(layers)
 
 
 def keep_classes(source: str, destination: str, names: Sequence[str]) -> str:
-    """Write a checkpoint whose class heads have the rows of these classes alone, in this order.
+    """Write a copy of a checkpoint whose class heads have the rows of these classes alone, in this order.
+
+    Args:
+        source: the checkpoint to read.
+        destination: the file to write.
+        names: names of the classes.
 
     Returns:
-        One line on what was written.
+        one line on what was written.
+
     Raises:
         CheckpointError: the source does not name its classes or lacks one, or a file cannot be read or written.
     """
@@ -136,7 +142,7 @@ def keep_classes(source: str, destination: str, names: Sequence[str]) -> str:
 
 
 def drop_classes(source: str, destination: str) -> str:
-    """Write a checkpoint without its class heads; see keep_classes."""
+    """Write a copy of a checkpoint without its class heads; see `keep_classes`."""
     check_destination(destination)
     info = _require_heads(source)
     weights = {name: v for name, v in info.weights.items() if num_extra_rows(name, info.class_layers) is None}

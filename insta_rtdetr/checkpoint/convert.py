@@ -1,4 +1,4 @@
-"""Read a checkpoint, rename its weights, write a Detectron2 checkpoint."""
+"""Conversion of a checkpoint of any format to a Detectron2 checkpoint."""
 
 import pickle
 from collections.abc import Callable
@@ -14,23 +14,24 @@ from insta_rtdetr.errors import CheckpointError
 from .formats import read_checkpoint
 
 Weights = dict[str, Tensor]
-# What a file of ours says of itself beside its weights.
+# Keys with which our files describe their weights.
 DESCRIPTION = ("class_names", "config")
 
 
 def convert(
     source: str, destination: str, rename: Callable[[Weights], Weights] = dict, half_precision: bool = False
 ) -> str:
-    """Write the weights of one checkpoint as another that any Detectron2 tool reads.
+    """Write the weights and the description of a checkpoint as a checkpoint that every Detectron2 tool reads.
 
     Args:
-        source: file of any format we read.
-        destination: file to write, .pth or .pkl; must not exist.
-        rename: from the names in the source (ours, for a known model) to the names wanted.
-        half_precision: write float16, for half the size; loading turns it back into the model's precision.
+        source: file of any format that we read.
+        destination: file to write, .pth or .pkl; it must not exist.
+        rename: function from the names in the source (ours, for a known model) to the names to write.
+        half_precision: whether float16 is written, for half the size; loading converts it to the model's precision.
 
     Returns:
-        One line on what was written.
+        one line on what was written.
+
     Raises:
         CheckpointError: the source cannot be read or used, or the destination exists or has another ending.
     """
@@ -43,7 +44,7 @@ def convert(
 
 
 def check_destination(destination: str) -> None:
-    """Check a file to write, before anything is read.
+    """Check the name of a file to write, before anything is read.
 
     Raises:
         CheckpointError: it exists, or has another ending than .pth and .pkl.
@@ -59,10 +60,12 @@ def write_weights(destination: str, weights: Weights, description: dict[str, Any
     """Write a Detectron2 checkpoint of these weights, whole or not at all.
 
     Args:
-        description: what the file says of itself, see DESCRIPTION.
+        destination: file to write, .pth or .pkl.
+        weights: the weights.
+        description: further content of the file, see DESCRIPTION.
 
     Returns:
-        One line on what was written.
+        one line on what was written.
     """
     file = Path(destination)
     content = {"model": weights, "__author__": "insta_rtdetr", **description}

@@ -1,4 +1,4 @@
-"""Names of FastInst's parameters in the original code and in ours.
+"""Rules that rename FastInst's parameters from the original code's names to ours.
 
 Source: https://github.com/junjiehe96/FastInst/tree/4996a61
 """
@@ -19,7 +19,7 @@ _BLOCKS = {
     "query_self_attention": "query_self_attention",
     "query_ffn": "query_feedforward",
 }
-# (pattern of the original, our name); the first that matches is used.
+# (pattern of the original's name, our name); the first pattern that matches is used.
 _RENAMES = [
     (_PYRAMID + r"ppm\.stages\.(\d)\.1\.", r"encoder.pooling.projections.\1."),
     (_PYRAMID + r"ppm\.bottleneck\.", r"encoder.pooling.fusion."),
@@ -35,12 +35,12 @@ _RENAMES = [
 _LEVEL = re.compile(_PYRAMID + r"(adapter|layer)_(\d)\.(.*)")
 _LAYER = re.compile(_PREDICTOR + r"transformer_(\w+)_layers\.(\d+)\.(.*)")
 _ATTENTION = [(r"(multihead_attn|self_attn)\.", r"attention.")]
-# Weights of the loss, which we compute from the config.
+# Class weights of the loss, which we compute from the config.
 _UNUSED = "criterion.empty_weight"
 
 
 def is_original(state: dict[str, Tensor]) -> bool:
-    """Whether a state dict has the original's parameter names."""
+    """Return whether a state dict has the original's parameter names."""
     return "sem_seg_head.predictor.meta_pos_embed" in state
 
 

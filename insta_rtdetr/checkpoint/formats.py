@@ -1,4 +1,4 @@
-"""What kind of file a checkpoint is, and its weights under our names."""
+"""Reading checkpoint files of all formats, with the weights under our names."""
 
 import argparse
 import pickle
@@ -12,27 +12,29 @@ from torch import Tensor
 
 from insta_rtdetr.errors import CheckpointError
 
-from . import fastinst, insta_rtdetr, paddle, rfdetr
+from . import fastinst, insta_rtdetr, maskdino, paddle, rfdetr
 
-# Detectron2's model zoo, and PaddlePaddle.
+# Endings of pickle files: those of Detectron2's model zoo, and PaddlePaddle's.
 _PICKLES = (".pkl", ".pdparams")
-# PaddlePaddle's own names of the tensors, beside the tensors.
+# Key of a table with PaddlePaddle's internal names of the tensors, which stands beside the tensors.
 _PADDLE_NAME_TABLE = "StructuredToParameterName@@"
 
-# Codes whose parameters have names of their own.
+# Name of an original code -> the module that renames its parameters.
 ORIGINALS = {
     "Insta-RT-DETR or RT-DETR": insta_rtdetr,
     "FastInst": fastinst,
+    "Mask DINO": maskdino,
     "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
     "RF-DETR": rfdetr,
 }
 
 
 def read_checkpoint(path: str) -> dict:
-    """Open a checkpoint without running code from it.
+    """Read a checkpoint without running code from it.
 
     Returns:
-        A Detectron2 checkpoint: "model" with weights under our names, and what else the file holds.
+        A Detectron2 checkpoint: "model" with the weights under our names, and the other data of the file.
+
     Raises:
         CheckpointError: the file is missing, is no checkpoint, or holds objects other than numbers and tensors.
     """
@@ -40,7 +42,7 @@ def read_checkpoint(path: str) -> dict:
 
 
 def open_checkpoint(path: str) -> dict:
-    """What a file holds, as it is; see read_checkpoint."""
+    """Return the content of a file as it is; see `read_checkpoint` for the errors."""
     content = _read_pickle(path) if path.endswith(_PICKLES) else _read_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a checkpoint with a state dict.")
@@ -48,10 +50,11 @@ def open_checkpoint(path: str) -> dict:
 
 
 def to_detectron2(content: dict, path: str) -> dict:
-    """The content of a file as a Detectron2 checkpoint, see read_checkpoint.
+    """Convert the content of a file to a Detectron2 checkpoint; see `read_checkpoint`.
 
     Args:
-        path: of the file, for the message.
+        content: the content.
+        path: path of the file, for the message.
     """
     content = {key: value for key, value in content.items() if key != _PADDLE_NAME_TABLE}
     found = _find_weights(content)
@@ -60,13 +63,13 @@ def to_detectron2(content: dict, path: str) -> dict:
         raise CheckpointError(f'{path} holds {keys}; expected "model", "ema" or a state dict of tensors.')
     weights = {name.removeprefix("module."): _as_tensor(value) for name, value in found.items()}
     if original := _find_original(weights):
-        # The original's optimizer and counters have no meaning here.
+        # The state of the original's optimizer and its counters cannot be used here.
         return {"model": ORIGINALS[original].from_original(weights)}
     return {"model": weights} if found is content else {**content, "model": weights}
 
 
 def name_format(content: dict) -> str:
-    """In words, whose format the content of a file has."""
+    """Return the name of the format that the content of a file has."""
     weights = {name.removeprefix("module."): value for name, value in (_find_weights(content) or {}).items()}
     if original := _find_original(weights):
         return f"{original}'s original code"
@@ -80,7 +83,7 @@ def _find_original(weights: dict) -> str | None:
 
 
 def _find_weights(content: dict) -> dict[str, Tensor] | None:
-    """Insta-RT-DETR's averaged weights, else "model", else the content itself."""
+    """Return Insta-RT-DETR's averaged weights, else "model", else the content itself; None if it has no weights."""
     ema = content.get("ema")
     candidates = [ema.get("module") if isinstance(ema, dict) else None, content.get("model"), content]
     for candidate in candidates:
@@ -93,7 +96,8 @@ def _read_torch(path: str) -> object:
     if not Path(path).is_file():
         raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
     try:
-        # RF-DETR's files hold the arguments of its training, which we do not use: a class with nothing but attributes.
+        # RF-DETR's files hold the arguments of its training in classes that have nothing but attributes, which is safe.
+        # We do not use them.
         with torch.serialization.safe_globals([argparse.Namespace, types.SimpleNamespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
@@ -101,16 +105,16 @@ def _read_torch(path: str) -> object:
 
 
 def _explain(error: Exception, path: str) -> str:
-    # Torch's message is a page of advice; the name of what it refuses stands in it.
+    # Torch's message is a page of advice; only the name of the refused object is taken from it.
     if refused := re.search(r"GLOBAL (\S+)", str(error)):
         return f"holds {refused[1]}, which is neither tensor nor number: it could run code and is not loaded"
     with open(path, "rb") as file:
-        is_begun = file.read(2) == b"PK"  # as files of torch.save are
+        is_begun = file.read(2) == b"PK"  # Files of torch.save are zip archives.
     return f"is {'cut off' if is_begun else 'no PyTorch checkpoint'}, expected a whole file of torch.save"
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Allows numpy arrays and nothing else."""
+    """Unpickler that allows numpy arrays and nothing else."""
 
     _ALLOWED = {
         ("numpy", "dtype"), ("numpy", "ndarray"), ("numpy.core.multiarray", "_reconstruct"),
@@ -130,7 +134,7 @@ def _read_pickle(path: str) -> object:
     try:
         with open(path, "rb") as file:
             return _ArrayUnpickler(file, encoding="latin1").load()
-    # What a damaged or hostile pickle makes the unpickler trip over is not in its documentation.
+    # A damaged or hostile pickle may make the unpickler raise any exception; the documentation lists none.
     except Exception as error:
         raise CheckpointError(f"{path} is no pickle of numpy arrays alone: {_first_line(error)}") from error
 

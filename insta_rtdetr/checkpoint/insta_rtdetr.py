@@ -1,4 +1,4 @@
-"""Names of Insta-RT-DETR's (and RT-DETR's) parameters in the original code and in ours.
+"""Rules that rename Insta-RT-DETR's and RT-DETR's parameters from the original code's names to ours.
 
 Source: https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch/tree/8458661
 """
@@ -7,7 +7,7 @@ import re
 
 from torch import Tensor
 
-# (pattern of the original, our name); the first that matches is used.
+# (pattern of the original's name, our name); the first pattern that matches is used.
 _RENAMES = [
     (r"backbone\.conv1\.conv1_1\.conv", r"backbone.conv1.0"),
     (r"backbone\.conv1\.conv1_1\.norm", r"backbone.conv1.1"),
@@ -33,14 +33,14 @@ _RENAMES = [
 _BLOCK = re.compile(r"backbone\.res_layers\.(\d)\.blocks\.(\d+)\.(.*)")
 _BRANCHES = {"branch2a": "1", "branch2b": "2", "branch2c": "3"}
 _PROJECTION = re.compile(r"(encoder|decoder)\.input_proj\.(\d)\.(0|1|conv|norm)\.(.*)")
-# Built by the original and used by nobody.
+# Layers that the original builds but never uses.
 _UNUSED = ("encoder.mask_features.",)
-# Where a file holds the ResNet-vd alone, its names have no prefix.
+# In a file with a ResNet-vd alone, the names have no prefix.
 _BARE_BACKBONE = "res_layers."
 
 
 def is_original(state: dict[str, Tensor]) -> bool:
-    """Whether a state dict has the original's parameter names."""
+    """Return whether a state dict has the original's parameter names."""
     return any(name.startswith(("decoder.enc_score_head.", _BARE_BACKBONE)) for name in state)
 
 
@@ -71,7 +71,7 @@ def _rename(name: str, has_masks: bool) -> str:
 
 
 def rename_first(name: str, renames: list[tuple[str, str]]) -> str:
-    """Replace the first of some patterns, at the beginning of the name."""
+    """Replace the first pattern that matches the beginning of the name."""
     for pattern, replacement in renames:
         renamed, count = re.subn(rf"^{pattern}", replacement, name)
         if count:
@@ -80,7 +80,7 @@ def rename_first(name: str, renames: list[tuple[str, str]]) -> str:
 
 
 def _rename_block(stage: str, block: str, rest: str) -> str:
-    """`branch2a.conv.weight` -> `conv1.weight`, `short.conv.conv.weight` -> `downsample.1.weight`, and so on."""
+    """Rename `branch2a.conv.weight` to `conv1.weight`, `short.conv.conv.weight` to `downsample.1.weight`, and so on."""
     part, kind, parameter = re.fullmatch(r"(\w+?)\.(?:conv\.(?=conv|norm))?(conv|norm)\.(\w+)", rest).groups()
     prefix = f"backbone.layer{int(stage) + 1}.{block}"
     if part == "short":
@@ -90,7 +90,7 @@ def _rename_block(stage: str, block: str, rest: str) -> str:
 
 def _rename_projection(part: str, level: str, kind: str, parameter: str, has_masks: bool) -> str:
     kind = {"0": "conv", "1": "norm"}.get(kind, kind)
-    # With masks the first projection is the mask features'.
+    # In a model with masks, the first projection belongs to the mask features.
     index = int(level) - has_masks
     if index < 0:
         owner = "encoder.mask_fusion.projection" if part == "encoder" else "decoder.mask_head.projection"

@@ -1,4 +1,4 @@
-"""Names and layouts of Mask-RT-DETR's and PP-HGNetV2's parameters in PaddlePaddle and in ours.
+"""Rules that rename and transpose the parameters of PaddlePaddle's Mask-RT-DETR and PP-HGNetV2 for our models.
 
 Source: https://github.com/PaddlePaddle/PaddleDetection/tree/666f597
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .insta_rtdetr import rename_first
 
-# (pattern of the original, our name); the first that matches is used.
+# (pattern of the original's name, our name); the first pattern that matches is used.
 _RENAMES = [
     (r"transformer\.input_proj\.", r"level_projection.projections."),
     (r"transformer\.decoder\.layers\.", r"decoder.layers."),
@@ -40,16 +40,16 @@ _EVERYWHERE = [
     (r"\.aggregation_excitation_conv\.", r".aggregation.1."),
     (r"\.bottlenecks\.", r".blocks."),
 ]
-# Convolutions and enlargements take turns in the original's list.
+# In the original's list, convolutions and enlargements alternate, so our indices are half of the original's.
 _MASK_LEVEL = re.compile(r"neck\.mask_feat_head\.scale_heads\.(\d)\.(\d)\.0\.(.*)")
 _LABEL_EMBEDDING = "transformer.denoising_class_embed.weight"
-# Where a file holds the PP-HGNetV2 alone, its names have no prefix; its classifier is not used.
+# In a file with a PP-HGNetV2 alone, the names have no prefix.  Its classifier is not used.
 _BARE_BACKBONE = ("stem.stem1.", "stages.0.")
 _BACKBONE_PARTS = ("stem.", "stages.")
 
 
 def is_original(state: dict[str, Tensor]) -> bool:
-    """Whether a state dict has the original's parameter names."""
+    """Return whether a state dict has the original's parameter names."""
     return any(name.endswith("._variance") for name in state)
 
 
@@ -69,7 +69,7 @@ def from_original(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _relayout(name: str, value: Tensor) -> Tensor:
     if name == _LABEL_EMBEDDING:
-        # Our last row is that of padding.
+        # Our label embedding has one more row, for padding.
         return torch.cat([value, value.new_zeros(1, value.shape[1])])
     return value.T.contiguous() if value.dim() == 2 else value
 

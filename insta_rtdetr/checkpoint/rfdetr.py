@@ -1,4 +1,4 @@
-"""Names of RF-DETR's parameters in the original code and in ours.
+"""Rules that rename RF-DETR's parameters from the original code's names to ours.
 
 Source: https://github.com/roboflow/rf-detr, release 1.11.2
 """
@@ -14,7 +14,7 @@ from .insta_rtdetr import rename_first
 _BLOCK = r"backbone\.0\.encoder\.encoder\.encoder\.layer\.(\d+)\."
 _EMBEDDINGS = r"backbone\.0\.encoder\.encoder\.embeddings\."
 _PROJECTOR = r"backbone\.0\.projector\.stages\.0\.0\."
-# (pattern of the original, our name); the first that matches is used.
+# (pattern of the original's name, our name); the first pattern that matches is used.
 _RENAMES = [
     (_BLOCK + r"attention\.output\.dense\.", r"backbone.body.blocks.\1.attn.proj."),
     (_BLOCK + r"layer_scale(\d)\.lambda1", r"backbone.body.blocks.\1.ls\2.gamma"),
@@ -50,21 +50,21 @@ _RENAMES = [
 _ATTENTION = re.compile(_BLOCK + r"attention\.attention\.(query|key|value)\.(weight|bias)")
 _CONV_NORM = re.compile(r"(encoder\..*)\.bn\.(weight|bias)")
 _CONV = re.compile(r"(encoder\..*)\.conv\.weight")
-# A token of DINOv2's own training, and keypoints, which the original registers for every model.
+# A token of DINOv2's pre-training, and a tensor for keypoints that the original registers in every model.
 _UNUSED = ("mask_token", "_kp_active_mask")
-# The published weights number classes by COCO's category ids, from 0, which is none, to 90.
+# The published weights number classes by COCO's category ids, from 0, which no category has, to 90.
 NUM_COCO_OUTPUTS = 91
 
 
 def is_original(state: dict[str, Tensor]) -> bool:
-    """Whether a state dict has the original's parameter names."""
+    """Return whether a state dict has the original's parameter names."""
     return "refpoint_embed.weight" in state and "transformer.enc_out_class_embed.0.weight" in state
 
 
 def from_original(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the weights of RF-DETR, with or without a segmentation head.
 
-    Class heads of 91 outputs are put into the order of `coco_outputs`.
+    The outputs of class heads with 91 outputs are put into the order of `coco_outputs`.
 
     Args:
         state: the original's state dict.
@@ -80,13 +80,14 @@ def from_original(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if "class_head." in new_name and len(value) == NUM_COCO_OUTPUTS:
             value = value[coco_outputs()]
         if new_name.startswith("decoder.mask_head.projection."):
-            value = value.flatten(1) if value.ndim > 1 else value  # a 1x1 convolution, which we move to the queries
+            # The original has a 1x1 convolution of the mask features; we apply it to the queries, as a linear layer.
+            value = value.flatten(1) if value.ndim > 1 else value
         renamed[new_name] = value
     return renamed | _joined_attention(state)
 
 
 def coco_outputs() -> list[int]:
-    """Of the 91 outputs, those of the 80 classes in Detectron2's order, then the 11 that belong to no class."""
+    """Return the new order of the 91 outputs: the 80 classes in Detectron2's order, then the 11 without a class."""
     ids = [category["id"] for category in COCO_CATEGORIES if category["isthing"]]
     return ids + sorted(set(range(NUM_COCO_OUTPUTS)) - set(ids))
 
@@ -98,7 +99,7 @@ def _rename(name: str) -> str:
 
 
 def _joined_attention(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value are one linear layer in timm."""
+    """Join query, key and value, which are one linear layer in timm."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in state.items():
         if match := _ATTENTION.fullmatch(name):

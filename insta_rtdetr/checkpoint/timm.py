@@ -1,4 +1,4 @@
-"""timm ResNet weights -> our ResNet-vd and Detectron2's ResNet."""
+"""Rules that rename timm's ResNet weights for our ResNet-vd and for Detectron2's ResNet."""
 
 import re
 
@@ -13,10 +13,10 @@ _DEEP_STEM_KEY = "conv1.3.weight"
 
 
 def backbone_from_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a timm ResNet's weights for the backbone of a Detectron2 model.
+    """Rename the weights of a timm ResNet for the backbone of a Detectron2 model.
 
-    A ResNet-d (three stem convolutions) becomes `build_resnet_vd_backbone`'s, any other ResNet becomes Detectron2's
-    `build_resnet_backbone`'s.  The classifier is left out.
+    The weights of a ResNet-d (with three stem convolutions) are for `build_resnet_vd_backbone`, those of any other
+    ResNet for Detectron2's `build_resnet_backbone`.  The classifier is left out.
 
     Raises:
         CheckpointError: these are not the weights of a timm ResNet.
@@ -34,12 +34,12 @@ def backbone_from_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _first_shortcut(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The 1x1 convolution that only our basic-block networks have, set to pass its input on unchanged."""
+    """Return weights with which the 1x1 convolution that only our networks of basic blocks have is the identity."""
     if "layer1.0.downsample.1.weight" in state:
         return {}
     channels = state["layer1.0.conv1.weight"].shape[1]
     ones, zeros = torch.ones(channels), torch.zeros(channels)
-    # The norm divides by sqrt(variance + 1e-5).
+    # The norm divides by sqrt(variance + 1e-5), which is 1 for this variance.
     return {
         "layer1.0.downsample.1.weight": torch.eye(channels)[:, :, None, None],
         "layer1.0.downsample.2.weight": ones,

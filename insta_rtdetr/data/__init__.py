@@ -1,6 +1,6 @@
-"""STEP 1 of the data flow: dataset dict -> {"image" (3, H, W), "instances"}.
+"""Data of training and evaluation, step 1 of the data flow: dataset dict -> {"image" (3, H, W), "instances"}.
 
-Importing it registers the toy dataset, Cityscapes and ADE20K; see benchmarks.py.
+Importing the package registers the toy dataset, Cityscapes and ADE20K; see benchmarks.py.
 """
 
 from .benchmarks import register_builtin_datasets

@@ -1,8 +1,8 @@
-"""ADE20K's instances (Places Challenge 2017): 100 of SceneParse150's classes, as a COCO file.
+"""Conversion of ADE20K's instances (Places Challenge 2017), 100 of SceneParse150's classes, to COCO files.
 
-The dataset as it is distributed has images/{training,validation}/*.jpg and, in an archive of its own,
-annotations_instance/{training,validation}/*.png: red is the class from 1 to 100, green the number of the object in
-its image; 0 is neither.
+The dataset as it is distributed has images/{training,validation}/*.jpg and, in a separate archive,
+annotations_instance/{training,validation}/*.png.  In these, red is the class from 1 to 100 and green the number of the
+object in its image; 0 means neither.
 """
 
 import json
@@ -43,7 +43,7 @@ CLASS_NAMES = {
 
 
 def json_file(folder: Path, split: str) -> Path:
-    """Where the COCO file of a split ("train" or "val") is, in ADE20K's folder."""
+    """Return where the COCO file of a split ("train" or "val") lies in ADE20K's folder."""
     return folder / f"ade20k_instance_{split}.json"
 
 
@@ -51,11 +51,12 @@ def prepare(folder: Path, progress: Callable[[Iterable], Iterable] = iter) -> li
     """Write the COCO files of both splits, each whole or not at all.
 
     Args:
-        folder: ADEChallengeData2016.
-        progress: wraps the loop over the images.
+        folder: the folder ADEChallengeData2016.
+        progress: wraps the images that are looped over, for example in a progress bar.
 
     Returns:
-        the files.
+        the files that were written.
+
     Raises:
         DatasetError: a folder or a file is missing, or a file is not as the dataset has them.
     """
@@ -87,7 +88,7 @@ def _read_objects(file: Path, height: int, width: int) -> Iterator[dict[str, Any
     if pixels.shape[:2] != (height, width) or pixels.ndim != 3:
         raise DatasetError(f"{file} has the shape {pixels.shape}, wanted {(height, width, 3)}.")
     category_ids = list(CLASS_NAMES)
-    # One number for each pair of class and object.
+    # Each pair of class and object number becomes one number, so that `np.unique` finds the objects.
     pairs = pixels[..., 0].astype(int) * 256 + pixels[..., 1]
     for pair in np.unique(pairs[pixels[..., 1] > 0]):
         class_number = int(pair) // 256

@@ -1,4 +1,4 @@
-"""The datasets with names of their own under $DETECTRON2_DATASETS, beside those that Detectron2 registers (COCO).
+"""Registration of datasets under $DETECTRON2_DATASETS, beside those that Detectron2 registers (COCO).
 
 | names                       | folder             | evaluator  |
 |-----------------------------|--------------------|------------|
@@ -27,7 +27,7 @@ CITYSCAPES_CLASSES = [item["name"] for item in CITYSCAPES_CATEGORIES if item["is
 
 
 def register_builtin_datasets() -> None:
-    """Register these names, unless somebody has.  Nothing is read yet."""
+    """Register the datasets of the table above, except names that are registered already.  Nothing is read yet."""
     root = Path(os.getenv(ROOT_VARIABLE, "datasets")).expanduser()
     known = set(DatasetCatalog.list())
     if "toy_train" not in known:
@@ -39,7 +39,7 @@ def register_builtin_datasets() -> None:
 
 
 def register_ade20k(folder: Path) -> None:
-    """Register ade20k_instance_{train,val} of a folder that datasets/prepare_ade20k_instance.py has prepared."""
+    """Register ade20k_instance_{train,val} for a folder that datasets/prepare_ade20k_instance.py has prepared."""
     for split, images in ADE20K_SPLITS.items():
         name = f"ade20k_instance_{split}"
         register_coco_json(name, ade20k_json_file(folder, split), folder / "images" / images)
@@ -50,10 +50,10 @@ def register_ade20k(folder: Path) -> None:
 
 
 def register_cityscapes(folder: Path) -> None:
-    """Register cityscapes_instance_{train,val} of a folder with leftImg8bit/ and gtFine/.
+    """Register cityscapes_instance_{train,val} for a folder with leftImg8bit/ and gtFine/.
 
-    Detectron2's own cityscapes_fine_instance_seg_* take the polygons of the JSON files, which lose holes and need
-    shapely; these take the pixels that the evaluation compares with.
+    Detectron2's own cityscapes_fine_instance_seg_* read the polygons of the JSON files, which lose holes and need the
+    package shapely.  These datasets read the masks that the evaluation compares with.
     """
     for split in ("train", "val"):
         name = f"cityscapes_instance_{split}"
@@ -62,7 +62,7 @@ def register_cityscapes(folder: Path) -> None:
         DatasetCatalog.register(
             name, lambda name=name, images=image_dir, truth=gt_dir: load_cityscapes(name, images, truth)
         )
-        # Detectron2 puts a file name behind these.
+        # These are strings because Detectron2 appends a file name to them.
         MetadataCatalog.get(name).set(
             image_dir=str(image_dir), gt_dir=str(gt_dir), evaluator_type="cityscapes_instance",
             thing_classes=CITYSCAPES_CLASSES,
@@ -70,7 +70,7 @@ def register_cityscapes(folder: Path) -> None:
 
 
 def load_cityscapes(name: str, image_dir: Path, gt_dir: Path) -> list[dict]:
-    """Detectron2's dataset dicts of one split, with the masks of *_gtFine_instanceIds.png.
+    """Return Detectron2's dataset dicts of one split, with the masks of *_gtFine_instanceIds.png.
 
     Raises:
         DatasetError: cityscapesscripts is not installed, or a folder or a file is missing.
@@ -84,7 +84,7 @@ def load_cityscapes(name: str, image_dir: Path, gt_dir: Path) -> list[dict]:
     except (OSError, AssertionError) as error:
         raise DatasetError(f"{name}: {error} is missing or not Cityscapes'.  {mend_path(name)}") from None
     for annotation in (annotation for item in dicts for annotation in item["annotations"]):
-        # Detectron2 gives the last pixel, a box ends behind it.
+        # Detectron2 gives the index of the last pixel, but a box ends one pixel further.
         left, top, right, bottom = (int(value) for value in annotation["bbox"])
         annotation |= {"bbox": [left, top, right + 1, bottom + 1], "bbox_mode": BoxMode.XYXY_ABS}
         annotation["iscrowd"] = int(annotation["iscrowd"])
@@ -92,10 +92,10 @@ def load_cityscapes(name: str, image_dir: Path, gt_dir: Path) -> list[dict]:
 
 
 def require_cityscapesscripts(name: str) -> None:
-    """Check that the package that Cityscapes' labels and evaluation are in is installed.
+    """Check that the package with Cityscapes' labels and evaluation is installed.
 
     Raises:
-        DatasetError: it is not.
+        DatasetError: it is not installed.
     """
     try:
         import cityscapesscripts.helpers.labels  # noqa: F401

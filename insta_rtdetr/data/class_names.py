@@ -1,4 +1,4 @@
-"""The names of the classes that a config's model has."""
+"""Number and names of the classes of a config's model."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,12 @@ from detectron2.data.catalog import Metadata
 
 from .toy_scenes import CATEGORIES as TOY_CLASSES
 
-# Detectron2's models keep their number of classes in a section of their own.
+# Detectron2's models keep their number of classes in these config sections.
 CLASS_SECTIONS = {"GeneralizedRCNN": "ROI_HEADS", "PanopticFPN": "ROI_HEADS", "RetinaNet": "RETINANET"}
 
 
 def config_class_names(cfg: CfgNode) -> list[str]:
-    """The classes of the first of the config's datasets that has as many as the model; empty if none is known."""
+    """Return the class names of the config's first dataset that has as many classes as the model; empty without one."""
     for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         names = dataset_class_names(dataset)
         if len(names) == num_classes(cfg):
@@ -23,26 +23,26 @@ def config_class_names(cfg: CfgNode) -> list[str]:
 
 
 def num_classes(cfg: CfgNode) -> int:
-    """How many classes the config's model has."""
+    """Return the number of classes of the config's model."""
     section = CLASS_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE)
     return cfg.MODEL[section].NUM_CLASSES if section else cfg.MODEL.NUM_CLASSES
 
 
 def set_num_classes(cfg: CfgNode, count: int) -> None:
-    """Give the config's model, whichever it is, this many classes."""
+    """Set the number of classes of the config's model, whichever architecture it has."""
     cfg.MODEL.NUM_CLASSES = count
     for section in set(CLASS_SECTIONS.values()):
         cfg.MODEL[section].NUM_CLASSES = count
 
 
 def dataset_class_names(name: str) -> list[str]:
-    """Class names of a dataset; empty if they are not known."""
-    # MetadataCatalog.get would make up an entry for an unknown name.
+    """Return the class names of a dataset; empty if they are not known."""
+    # MetadataCatalog.get would add an entry for an unknown name.
     metadata = MetadataCatalog.get(name) if name in MetadataCatalog.list() else Metadata()
     if metadata.get("thing_classes"):
         return metadata.thing_classes
     try:
-        # Names are set when the dataset is loaded, which nobody needs here.
+        # The metadata gets its names only when the dataset is loaded, which would take longer than to read the file.
         categories = json.loads(Path(metadata.get("json_file", "")).read_text())["categories"]
         return [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Simple Copy-Paste: objects of one training image are laid on another.
+"""Simple Copy-Paste: pasting objects of one training image into another.
 
 Source: https://arxiv.org/abs/2012.07177 (its scale jitter and flip of the donor; no blending).
 Shapes: P pasted objects, (H, W) the receiving image in pixels.
@@ -14,7 +14,7 @@ from insta_rtdetr.data.segmentation import encode
 from .sample import Sample
 from .view import View
 
-# The donor is scaled to fit into the receiving image, times a factor from this range.
+# The donor is scaled so that it fits into the receiving image, and then by a random factor from this range.
 SCALE_RANGE = (0.5, 1.25)
 
 
@@ -22,10 +22,13 @@ def copy_paste(receiver: Sample, donor: Sample, min_size: float) -> Sample:
     """Paste a random choice of the donor's objects, at least one, over the receiver.
 
     Args:
-        min_size: receiver's objects of which fewer pixels than this stay visible are dropped, and pasted objects
-            smaller than this are not pasted.
+        receiver: the sample that the objects are pasted into; it is not changed.
+        donor: the sample whose objects are pasted.
+        min_size: objects of the receiver of which fewer pixels than this stay visible are dropped, and objects of the
+            donor with fewer pixels are not pasted.
+
     Returns:
-        a new sample: covered masks are cut and their boxes made tight; the pasted objects come last.
+        A new sample, in which covered masks are cut and their boxes made tight; the pasted objects come last.
     """
     if len(donor) == 0:
         return receiver
@@ -41,11 +44,11 @@ def copy_paste(receiver: Sample, donor: Sample, min_size: float) -> Sample:
 
 
 def _place(donor_hw: tuple[int, int], receiver_hw: tuple[int, int]) -> View:
-    """A view of the donor, of the receiver's size: scaled, mirrored half of the time, at a random place."""
+    """Draw a view of the donor with the receiver's size: scaled, at a random place, and mirrored half of the time."""
     fit = min(receiver_hw[0] / donor_hw[0], receiver_hw[1] / donor_hw[1])
     scale = fit * np.random.uniform(*SCALE_RANGE)
     height, width = (max(1, round(side / scale)) for side in receiver_hw)
-    # Where the window is larger than the donor, the donor lies in it; where it is smaller, it lies in the donor.
+    # Along each axis the larger one of window and donor contains the smaller one.
     spare_y, spare_x = donor_hw[0] - height, donor_hw[1] - width
     top = int(np.random.randint(min(spare_y, 0), max(spare_y, 0) + 1))
     left = int(np.random.randint(min(spare_x, 0), max(spare_x, 0) + 1))
@@ -54,7 +57,7 @@ def _place(donor_hw: tuple[int, int], receiver_hw: tuple[int, int]) -> View:
 
 
 def _paste(receiver: Sample, pixels: np.ndarray, masks: np.ndarray, classes: np.ndarray, min_size: float) -> Sample:
-    """Lay `pixels` (H, W, 3) on the receiver where any of `masks` (P, H, W) is set."""
+    """Copy `pixels` (H, W, 3) over the receiver where any of `masks` (P, H, W) is set."""
     cover = masks.any(axis=0)
     uncovered = cut(receiver, cover, min_size)
     rles = [encode(mask) for mask in masks]
@@ -67,10 +70,10 @@ def _paste(receiver: Sample, pixels: np.ndarray, masks: np.ndarray, classes: np.
 
 
 def cut(sample: Sample, cover: np.ndarray, min_size: float) -> Sample:
-    """Take the pixels of `cover`, bool (H, W), away from a sample's masks; its image stays.
+    """Remove the pixels of `cover`, bool (H, W), from a sample's masks; the image is not changed.
 
-    Objects that lose nothing keep their annotation as it is.  Those left with fewer than `min_size` pixels (at least
-    one) are dropped; the others get an RLE and its tight box.
+    Objects that lose nothing keep their annotation as it is.  Objects left with fewer than `min_size` pixels (at least
+    one) are dropped.  The others get an RLE and its tight box.
     """
     view = View.identity(*cover.shape)
     boxes, segmentations = sample.boxes_xyxy.copy(), list(sample.segmentations)
@@ -88,6 +91,6 @@ def cut(sample: Sample, cover: np.ndarray, min_size: float) -> Sample:
 
 
 def tight_box(rle: dict) -> np.ndarray:
-    """(4,) x1, y1, x2, y2 in pixels around an RLE's mask."""
+    """Return the box (4,) around the mask of an RLE: x1, y1, x2, y2 in pixels."""
     left, top, width, height = mask_util.toBbox(rle)
     return np.array([left, top, left + width, top + height])

@@ -1,4 +1,4 @@
-"""Registration of datasets, and loading them with checks that name what is wrong and where to mend it."""
+"""Registering and loading datasets, with checks that name what is wrong and where to correct it."""
 
 import json
 import logging
@@ -23,10 +23,14 @@ ROOT_VARIABLE = "DETECTRON2_DATASETS"
 
 
 def register_coco_folder(name_prefix: str, folder: str | os.PathLike) -> tuple[str, str]:
-    """Register `<prefix>_train` and `<prefix>_val` of a folder laid out like COCO.  Nothing is read yet.
+    """Register `<prefix>_train` and `<prefix>_val` for a folder laid out like COCO, without reading anything yet.
 
     The folder holds annotations/instances_{train,val}2017.json, train2017/ and val2017/.  Names that are registered
-    already are registered anew.
+    already get the new dataset.
+
+    Args:
+        name_prefix: beginning of the two names.
+        folder: the folder.
 
     Returns:
         the two names.
@@ -42,21 +46,21 @@ def register_coco_folder(name_prefix: str, folder: str | os.PathLike) -> tuple[s
 
 
 def register_coco_json(name: str, json_file: str | os.PathLike, image_root: str | os.PathLike) -> None:
-    """Register one COCO-format annotation file under a name, anew if the name is taken.  Nothing is read yet."""
+    """Register one annotation file in COCO's format under a name, even if the name is taken.  Nothing is read yet."""
     forget_dataset(name)
     DatasetCatalog.register(name, lambda: _load_coco(name, Path(json_file), Path(image_root), mend_path(name)))
     MetadataCatalog.get(name).set(json_file=str(json_file), image_root=str(image_root), evaluator_type="coco")
 
 
 def forget_dataset(name: str) -> None:
-    """Make a name free; nothing happens if it is."""
+    """Remove a dataset from the catalogs, if it is registered."""
     if name in DatasetCatalog.list():
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
 
 
 def needs_masks(cfg: CfgNode) -> bool:
-    """Whether what MODEL.STAGE trains and evaluates needs data with masks."""
+    """Return whether MODEL.STAGE needs data with masks."""
     return cfg.MODEL.STAGE != "detector"
 
 
@@ -64,13 +68,14 @@ def load_datasets(
     names: list[str] | tuple[str, ...], num_classes: int, filter_empty: bool = False, key: str = "DATASETS.TRAIN",
     max_missing: int = 0, with_masks: bool = True,
 ) -> list[dict]:  # fmt: skip
-    """Load datasets one after another, each checked by check_dataset.
+    """Load datasets and join them; each is checked by `check_dataset`, which has the other arguments too.
 
     Args:
+        names: names of the datasets, as registered.
         filter_empty: whether images without objects (crowds do not count) are left out.
 
     Raises:
-        DatasetError: see check_dataset; or no image is left.
+        DatasetError: a dataset does not pass the check, or no image is left.
     """
     dicts = [item for name in names for item in check_dataset(name, num_classes, key, max_missing, with_masks)]
     if filter_empty:
@@ -92,11 +97,11 @@ def check_dataset(
     line of the log.
 
     Args:
-        name: as registered.
-        num_classes: of the model, MODEL.NUM_CLASSES.
+        name: name of the dataset, as registered.
+        num_classes: number of classes of the model, MODEL.NUM_CLASSES.
         key: the config key that named the dataset, for the messages.
-        max_missing: image files that may be missing, DATALOADER.MAX_UNREADABLE_IMAGES.
-        with_masks: False: objects without a mask stay, without "segmentation".
+        max_missing: number of image files that may be missing, DATALOADER.MAX_UNREADABLE_IMAGES.
+        with_masks: if False, objects without a mask stay, without "segmentation".
 
     Returns:
         Detectron2's dataset dicts.
@@ -120,14 +125,14 @@ def check_dataset(
 
 
 def mend_path(name: str, key: str = "DATASETS.TRAIN") -> str:
-    """Advice for a dataset whose files are not where its name says."""
+    """Return advice for a dataset whose files are not where its name says."""
     root = os.getenv(ROOT_VARIABLE)
     state = f"now {root}" if root else "now unset, which means ./datasets"
     return f"Set the environment variable {ROOT_VARIABLE} ({state}), or {key} (now with {name})."
 
 
 def _load_coco(name: str, json_file: Path, image_root: Path, advice: str, with_masks: bool = True) -> list[dict]:
-    """Detectron2's load_coco_json in one pass over the file, with checks that know the annotations' ids."""
+    """Read a COCO file as Detectron2's load_coco_json does, in one pass, with checks that name the wrong annotation."""
     if not json_file.is_file():
         raise DatasetError(f"{name}: annotation file {json_file} not found.  {advice}")
     if not image_root.is_dir():
@@ -161,14 +166,14 @@ def _load_coco(name: str, json_file: Path, image_root: Path, advice: str, with_m
 
 
 def no_masks(origin: str | os.PathLike, num_objects: int) -> DatasetError:
-    """The error that masks are needed and no object has one."""
+    """Make the error that masks are needed but no object has one."""
     return DatasetError(
         f"{origin}: none of its {num_objects} objects has a mask.  Add masks, or set MODEL.STAGE detector: boxes alone."
     )
 
 
 def read_coco(json_file: Path) -> dict[str, Any]:
-    """A COCO annotation file.
+    """Read a COCO annotation file.
 
     Raises:
         DatasetError: it is not JSON, or not a dict with the three lists.
@@ -188,11 +193,11 @@ def read_coco(json_file: Path) -> dict[str, Any]:
 
 
 def _set_classes(name: str, categories: list[dict]) -> dict[int, int]:
-    """Set the dataset's class names; returns COCO's category id -> class, in the order of the ids."""
+    """Set the dataset's class names, and return COCO's category id -> class index, in the order of the ids."""
     categories = sorted(categories, key=lambda category: category["id"])
     class_of = {category["id"]: index for index, category in enumerate(categories)}
     metadata = MetadataCatalog.get(name)
-    # Metadata refuses to be changed; coco_2017 has its class names and colours from Detectron2 already.
+    # Set metadata cannot be changed, and Detectron2 has set the class names and colours of coco_2017 already.
     if not metadata.get("thing_classes"):
         metadata.thing_classes = [category["name"] for category in categories]
         metadata.thing_dataset_id_to_contiguous_id = class_of
@@ -200,7 +205,7 @@ def _set_classes(name: str, categories: list[dict]) -> dict[int, int]:
 
 
 def _check_record(image: dict, records: dict[Any, dict], files: set[str], json_file: Path) -> None:
-    """Check an image against those before it; `files` are their names, and gets its name too."""
+    """Check an image record against those before it, whose file names are `files`, and add its file name there."""
     invalid = invalid_image(image)
     if not invalid and image["id"] in records:
         invalid = f"image id {image['id']} is used twice"
@@ -214,7 +219,7 @@ def _check_record(image: dict, records: dict[Any, dict], files: set[str], json_f
 
 
 def _check_ids(annotations: list[dict], json_file: Path) -> None:
-    """COCO's evaluation knows annotations by their ids."""
+    """Check that annotation ids are unique, because COCO's evaluation identifies annotations by their ids."""
     (annotation_id, count), *_ = Counter(annotation.get("id") for annotation in annotations).most_common(1) or [(0, 0)]
     if count > 1 and annotation_id is not None:
         raise DatasetError(f"{json_file}: annotation id {annotation_id} is used {count} times.  Correct the file.")
@@ -223,13 +228,17 @@ def _check_ids(annotations: list[dict], json_file: Path) -> None:
 def _add(
     annotation: dict, records: dict[Any, dict], class_of: dict[int, int], name: str, json_file: Path, with_masks: bool
 ) -> str:
-    """Add an annotation to its image's record; why it is dropped, or nothing."""
+    """Add an annotation to the record of its image.
+
+    Returns:
+        an empty string, or the reason why the annotation is dropped.
+    """
     record = records.get(annotation["image_id"])
     origin = f"{json_file}: annotation {annotation.get('id')}"
     if record is None:
         raise DatasetError(f"{origin} is of image {annotation['image_id']}, which the file does not list.  Correct it.")
     if annotation["category_id"] not in class_of:
-        # For Detectron2's own datasets the classes are those of its metadata, whatever the file lists.
+        # Detectron2's own datasets have the classes of their metadata, whatever the file lists.
         raise DatasetError(
             f"{origin} is of category {annotation['category_id']}, which is none of {name}'s {len(class_of)} "
             "categories.  Correct the file, or register it under a name of its own."
@@ -238,7 +247,7 @@ def _add(
     if len(box) != 4 or not all(isinstance(number, (int, float)) for number in box):
         raise DatasetError(f"{origin} has the bbox {box!r}, wanted [x, y, width, height].  Correct the file.")
     left, top, width, height = box
-    # Written so that NaN, which JSON files can hold, is dropped too.
+    # `not (... > 0)` drops NaN too, which JSON files can hold.
     if not (width > 0 and height > 0):
         return "with a box of no area"
     if not (left < record["width"] and top < record["height"] and left + width > 0 and top + height > 0):
@@ -273,7 +282,10 @@ def _check_classes(name: str, dicts: list[dict], num_classes: int) -> None:
 
 
 def _check_images(name: str, dicts: list[dict], max_missing: int, advice: str) -> None:
-    """All files are there; folders are listed once, which is quicker than asking for each file."""
+    """Check that all image files exist.
+
+    Each folder is listed once, which is faster than to ask for each file.
+    """
     if not dicts:
         raise DatasetError(f"{name} lists no image.  {advice}")
     present: dict[str, set[str]] = {}

@@ -1,16 +1,16 @@
-"""What the image records of a COCO file must have: the rules that the training loader and the check share."""
+"""Rules for the image records of a COCO file, which the training loader and the dataset check share."""
 
 import os
 from collections.abc import Hashable
 
 
 def leaves_folder(file_name: str) -> bool:
-    """Whether a file name of an annotation file points outside the image folder."""
+    """Return whether a file name of an annotation file points outside the image folder."""
     return os.path.isabs(file_name) or os.path.normpath(file_name).split(os.sep)[0] == ".."
 
 
 def invalid_image(image: dict) -> str:
-    """What is wrong with an image's fields; empty if nothing."""
+    """Return what is wrong with the fields of an image record, or an empty string."""
     label = f"image {image.get('id')!r} ({image.get('file_name')!r})"
     if image.get("id") is None or not isinstance(image["id"], Hashable):
         return f"{label} has no id"

@@ -1,4 +1,4 @@
-"""The one mapper of all models: dataset dict -> {"image" (3, H, W), "instances"}."""
+"""The mapper of all models: dataset dict -> {"image" (3, H, W), "instances"}."""
 
 import logging
 import zlib
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class InstanceMapper:
-    """Reads an image and, for training, draws its augmentation and makes its targets.
+    """Mapper that reads an image and, for training, augments it and makes its targets.
 
     The switch of the strong augmentation and the list of unreadable images are shared with the copies of the mapper in
-    the data loader's processes.
+    the processes of the data loader.
     """
 
     @configurable
@@ -38,22 +38,23 @@ class InstanceMapper:
         donors: Sequence[dict] | None = None, min_object_size: float = 1.0, max_unreadable: int = 0,
         with_masks: bool = True,
     ):  # fmt: skip
-        """Build.
+        """Set up the mapper.
 
         Args:
+            is_train: whether the images are for training.
             image_format: order of the image's channels, "RGB" or "BGR".
-            random_view: what is drawn of each training image; default: all of it.
-            test_resize: of images that are not for training; default: none.
-            photometric_prob: of each of the photometric distortions.
-            mosaic_prob: that three donors fill most of an image.
-            copy_paste_prob: that objects of a donor are pasted into an image.
-            donors: dataset dicts for mosaic and copy-paste, see attach.
-            min_object_size: smaller objects are dropped from the targets, pixels.
-            max_unreadable: different images that may be unreadable before a DatasetError.
+            random_view: sampler of the view of each training image; by default the whole image.
+            test_resize: resize of images that are not for training; by default none.
+            photometric_prob: probability of each of the photometric distortions.
+            mosaic_prob: probability that an image becomes a mosaic with three donors.
+            copy_paste_prob: probability that objects of a donor are pasted into an image.
+            donors: dataset dicts for mosaic and copy-paste, see `attach`.
+            min_object_size: size in pixels; smaller objects are dropped from the targets.
+            max_unreadable: number of different images that may be unreadable before a DatasetError.
             with_masks: whether objects need masks, and targets have them.
 
         Raises:
-            ValueError: the image format is neither.
+            ValueError: the image format is neither RGB nor BGR.
         """
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"INPUT.FORMAT must be RGB or BGR, got {image_format!r}.")
@@ -70,7 +71,7 @@ class InstanceMapper:
         self._donors: Sequence[dict] = ()
         if donors is not None:
             self.attach(donors)
-        # [0]: strong augmentation on; [1]: how many images were unreadable; [2:]: the checksums of their names.
+        # [0]: whether strong augmentation is on; [1]: number of unreadable images; [2:]: checksums of their names.
         self._shared = SharedIntegers(3 + max_unreadable)
         self.set_strong_augmentation(True)
 
@@ -78,7 +79,7 @@ class InstanceMapper:
     def from_config(cls, cfg: CfgNode, is_train: bool = True, donors: list[dict] | None = None) -> dict:
         """Read INPUT.*, DATALOADER.MAX_UNREADABLE_IMAGES and MODEL.STAGE.
 
-        Donors, if needed and not given, are DATASETS.TRAIN's.
+        If donors are needed and not given, they are the images of DATASETS.TRAIN.
         """
         inputs = cfg.INPUT
         settings = {
@@ -106,31 +107,32 @@ class InstanceMapper:
     def attach(self, donors: Sequence[dict]) -> None:
         """Set the dataset dicts that mosaic and copy-paste draw from.
 
-        A list is packed as Detectron2 packs it, so that the loader's processes share its memory.
+        A list is packed as Detectron2 packs datasets, so that the processes of the loader share its memory.
         """
         self._donors = DatasetFromList(donors, copy=False) if isinstance(donors, list) else donors
 
     @property
     def strong_augmentation(self) -> bool:
-        """Whether photometric distortion, zoom-out, crops, jitter, mosaic and copy-paste are on."""
+        """Return whether photometric distortion, zoom-out, crops, jitter, mosaic and copy-paste are on."""
         return bool(self._shared.values[0])
 
     def set_strong_augmentation(self, is_on: bool) -> None:
-        """Turn it on or off here and in all running loader processes, for the images they begin after this."""
+        """Turn strong augmentation on or off, here and in all loader processes, for images they begin after this."""
         self._shared.values[0] = is_on
 
     def __call__(self, dataset_dict: dict) -> dict:
         """Map one image.
 
         Args:
-            dataset_dict: in Detectron2's format; it is not changed.
+            dataset_dict: a dict in Detectron2's format; it is not changed.
 
         Returns:
-            the dict without its annotations, with "image", uint8 (3, H, W), and in training "instances": gt_boxes
-            (xyxy, pixels of that image), gt_classes and, if with_masks, gt_masks (BitMasks), possibly none.  "height"
-            and "width" are the file's.  An unreadable image, where DATALOADER.MAX_UNREADABLE_IMAGES allows it, becomes
-            a black one without objects: Detectron2's loaders cannot leave an image out of an evaluation, and in
-            training those of Detectron2 0.6 cannot replace it under Python 3.11.
+            The dict without its annotations, with "image", uint8 (3, H, W), and in training "instances": gt_boxes
+            (xyxy, in pixels of that image), gt_classes and, if with_masks, gt_masks (BitMasks).  There may be no
+            objects.  "height" and "width" are those of the file.  An unreadable image, if
+            DATALOADER.MAX_UNREADABLE_IMAGES allows it, becomes a black one without objects: Detectron2's loaders cannot
+            leave an image out of an evaluation, and in training those of Detectron2 0.6 cannot replace it under
+            Python 3.11.
 
         Raises:
             DatasetError: the image cannot be read or its size is not the annotation's, or an object has no mask.
@@ -171,7 +173,7 @@ class InstanceMapper:
         return sample if donor is None else copy_paste(sample, donor, self.min_object_size)
 
     def _draw_donor(self) -> Sample | None:
-        """A random training image with its objects; None if it cannot be read and may be skipped."""
+        """Read a random training image with its objects; None if it cannot be read and may be skipped."""
         donor_dict = dict(self._donors[int(np.random.randint(len(self._donors)))])
         image = self._read(donor_dict)
         return None if image is None else self._sample(donor_dict, image, donor_dict.get("annotations", []))
@@ -185,14 +187,14 @@ class InstanceMapper:
             ) from None
 
     def _read(self, dataset_dict: dict) -> np.ndarray | None:
-        """The image, uint8 (H, W, 3) RGB, turned as its EXIF orientation says; None if it is skipped."""
+        """Read the image upright, as its EXIF orientation says: uint8 (H, W, 3), RGB; None if it is skipped."""
         try:
             image = read_rgb(dataset_dict["file_name"])
         except UNREADABLE as error:
             self._note_unreadable(dataset_dict["file_name"], error)
             return None
         height, width = image.shape[:2]
-        # What says no size gets that of the image, as in Detectron2.
+        # A dict without a size gets that of the image, as in Detectron2.
         said_height, said_width = dataset_dict.setdefault("height", height), dataset_dict.setdefault("width", width)
         if (height, width) != (said_height, said_width):
             raise DatasetError(
@@ -202,10 +204,10 @@ class InstanceMapper:
         return image
 
     def _note_unreadable(self, file_name: str, error: Exception) -> None:
-        """Log an unreadable image once.
+        """Log an unreadable image, once for each file.
 
         Raises:
-            DatasetError: it is one more than allowed.
+            DatasetError: there is one more than allowed.
         """
         known = self._shared.values
         checksum = zlib.crc32(file_name.encode()) + 1
@@ -221,6 +223,6 @@ class InstanceMapper:
         logger.warning(f"{reason}: it is skipped, number {known[1]} of at most {self.max_unreadable}")
 
     def _black(self, dataset_dict: dict) -> np.ndarray:
-        """A black image in place of an unreadable one, small if nobody says how large that was."""
+        """Make a black image in place of an unreadable one, a small one if its size is not known."""
         height, width = (dataset_dict.setdefault(side, 32) for side in ("height", "width"))
         return np.zeros((height, width, 3), dtype=np.uint8)

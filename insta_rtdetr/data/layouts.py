@@ -1,4 +1,4 @@
-"""Which of the known layouts a user's dataset has, and what is in it.
+"""Recognising the layout of a user's dataset, and reading it.
 
 | layout   | what it is recognised by                                                            |
 |----------|-------------------------------------------------------------------------------------|
@@ -21,18 +21,18 @@ from .datasets import read_coco
 
 ROBOFLOW_FILE = "_annotations.coco.json"
 ROBOFLOW_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
-# The split of a dataset that has only one.
+# Name of the split of a dataset that has only one.
 WHOLE = "all"
 
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a dataset.
+    """One split of a dataset.
 
     Attributes:
         content: COCO's dict of images, annotations and categories.
-        image_root: what file_name is relative to.
-        json_file: where the content was read from; None if it was in another format.
+        image_root: folder that the images' file_name is relative to.
+        json_file: COCO file that the content was read from; None for other formats.
     """
 
     content: dict[str, Any]
@@ -42,13 +42,13 @@ class Split:
 
 @dataclass(frozen=True)
 class FoundDataset:
-    """A user's dataset.
+    """A user's dataset, as `find_dataset` recognised it.
 
     Attributes:
-        name: of its folder or file, with letters, digits and underscores alone.
-        layout: one of this module's table.
-        classes: names, in the order of the model's classes.
-        splits: "train", "val" and "test", as far as there are, or "all".
+        name: name of its folder or file, in which all but letters, digits and underscores is replaced.
+        layout: name of the layout, see the table of this module.
+        classes: class names, in the order of the model's classes.
+        splits: "train", "val" and "test" (those that exist), or "all" -> the split.
     """
 
     name: str
@@ -57,11 +57,11 @@ class FoundDataset:
     splits: dict[str, Split]
 
     def registered_name(self, split: str) -> str:
-        """The name of a split for DATASETS.TRAIN and DATASETS.TEST."""
+        """Return the name of a split in DATASETS.TRAIN and DATASETS.TEST."""
         return f"{self.name}_{split}"
 
     def summary(self) -> str:
-        """One line: layout, classes, and the size of each split."""
+        """Return one line with the layout, the classes, and the size of each split."""
         shown = ", ".join(self.classes[:8]) + (", ..." if len(self.classes) > 8 else "")
         sizes = [
             f"{self.registered_name(split)} {len(part.content['images'])} images, "
@@ -78,7 +78,7 @@ def find_dataset(path: Path) -> FoundDataset:
     """Recognise a dataset and read it.
 
     Args:
-        path: its folder, its data.yaml, or a COCO file.
+        path: the dataset's folder, its data.yaml, or a COCO file.
 
     Raises:
         DatasetError: there is no such path, its layout is none of these, or a file in it is wrong.
@@ -111,7 +111,10 @@ def _read(path: Path) -> tuple[str, dict[str, Split]]:
 
 
 def _rebased(content: dict[str, Any], folder: Path) -> Split:
-    """YOLO's images may lie outside the folder of data.yaml: file names relative to what holds them all."""
+    """Make the file names relative to the folder that holds all images.
+
+    The images of a YOLO dataset may lie outside the folder of data.yaml.
+    """
     files = [os.path.join(os.path.abspath(folder), image["file_name"]) for image in content["images"]]
     root = os.path.commonpath([os.path.abspath(folder), *map(os.path.dirname, files)])
     for image, file in zip(content["images"], files):
@@ -147,13 +150,13 @@ def _read_file(file: Path) -> Split:
     ]  # fmt: skip
     first = next((str(image.get("file_name", "")) for image in content["images"] if isinstance(image, dict)), "")
     image_root = next((folder for folder in candidates if (folder / first).is_file()), None)
-    # A folder of the right name without the first image: the check of the images says what is missing.
+    # Without the first image in any of them, take a folder that exists: the check of the images says what is missing.
     image_root = image_root or next((folder for folder in candidates if folder.is_dir()), file.parent)
     return Split(content, image_root, file)
 
 
 def _class_names(path: Path, splits: dict[str, Split]) -> list[str]:
-    """The categories of all splits, those of the first split first, in the order of their ids."""
+    """Return the names of the categories of all splits, those of the first split first, in the order of their ids."""
     try:
         names = dict.fromkeys(
             str(category["name"])
@@ -169,7 +172,10 @@ def _class_names(path: Path, splits: dict[str, Split]) -> list[str]:
 
 
 def _is_heading(category: dict[str, Any], splits: dict[str, Split]) -> bool:
-    """Whether it is the title that Roboflow's exports begin with: the others' supercategory, and of no object."""
+    """Return whether a category is the title that Roboflow's exports begin with.
+
+    Such a category is the supercategory of others, and no annotation has it.
+    """
     others = [other for split in splits.values() for other in split.content["categories"]]
     if not any(other.get("supercategory") == category["name"] != other["name"] for other in others):
         return False

@@ -1,4 +1,4 @@
-"""Mosaic: a training image put together from parts of four, with their objects.
+"""Mosaic: composing a training image, with its objects, from parts of four images.
 
 Source: YOLOv4, https://arxiv.org/abs/2004.10934; here with masks, and each part scaled as large-scale jitter does.
 Shapes: (H, W) the first image, whose size the mosaic has, in pixels.
@@ -16,17 +16,17 @@ from .augmentation import scale_jitter
 from .sample import Sample
 from .view import View
 
-# Where the four parts meet, as a fraction of each side.
+# Range of the point where the four parts meet, as a fraction of each side.
 MIDDLE_RANGE = (0.25, 0.75)
-# Each image is scaled to fit into its part, times a factor from this range.
+# Each image is scaled so that it fits into its part, and then by a random factor from this range.
 SCALE_RANGE = (0.75, 2.0)
-# Below this side in pixels an image stays as it is: its parts would have no pixels.
+# An image with a smaller side, in pixels, stays as it is: its parts would have no pixels.
 MIN_SIDE = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """A rectangle of the mosaic in pixels."""
+    """Rectangle of the mosaic, in pixels."""
 
     left: int
     top: int
@@ -34,18 +34,19 @@ class Tile:
     bottom: int
 
     def of(self, canvas: np.ndarray) -> np.ndarray:
-        """That part of an (H, W, ...) array, a view of it."""
+        """Return this part of an (H, W, ...) array, as a numpy view."""
         return canvas[self.top : self.bottom, self.left : self.right]
 
 
 def mosaic(samples: Sequence[Sample], min_size: float) -> Sample:
-    """Put four samples together.
+    """Compose one sample from four.
 
     Args:
-        samples: four; the first gives the size.
-        min_size: objects that a part's border cuts down to fewer pixels than this are dropped.
+        samples: four samples; the first one gives the size.
+        min_size: objects that the border of a part cuts down to fewer pixels than this are dropped.
+
     Returns:
-        a new sample; boxes are clipped to the parts.
+        A new sample, whose boxes are clipped to the parts.
     """
     height, width = samples[0].image.shape[:2]
     if min(height, width) < MIN_SIDE:
@@ -63,7 +64,7 @@ def mosaic(samples: Sequence[Sample], min_size: float) -> Sample:
 
 
 def _fill(tile: Tile, sample: Sample, canvas: np.ndarray, min_size: float) -> Sample:
-    """Draw a sample into its part of the canvas; returns its objects in pixels of the canvas."""
+    """Draw a sample into its part of the canvas, and return its objects in pixels of the canvas."""
     out_hw = (tile.bottom - tile.top, tile.right - tile.left)
     view = scale_jitter(View.identity(*sample.image.shape[:2]), SCALE_RANGE, out_hw)
     view = dataclasses.replace(view, out_height=out_hw[0], out_width=out_hw[1])
@@ -80,7 +81,10 @@ def _fill(tile: Tile, sample: Sample, canvas: np.ndarray, min_size: float) -> Sa
 
 
 def _move(segmentation: Any, view: View, tile: Tile, canvas_hw: tuple[int, int], min_size: float) -> Any:
-    """A mask in pixels of the canvas: polygons that lie within the part, else RLE; None if too little is left."""
+    """Return a mask in pixels of the canvas, or None if fewer than `min_size` pixels are left.
+
+    Polygons that lie within the part stay polygons; other masks become RLE.
+    """
     if isinstance(segmentation, list):
         outlines = [view.apply_points(np.asarray(polygon, dtype=np.float64).reshape(-1, 2)) for polygon in segmentation]
         points = np.concatenate(outlines)

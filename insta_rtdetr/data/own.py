@@ -1,8 +1,8 @@
-"""Register a user's dataset, with files that Detectron2's loader and evaluator both take.
+"""Registration of a user's dataset, with files that both Detectron2's loader and its evaluator take.
 
 COCO's evaluation needs more than training does: one list of categories for all splits, annotation ids from 1 (an
-object with the id 0 counts as missed), "iscrowd" and "area", and no object without a mask.  Files that have all that
-are used as they are; of the others, and of other formats, a complete copy is made in the folder for temporary files.
+object with the id 0 counts as missed), "iscrowd" and "area", and a mask for every object.  Files that have all that
+are used as they are.  For the others, and for other formats, a complete copy is made in the folder for temporary files.
 """
 
 import hashlib
@@ -25,13 +25,15 @@ logger = logging.getLogger(__name__)
 
 
 def register_found(found: FoundDataset, needs_masks: bool = True) -> dict[str, str]:
-    """Register every split; names that are taken are registered anew.
+    """Register every split of a dataset; a name that is taken gets the new dataset.
 
     Args:
+        found: the dataset.
         needs_masks: whether objects without a mask are left out.
 
     Returns:
         split -> registered name.
+
     Raises:
         DatasetError: an annotation is not in COCO's format.
     """
@@ -53,7 +55,7 @@ def register_found(found: FoundDataset, needs_masks: bool = True) -> dict[str, s
 
 
 def is_complete(content: dict[str, Any], classes: list[str], needs_masks: bool) -> bool:
-    """Whether Detectron2's evaluator takes the content as it is."""
+    """Return whether Detectron2's evaluator takes the content of a COCO file as it is."""
     categories = sorted(content["categories"], key=lambda category: category["id"])
     if [category["name"] for category in categories] != classes:
         return False
@@ -65,13 +67,13 @@ def is_complete(content: dict[str, Any], classes: list[str], needs_masks: bool) 
 
 
 def complete(part: Split, classes: list[str], needs_masks: bool) -> dict[str, Any]:
-    """COCO's dict with the categories 1, 2, ... for the classes, and annotations with all that the evaluator reads.
+    """Return COCO's dict with categories 1, 2, ... for the classes, and annotations with all that the evaluator reads.
 
-    An "area" that is missing becomes that of the box.  Objects without a mask are left out where it is needed, with
-    a line in the log.
+    A missing "area" becomes that of the box.  Where masks are needed, objects without one are left out, with a line in
+    the log.
 
     Raises:
-        DatasetError: an annotation is of no category, or has no bbox; masks are needed, and no object has one.
+        DatasetError: an annotation has an unknown category or no bbox; or masks are needed, and no object has one.
     """
     number_of = {name: number for number, name in enumerate(classes, start=1)}
     category_ids = {item["id"]: number_of.get(item["name"]) for item in part.content["categories"]}
@@ -98,7 +100,7 @@ def complete(part: Split, classes: list[str], needs_masks: bool) -> dict[str, An
 
 
 def write_copy(name: str, content: dict[str, Any]) -> Path:
-    """Write a COCO file named after its content, so that every process makes and finds the same one."""
+    """Write a COCO file named after its content, so that every process makes and finds the same file."""
     text = json.dumps(content)
     folder = Path(tempfile.gettempdir()) / f"insta_rtdetr-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

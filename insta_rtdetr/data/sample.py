@@ -1,4 +1,4 @@
-"""A training image with its objects, masks still in COCO's compact form; and the Instances it becomes.
+"""A training image with its objects, whose masks are kept in COCO's compact form until the Instances are made.
 
 Shapes: T objects, (H, W) the output in pixels.
 """
@@ -15,12 +15,12 @@ from .view import View
 
 @dataclass
 class Sample:
-    """An image and its objects.
+    """Training image with its objects.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
         boxes_xyxy: float64 (T, 4), pixels.
-        classes: int64 (T,), 0-based.
+        classes: int64 (T,), class indices from 0.
         segmentations: T masks, each COCO polygons or RLE.
     """
 
@@ -31,13 +31,15 @@ class Sample:
 
     @classmethod
     def of_annotations(cls, image: np.ndarray, annotations: list[dict], needs_masks: bool = True) -> "Sample":
-        """Detectron2's annotations; crowd regions are left out.
+        """Make a sample of an image and Detectron2's annotations; crowd regions are left out.
 
         Args:
-            needs_masks: if not, the mask of an object without one is its box.
+            image: uint8 (H, W, 3), RGB.
+            annotations: Detectron2's dicts of the objects.
+            needs_masks: if False, an object without a mask gets its box as the mask.
 
         Raises:
-            ValueError: a mask is needed, and an annotation has no segmentation.
+            ValueError: masks are needed, and an annotation has no segmentation.
         """
         objects = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
         boxes = [BoxMode.convert(list(a["bbox"]), a["bbox_mode"], BoxMode.XYXY_ABS) for a in objects]
@@ -60,27 +62,30 @@ class Sample:
         return len(self.classes)
 
     def select(self, kept: np.ndarray) -> "Sample":
-        """The objects of a (T,) bool array or of indices; the image is not copied."""
+        """Return the sample with only the objects of a (T,) bool array or of indices; the image is not copied."""
         indices = np.arange(len(self))[kept]
         return Sample(
             self.image, self.boxes_xyxy[indices], self.classes[indices], [self.segmentations[i] for i in indices]
         )
 
     def masks(self, view: View) -> np.ndarray:
-        """bool (T, H, W): each object's mask as seen through a view."""
+        """Draw each object's mask as seen through a view: bool (T, H, W)."""
         masks = np.zeros((len(self), view.out_height, view.out_width), dtype=bool)
         for segmentation, mask in zip(self.segmentations, masks):
             view.draw_mask(segmentation, mask)
         return masks
 
     def instances(self, view: View, min_size: float, with_masks: bool = True) -> Instances:
-        """The objects as seen through a view.
+        """Turn the objects, as seen through a view, into Detectron2's Instances.
 
         Args:
-            min_size: objects with a box side below this (pixels), or with fewer mask pixels, are dropped.
-            with_masks: False: no masks are made, and none counted.
+            view: the geometric transform of the image.
+            min_size: objects with a box side below this (in pixels), or with fewer mask pixels, are dropped.
+            with_masks: if False, no masks are made, and no object is dropped for its mask.
+
         Returns:
-            Instances with gt_boxes, gt_classes and gt_masks (BitMasks); empty ones if no object is left.
+            Instances with gt_boxes, gt_classes and, with masks, gt_masks (BitMasks); they are empty if no object is
+            left.
         """
         boxes = view.apply_boxes(self.boxes_xyxy)
         is_large = ((boxes[:, 2:] - boxes[:, :2]) >= max(min_size, 1e-3)).all(axis=1)

@@ -1,4 +1,4 @@
-"""Which of COCO's segmentations can become a mask: the rules that the training loader and the check share."""
+"""Rules for the masks of a COCO file, which the training loader and the dataset check share."""
 
 import math
 from typing import Any
@@ -6,25 +6,27 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_util
 
-# A polygon's points may lie this many image sides away; drawing an outline of a billion pixels fills the memory.
+# Largest distance of a polygon's point, in image sides: an outline of a billion pixels would fill the memory.
 MAX_DISTANCE = 10
 NO_MASK = "without a mask"
 
 
 class UnusableMask(ValueError):
-    """An object must be left out because of its mask; the message completes "objects ..."."""
+    """Error in a mask because of which its object must be left out; the message completes "objects ..."."""
 
 
 def clean_segmentation(segmentation: Any, height: int, width: int) -> Any:
-    """What can be drawn of a segmentation.
+    """Return the part of a segmentation that can be drawn.
 
     Args:
         segmentation: COCO polygons, or RLE, compressed or not.
-        height, width: of the image in pixels.
+        height, width: size of the image in pixels.
+
     Returns:
-        polygons without those of fewer than three points, or compressed RLE.
+        the polygons of at least three points, or compressed RLE.
+
     Raises:
-        UnusableMask: nothing is left, or a point is not finite or far outside the image.
+        UnusableMask: no polygon is left, or a point is not finite or far outside the image.
         ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError: it is neither polygons nor RLE, or
             the RLE is not of the image's size.
     """
@@ -41,7 +43,7 @@ def clean_segmentation(segmentation: Any, height: int, width: int) -> Any:
         raise UnusableMask("whose polygons have fewer than three points, or half a point")
     limit = MAX_DISTANCE * max(height, width)
     for polygon in polygons:
-        # The sum finds NaN, which JSON files can hold, and infinity.
+        # The sum is not finite if a number is NaN or infinite; JSON files can hold both.
         if not (math.isfinite(sum(polygon)) and -limit <= min(polygon) and max(polygon) <= limit):
             raise UnusableMask("with a polygon point that is not finite or far outside the image")
     return polygons
@@ -58,17 +60,17 @@ def _clean_rle(segmentation: dict, height: int, width: int) -> dict:
         run_lengths = decode_counts(counts)
     else:
         raise TypeError(f"its counts are a {type(counts).__name__}")
-    # pycocotools would fill what is missing with whatever lies in memory.
+    # pycocotools would fill missing pixels with uninitialised memory.
     if run_lengths.sum() != height * width or (run_lengths < 0).any():
         raise ValueError(f"its counts make {run_lengths.sum()} pixels, the image has {height * width}")
     return segmentation
 
 
 def decode_counts(counts: str | bytes) -> np.ndarray:
-    """The run lengths, int64, that COCO's compressed RLE spells, five bits a character.
+    """Decode the run lengths (int64) of COCO's compressed RLE, which has five bits in a character.
 
     Raises:
-        ValueError: it ends within a number.
+        ValueError: it ends within a number, or a number has more than 60 bits.
     """
     codes = np.frombuffer(counts.encode("latin-1") if isinstance(counts, str) else counts, dtype=np.uint8)
     codes = codes.astype(np.int64) - 48
@@ -85,19 +87,19 @@ def decode_counts(counts: str | bytes) -> np.ndarray:
     numbers = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
     is_negative = (codes[ends] & 0x10) != 0
     numbers = np.where(is_negative, numbers - (np.int64(1) << (5 * (place[ends] + 1))), numbers)
-    # From the fourth on, each is the difference to the one before the last.
+    # From the fourth on, a number is stored as its difference from the number two places before it.
     for parity in (1, 2):
         numbers[parity::2] = np.cumsum(numbers[parity::2])
     return numbers
 
 
 def rasterise(segmentation: Any, height: int, width: int) -> dict:
-    """Clean polygons or RLE -> compressed RLE."""
+    """Turn clean polygons or RLE into compressed RLE."""
     if isinstance(segmentation, dict):
         return segmentation
     return mask_util.merge(mask_util.frPyObjects(segmentation, height, width))
 
 
 def encode(mask: np.ndarray) -> dict:
-    """bool (H, W) -> compressed RLE."""
+    """Encode a mask, bool (H, W), as compressed RLE."""
     return mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))

@@ -1,4 +1,4 @@
-"""Numbers that a mapper shares with its copies in the data loader's processes."""
+"""Integers that a mapper shares with its copies in the processes of the data loader."""
 
 import os
 import tempfile
@@ -8,10 +8,10 @@ import numpy as np
 
 
 class SharedIntegers:
-    """A few integers in a mapped file: copies in other processes see each other's writes.
+    """A few integers in a memory-mapped file, so that copies of the object in other processes see each other's writes.
 
-    A file works however the processes are started; torch's and multiprocessing's shared memory cannot be pickled with
-    cloudpickle, which is how Detectron2 sends a mapper to processes that are not forked.
+    A file works however the processes are started.  The shared memory of torch and multiprocessing cannot be pickled
+    with cloudpickle, which is how Detectron2 sends a mapper to processes that are not forked.
     """
 
     def __init__(self, length: int):
@@ -34,6 +34,6 @@ class SharedIntegers:
 
 
 def _remove_in(process_id: int, path: str) -> None:
-    """Remove the file, but only in the process that made it: forked copies are finalized too."""
+    """Remove the file in the process that made it, and in no other: forked copies are finalized too."""
     if os.getpid() == process_id and os.path.exists(path):
         os.remove(path)

@@ -2,8 +2,8 @@
 
     python -m insta_rtdetr.data.toy OUT [--train N --val N --size S --seed S]
 
-Layout: OUT/annotations/instances_{train,val}2017.json, OUT/train2017, OUT/val2017 and OUT/toy.json, which says how it
-was made.  The same arguments give the same bytes.
+The folder has COCO's layout: OUT/annotations/instances_{train,val}2017.json, OUT/train2017 and OUT/val2017.
+OUT/toy.json records the arguments.  The same arguments give the same bytes.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from insta_rtdetr.data.toy_scenes import CATEGORIES, SceneObject, draw_scene
 
-# Raised when the drawing changes, so that an older folder is not taken for a new one.
+# This number is raised when the drawing changes, so that an older folder is not taken for a new one.
 VERSION = 2
 MANIFEST_NAME = "toy.json"
 
@@ -33,16 +33,19 @@ logger = logging.getLogger(__name__)
 def make_toy_dataset(
     folder: str | os.PathLike, num_train: int = 400, num_val: int = 60, size: int = 320, seed: int = 0
 ) -> Path:
-    """Write the toy dataset to `folder`, or reuse it if it is already there, made with the same arguments.
+    """Write the toy dataset to `folder`, or reuse it if it is there already, made with the same arguments.
 
-    The folder appears all at once when everything is written, so a killed run leaves nothing that looks whole.
+    The folder appears when everything is written, so a killed run leaves nothing that looks complete.
 
     Args:
-        num_train, num_val: images of the two splits.
+        folder: the folder to write.
+        num_train, num_val: numbers of images of the two splits.
         size: typical image side in pixels; sides vary between 0.8 and 1.2 of it.
-        seed: of everything random.
+        seed: seed of all randomness.
+
     Returns:
         the folder.
+
     Raises:
         FileExistsError: the folder holds something else; it is left as it is.
         ValueError: a count is below 1 or the size below 32 pixels.
@@ -57,7 +60,7 @@ def make_toy_dataset(
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
     try:
-        unfinished.chmod(0o755)  # mkdtemp makes private folders
+        unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner can read.
         for split_index, split in enumerate(("train", "val")):
             _write_split(unfinished, split, manifest[split], size, [seed, split_index])
         (unfinished / MANIFEST_NAME).write_text(json.dumps(manifest))
@@ -69,7 +72,7 @@ def make_toy_dataset(
 
 
 def _is_there(folder: Path, manifest: dict[str, int]) -> bool:
-    """Whether the folder is this very dataset, whole; False if there is nothing yet.
+    """Return whether the folder is this very dataset, complete; False if there is nothing yet.
 
     Raises:
         FileExistsError: it holds something else.
@@ -129,7 +132,10 @@ def _write_split(folder: Path, split: str, num_images: int, size: int, seed: lis
 
 
 def _annotate(scene_object: SceneObject, as_polygons: bool) -> dict[str, Any]:
-    """COCO's fields of one object.  Crowds get uncompressed RLE, as in COCO; masks with holes never get polygons."""
+    """Return COCO's fields of one object.
+
+    Crowds get uncompressed RLE, as in COCO; masks with holes never get polygons.
+    """
     mask = scene_object.mask
     ys, xs = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     left, top = int(xs[0]), int(ys[0])
@@ -152,13 +158,17 @@ def _annotate(scene_object: SceneObject, as_polygons: bool) -> dict[str, Any]:
 
 
 def _polygons(box_mask: np.ndarray, left: int, top: int) -> list[list[float]] | None:
-    """Outlines of a mask in COCO's coordinates, where pixel (0, 0) spans [0, 1]; None if it has holes or specks."""
+    """Return the outlines of a mask in COCO's coordinates, where pixel (0, 0) spans [0, 1].
+
+    Returns:
+        the polygons; None if the mask has holes or tiny parts, which get RLE instead.
+    """
     padded = np.pad(box_mask, 1)
     if not (ndimage.binary_fill_holes(padded) == padded).all():
         return None
     polygons = []
     for contour in contourpy.contour_generator(z=padded.astype(np.float32)).lines(0.5):
-        # The padding shifts by one pixel, and contourpy puts integers at pixel centres: together half a pixel.
+        # The padding shifts by one pixel, and contourpy's integers are pixel centres.  Together that is half a pixel.
         xs_ys = contour[:-1] - 0.5 + (left, top)
         if len(xs_ys) < 6:
             return None
@@ -167,7 +177,7 @@ def _polygons(box_mask: np.ndarray, left: int, top: int) -> list[list[float]] | 
 
 
 def _uncompressed_rle(mask: np.ndarray) -> dict[str, list[int]]:
-    """COCO's run lengths, column by column, beginning with the zeros (0 if the first pixel is set)."""
+    """Return COCO's run lengths, column by column, beginning with the zeros (0 if the first pixel is set)."""
     flat = np.concatenate([[0], mask.ravel(order="F").astype(np.int8), [-1]])
     edges = np.flatnonzero(np.diff(flat))
     counts = np.diff(np.concatenate([[0], edges]))
@@ -175,7 +185,7 @@ def _uncompressed_rle(mask: np.ndarray) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m insta_rtdetr.data.toy", description=__doc__.splitlines()[0])
     parser.add_argument("out", metavar="OUT", help="folder to write; must not exist, be empty or be the same dataset")
     parser.add_argument("--train", type=int, default=400, metavar="N", help="training images (default 400)")

@@ -1,4 +1,4 @@
-"""The images of the toy dataset: one random scene of coins, cells and shapes, and the visible mask of each object.
+"""Drawing the toy dataset's images: random scenes of coins, cells and shapes, with the visible mask of each object.
 
 Everything is drawn with numpy from one random generator, so that a seed gives the same bytes on every run.  Images are
 float32 (H, W, 3) in [0, 1] until the end; lengths are pixels.
@@ -11,21 +11,21 @@ from PIL import Image
 from scipy import ndimage
 
 CATEGORIES = ("coin", "cell", "triangle", "square")
-# An object of which less than this fraction of its area can be seen is not annotated.
+# Objects of which a smaller fraction of the area, or fewer pixels, can be seen are not annotated.
 MIN_VISIBLE_FRACTION = 0.15
 MIN_VISIBLE_PIXELS = 16
 
 
 @dataclass
 class Sprite:
-    """One object before it is laid on the scene.
+    """An object before it is drawn into the scene.
 
     Attributes:
         category: index into CATEGORIES.
-        top, left: where the patch's corner lies in the scene; may be negative.
-        alpha: (h, w) in [0, 1], how opaque each pixel is; 0.5 is the object's edge.
+        top, left: position of the patch's corner in the scene; may be negative.
+        alpha: (h, w) in [0, 1], opacity of each pixel; 0.5 is the object's edge.
         color: (h, w, 3) in [0, 1].
-        is_crowd: whether it belongs to the scene's one crowd region instead of being an object of its own.
+        is_crowd: whether it is part of the scene's one crowd region instead of an object of its own.
     """
 
     category: int
@@ -38,11 +38,11 @@ class Sprite:
 
 @dataclass
 class SceneObject:
-    """One annotated object.
+    """An annotated object of a scene.
 
     Attributes:
         category: index into CATEGORIES.
-        mask: (H, W) bool, the pixels of it that can be seen.
+        mask: (H, W) bool, its visible pixels.
         is_crowd: whether the mask is a region of many objects.
     """
 
@@ -55,9 +55,11 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[Sc
     """Draw one random scene.
 
     Args:
-        size: typical side of the image; its sides are drawn between 0.8 and 1.2 of it.
+        rng: source of all randomness.
+        size: typical side of the image; each side is drawn from 0.8 to 1.2 of it.
+
     Returns:
-        the image, uint8 (H, W, 3) RGB, and its visible objects (now and then none).
+        the image, uint8 (H, W, 3) RGB, and its visible objects, of which there may be none.
     """
     draw = rng.choice([_coin_photograph, _cell_microscopy, _mixed_scene], p=[0.35, 0.15, 0.5])
     image, sprites, is_grey = draw(rng, size)
@@ -66,17 +68,18 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[Sc
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, grain: float) -> np.ndarray:
-    """Noise of about zero mean and unit deviation whose blobs are `grain` pixels wide; float32 (height, width)."""
+    """Draw noise (height, width), float32, of about zero mean and unit deviation, with blobs `grain` pixels wide."""
     grid = rng.standard_normal((int(height / grain) + 3, int(width / grain) + 3), dtype=np.float32)
     noise = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(noise) * np.float32(1.4)
 
 
-# The three kinds of scene: each returns the background, the sprites from back to front and whether it is grey.
+# The three kinds of scene.  Each function returns the background, the sprites from back to front, and whether the image
+# is grey.
 
 
 def _coin_photograph(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[Sprite], bool]:
-    """Worn old coins in loose rows, or strewn, on an unevenly lit cloth; a grey photograph."""
+    """Draw a grey photograph of worn old coins, in loose rows or scattered, on an unevenly lit cloth."""
     height, width = _image_size(rng, size)
     image = np.repeat(_uneven_cloth(rng, height, width)[..., None], 3, axis=2)
     radius = rng.uniform(0.055, 0.1) * size
@@ -93,7 +96,7 @@ def _coin_photograph(rng: np.random.Generator, size: int) -> tuple[np.ndarray, l
 
 
 def _cell_microscopy(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[Sprite], bool]:
-    """Bright cells on dark, or dark ones on bright; now and then a patch of tiny cells that counts as a crowd."""
+    """Draw bright cells on dark or dark ones on bright, sometimes with a patch of tiny cells that counts as a crowd."""
     height, width = _image_size(rng, size)
     is_fluorescent = rng.random() < 0.5
     background = rng.uniform(0.02, 0.2, 3) if is_fluorescent else rng.uniform(0.65, 0.95, 3)
@@ -109,7 +112,7 @@ def _cell_microscopy(rng: np.random.Generator, size: int) -> tuple[np.ndarray, l
 
 
 def _mixed_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[Sprite], bool]:
-    """Overlapping objects of every class and many sizes on a coloured, textured background; sometimes empty."""
+    """Draw overlapping objects of all classes and many sizes, or none, on a coloured and textured background."""
     height, width = _image_size(rng, size)
     image = _textured(rng, height, width, rng.uniform(0.1, 0.9, 3), strength=rng.uniform(0.02, 0.15))
     sprites = []
@@ -127,7 +130,7 @@ def _mixed_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[
     return image, sprites, bool(rng.random() < 0.3)
 
 
-# Places
+# Positions of the objects.
 
 
 def _image_size(rng: np.random.Generator, size: int) -> tuple[int, int]:
@@ -150,7 +153,7 @@ def _loose_rows(rng: np.random.Generator, height: int, width: int, pitch: float)
 def _strewn(
     rng: np.random.Generator, height: int, width: int, count: int, distance: float
 ) -> list[tuple[float, float]]:
-    """Up to `count` random places (y, x) that lie at least `distance` pixels from one another."""
+    """Draw up to `count` random positions (y, x) that lie at least `distance` pixels from one another."""
     places: list[tuple[float, float]] = []
     for y, x in rng.uniform(0, 1, (count * 4, 2)) * (height, width):
         if len(places) == count:
@@ -160,32 +163,32 @@ def _strewn(
     return places
 
 
-# Backgrounds
+# Backgrounds.
 
 
 def _uneven_cloth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(H, W) grey cloth, dark on one side and on the other up to almost as bright as a coin."""
+    """Draw grey cloth (H, W), dark on one side and, on the other, up to almost as bright as a coin."""
     dark, bright = rng.uniform(0.06, 0.25), rng.uniform(0.2, 0.55)
     ramp = _ramp(rng, height, width) ** rng.uniform(0.7, 2.0)
     cloth = dark + (bright - dark) * ramp + 0.05 * smooth_noise(rng, height, width, 0.5 * height)
     cloth += rng.uniform(0.0, 0.03) * smooth_noise(rng, height, width, rng.uniform(2, 12))
-    if rng.random() < 0.3:  # the cloth ends and paper shows at one corner
+    if rng.random() < 0.3:  # The cloth ends, and white paper is visible in one corner.
         cloth[_ramp(rng, height, width) > rng.uniform(0.92, 0.99)] = rng.uniform(0.6, 0.95)
     return cloth
 
 
 def _textured(rng: np.random.Generator, height: int, width: int, color: np.ndarray, strength: float) -> np.ndarray:
-    """(H, W, 3) background: a colour with a gradient, blobs and grain."""
+    """Draw a background (H, W, 3) of one colour with a gradient, blobs and grain."""
     light = strength * smooth_noise(rng, height, width, rng.uniform(3, 30))
     light += strength * smooth_noise(rng, height, width, 0.4 * height)
     light += rng.uniform(-0.3, 0.3) * (_ramp(rng, height, width) - 0.5)
-    if rng.random() < 0.2:  # stripes
+    if rng.random() < 0.2:  # Some backgrounds have stripes.
         light += strength * np.sign(np.sin(_ramp(rng, height, width) * rng.uniform(20, 120))).astype(np.float32)
     return color.astype(np.float32) + light[..., None]
 
 
 def _ramp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(H, W) from 0 to 1 in a random direction."""
+    """Return a gradient (H, W) from 0 to 1 in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     ramp = ys * np.float32(np.sin(angle) / height) + xs * np.float32(np.cos(angle) / width)
@@ -193,17 +196,21 @@ def _ramp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _contrasting_color(rng: np.random.Generator, image: np.ndarray, y: float, x: float) -> np.ndarray:
-    """A colour that differs from the background at (y, x): brighter or darker, with equal chance where both fit."""
+    """Draw a colour that differs from the background at (y, x).
+
+    A colour too close to the background is replaced by a lighter shade of a dark background, or a darker one of a
+    bright background.
+    """
     behind = image[int(np.clip(y, 0, len(image) - 1)), int(np.clip(x, 0, image.shape[1] - 1))]
     color = rng.uniform(0.05, 0.95, 3)
     return color if np.abs(color - behind).max() > 0.25 else np.where(behind > 0.5, behind - 0.4, behind + 0.4)
 
 
-# Objects
+# Objects.
 
 
 def _patch(y: float, x: float, reach: float) -> tuple[int, int, np.ndarray, np.ndarray]:
-    """Corner (top, left) of a patch around (y, x), and its pixels' (dy, dx) from that point."""
+    """Return a square patch around (y, x): its corner (top, left), and its pixels' offsets (dy, dx) from that point."""
     side = int(2 * reach) + 5
     top, left = int(y - side / 2), int(x - side / 2)
     rows, columns = np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32)
@@ -211,7 +218,7 @@ def _patch(y: float, x: float, reach: float) -> tuple[int, int, np.ndarray, np.n
 
 
 def _outline(rng: np.random.Generator, angle: np.ndarray, wobble: float) -> np.ndarray:
-    """Radius factor, around 1, at each angle of an irregular closed curve."""
+    """Return the radius of a random, irregular closed curve at each angle, as a factor around 1."""
     factor = np.ones_like(angle)
     for frequency in range(2, 7):
         amplitude = wobble * rng.normal() / frequency
@@ -220,26 +227,26 @@ def _outline(rng: np.random.Generator, angle: np.ndarray, wobble: float) -> np.n
 
 
 def _coin(rng: np.random.Generator, y: float, x: float, radius: float, color: np.ndarray) -> Sprite:
-    """A struck coin: an uneven disc whose relief (head, letters, rim) catches light from one side."""
+    """Draw a struck coin: an uneven disc whose relief (figures and rim) is lit from one side."""
     radius = max(radius, 4.0)
     top, left, dy, dx = _patch(y, x, radius * 1.15)
     rho = np.hypot(dy, dx) / (radius * _outline(rng, np.arctan2(dy, dx), wobble=rng.uniform(0.0, 0.05)))
     side = len(rho)
     relief = _relief(rng, dy, dx, rho, radius)
     slope_y, slope_x = np.gradient(relief)
-    # Light falls from one side, and grooves collect dirt, so that steep places look dark whichever way they face.
+    # Light falls from one side.  Grooves collect dirt, so steep places look dark whichever way they face.
     light_angle = rng.uniform(0, 2 * np.pi)
     facing = (slope_y * np.sin(light_angle) + slope_x * np.cos(light_angle)) * radius / 20
     dirt = np.hypot(slope_y, slope_x) * radius / 20
     tone = 1.1 + rng.uniform(0.1, 0.5) * np.tanh(2.0 * facing) - rng.uniform(0.1, 0.6) * np.tanh(1.5 * dirt)
     tone += rng.uniform(0.03, 0.12) * smooth_noise(rng, side, side, max(2.0, 0.5 * radius))
-    tone *= 1 - rng.uniform(0.0, 0.5) * np.clip((rho - 0.85) / 0.15, 0, 1)  # worn edges turn away from the light
+    tone *= 1 - rng.uniform(0.0, 0.5) * np.clip((rho - 0.85) / 0.15, 0, 1)  # Worn edges turn away from the light.
     alpha = np.clip((1 - rho) * radius + 0.5, 0, 1)
     return Sprite(0, top, left, alpha, tone[..., None] * (color * rng.uniform(0.85, 1.2)))
 
 
 def _relief(rng: np.random.Generator, dy: np.ndarray, dx: np.ndarray, rho: np.ndarray, radius: float) -> np.ndarray:
-    """(h, w) height of a coin's face: a few overlapping figures, fine wear, and a rim at rho near 1."""
+    """Return the height (h, w) of a coin's face: a few overlapping figures, fine wear, and a rim at rho near 1."""
     relief = rng.uniform(0.05, 0.3) * smooth_noise(rng, *rho.shape, max(1.5, 0.12 * radius))
     relief += rng.uniform(0.3, 0.7) * smooth_noise(rng, *rho.shape, max(2.0, 0.35 * radius))
     for _ in range(rng.integers(1, 5)):
@@ -252,7 +259,7 @@ def _relief(rng: np.random.Generator, dy: np.ndarray, dx: np.ndarray, rho: np.nd
 
 
 def _cell(rng: np.random.Generator, y: float, x: float, radius: float, color: np.ndarray) -> Sprite:
-    """A soft-edged blob with a nucleus."""
+    """Draw a blob with a soft edge and a nucleus."""
     radius = max(radius, 2.5)
     top, left, dy, dx = _patch(y, x, radius * 1.7)
     angle, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.5)
@@ -277,7 +284,7 @@ def _crowd_of_cells(rng: np.random.Generator, height: int, width: int, color: np
 
 
 def _polygon(rng: np.random.Generator, y: float, x: float, radius: float, color: np.ndarray, sides: int) -> Sprite:
-    """A triangle (3 sides) or square (4), turned and a little stretched, plain, striped or shaded."""
+    """Draw a triangle (3 sides) or square (4), rotated and slightly stretched; plain, striped or shaded."""
     radius = max(radius, 5.0)
     top, left, dy, dx = _patch(y, x, radius * 1.3)
     turn, stretch = rng.uniform(0, 2 * np.pi), rng.uniform(0.85, 1.15)
@@ -293,11 +300,11 @@ def _polygon(rng: np.random.Generator, y: float, x: float, radius: float, color:
     return Sprite(sides - 1, top, left, alpha, tone[..., None] * color)
 
 
-# Putting it together
+# Composition of the scene.
 
 
 def _compose(image: np.ndarray, sprites: list[Sprite], shadow: float) -> list[SceneObject]:
-    """Lay the sprites on the image, in place, the last one on top; returns what can be seen of each."""
+    """Draw the sprites over the image, in place, the last one on top, and return the visible part of each."""
     height, width = image.shape[:2]
     owner = np.full((height, width), -1, dtype=np.int32)
     full_areas = []
@@ -315,7 +322,7 @@ def _compose(image: np.ndarray, sprites: list[Sprite], shadow: float) -> list[Sc
 
 
 def _overlap(sprite: Sprite, height: int, width: int) -> tuple[slice, slice, tuple[slice, slice]]:
-    """The scene's rows and columns under a sprite's patch, and the part of the patch that lies in the scene."""
+    """Return the rows and columns of the scene under a sprite's patch, and the part of the patch inside the scene."""
     side_y, side_x = sprite.alpha.shape
     top, left = max(sprite.top, 0), max(sprite.left, 0)
     bottom, right = max(min(sprite.top + side_y, height), top), max(min(sprite.left + side_x, width), left)
@@ -337,7 +344,7 @@ def _visible_objects(sprites: list[Sprite], owner: np.ndarray, full_areas: list[
 
 
 def _photograph(rng: np.random.Generator, image: np.ndarray, is_grey: bool) -> np.ndarray:
-    """Uneven light, blur, noise and gamma: from the composed scene to uint8 RGB."""
+    """Turn the composed scene into uint8 RGB, with uneven light, blur, noise and gamma."""
     height, width = image.shape[:2]
     light = 1 + rng.uniform(0, 0.3) * (_ramp(rng, height, width) - 0.5)
     image = np.clip(image * light[..., None], 0, 1) ** rng.uniform(0.8, 1.25)

@@ -1,4 +1,5 @@
-"""What is done with a dataset before training: check, convert, split.
+"""Tools for datasets before training: check, convert, split.
 
-findings, problems, segmentation, check_records and check_image need neither Detectron2 nor PyTorch.
+The modules findings and problems need neither Detectron2 nor PyTorch: the doctor, which imports findings, must start
+without them.
 """

@@ -1,4 +1,4 @@
-"""Check a dataset before a training run: its annotation files, every image and every mask.
+"""Check of a dataset before a training: its annotation files, every image and every mask.
 
 Images are read in parallel; a dataset of 100,000 objects takes under a minute on two cores.
 """
@@ -21,7 +21,7 @@ from .check_records import check_categories, check_content, image_tasks
 from .findings import Finding, ok
 from .problems import DROPS_OBJECT, KINDS, Problems
 
-IMAGES_A_CALL = 16  # handed to a process at once
+IMAGES_A_CALL = 16  # Number of images that a process gets at a time.
 NEEDED_SPLITS = ("train", "val")
 LARGEST_IMBALANCE = 100
 LARGEST_SHARE_DROPPED = 0.1
@@ -29,13 +29,15 @@ LARGEST_SHARE_DROPPED = 0.1
 
 @dataclass
 class SplitCheck:
-    """A split and what was found in it.
+    """Result of the check of one split.
 
     Attributes:
+        name: name of the split.
         source: its annotation file, or its folder.
-        tasks, results: of each image that could be checked, in one order.
+        problems: what was found.
+        tasks, results: tasks and results of the images that could be checked, in the same order.
         class_names: category id -> name.
-        num_images, num_annotations: all that the file lists.
+        num_images, num_annotations: numbers of images and annotations that the file lists.
     """
 
     name: str
@@ -48,20 +50,20 @@ class SplitCheck:
     num_annotations: int = 0
 
     def summary(self) -> str:
-        """How many of everything."""
+        """Return one line with the numbers of images, objects and classes."""
         return f"{self.name}: {self.num_images} images, {self.num_annotations} objects, {len(self.class_names)} classes"
 
     def findings(self) -> list[Finding]:
-        """One line for each kind of problem."""
+        """Return one line for each kind of problem."""
         return self.problems.findings(self.name)
 
     @property
     def num_objects(self) -> int:
-        """Usable ones that are no crowd."""
+        """Return the number of usable objects, without crowds."""
         return sum(len(result.areas) for result in self.results)
 
     def class_counts(self) -> dict[str, int]:
-        """Class name -> objects, most frequent first."""
+        """Return class name -> number of objects, the most frequent class first."""
         counts = Counter({category: 0 for category in self.class_names})
         counts.update(category for result in self.results for category in result.categories)
         return {self.class_names[category]: count for category, count in counts.most_common()}
@@ -69,13 +71,13 @@ class SplitCheck:
 
 @dataclass
 class DatasetCheck:
-    """All of a dataset's splits, checked."""
+    """Result of the check of all splits of a dataset."""
 
     folder: Path
     splits: list[SplitCheck]
 
     def findings(self) -> list[Finding]:
-        """One line for each split that is sound, and for each kind of problem."""
+        """Return one line for each split that is sound, and for each kind of problem."""
         lines = []
         for check in self.splits:
             found = check.findings()
@@ -86,7 +88,7 @@ class DatasetCheck:
 
     @property
     def passes(self) -> bool:
-        """Whether it can be trained on."""
+        """Return whether a model can be trained on the dataset."""
         return all(KINDS[kind].status != "FAIL" for check in self.splits for kind in check.problems.counts)
 
 
@@ -97,8 +99,11 @@ def check_folder(
 
     Args:
         folder: the dataset, in one of the layouts of insta_rtdetr.data.layouts.
-        num_opened: images of each split that are opened, the others being only looked for; default: all.
-        num_workers: processes that read images; 0: one for each core.
+        num_opened: number of images of each split that are opened; of the others, only the existence is checked.
+            By default all are opened.
+        num_workers: number of processes that read images; 0 for one for each core.
+        show_progress: whether a progress bar is shown.
+
     Raises:
         DatasetError: there is no such folder.
     """
@@ -117,7 +122,7 @@ def check_folder(
 def check_splits(
     splits: dict[str, Split], num_opened: int | None, num_workers: int, show_progress: bool
 ) -> list[SplitCheck]:
-    """Check splits by name, see check_folder."""
+    """Check splits, given by name; see `check_folder` for the other arguments."""
     checks = [_check_annotations(name, split) for name, split in splits.items()]
     if num_opened is not None:
         for check in checks:
@@ -132,7 +137,7 @@ def check_splits(
 
 
 def _look_for_images(check: SplitCheck, num_opened: int) -> None:
-    """Leave only the first few images to be opened; of the others only see whether they are there."""
+    """Keep only the first few images to be opened, and check of the others only that they exist."""
     for task in check.tasks[num_opened:]:
         if not os.path.isfile(task.file):
             check.problems.add("image_missing", task.name)
@@ -166,7 +171,7 @@ def _check_annotations(name: str, split: Split) -> SplitCheck:
 
 
 def _check_images(checks: list[SplitCheck], num_workers: int, show_progress: bool) -> None:
-    """Fill the checks' results."""
+    """Fill in the results of the checks."""
     tasks = [task for check in checks for task in check.tasks]
     num_workers = min(num_workers, len(tasks) // IMAGES_A_CALL)
     with tqdm(total=len(tasks), unit="image", disable=not show_progress) as progress:
@@ -182,14 +187,14 @@ def _results(tasks: list[ImageTask], num_workers: int) -> Iterable[ImageResult]:
     if num_workers < 2:
         yield from map(check_image, tasks)
         return
-    # Forked processes need not import PyTorch again, which takes longer than a small dataset's check.
+    # Forked processes need not import PyTorch again, which takes longer than the check of a small dataset.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context(method)) as pool:
         yield from pool.map(check_image, tasks, chunksize=IMAGES_A_CALL)
 
 
 def _check_objects(check: SplitCheck) -> None:
-    """What a split's usable objects say together."""
+    """Check a split's usable objects as a whole: their number, and the balance of their classes."""
     problems = check.problems
     empty = [task.name for task, result in zip(check.tasks, check.results) if not result.areas]
     if not check.num_objects and check.tasks:
@@ -211,7 +216,7 @@ def _check_objects(check: SplitCheck) -> None:
 
 
 def _compare_contents(checks: list[SplitCheck]) -> None:
-    """Images that are there twice, by their bytes."""
+    """Find images that occur twice, by the bytes of their files."""
     seen: dict[bytes, tuple[SplitCheck, str]] = {}
     for check in checks:
         for task, result in zip(check.tasks, check.results):
@@ -226,7 +231,7 @@ def _compare_contents(checks: list[SplitCheck]) -> None:
 
 
 def _compare_classes(checks: list[SplitCheck]) -> None:
-    """Class lists that differ: each split's classes are numbered in the order of its own ids."""
+    """Find splits with different class lists; the classes of each split are numbered in the order of its own ids."""
     first, *others = [check for check in checks if check.class_names] or [None]
     for check in others:
         if check.class_names != first.class_names:

@@ -1,4 +1,4 @@
-"""Check one image and its objects; this is what runs in parallel."""
+"""Check of one image and its objects; this is the part that runs in parallel."""
 
 import hashlib
 import io
@@ -14,13 +14,20 @@ from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_wh
 
 from .findings import one_line
 
-# A box is that of its mask up to this many pixels, or this IoU.
+# A box agrees with its mask if all sides of the mask's box are this close, in pixels, or the two have this IoU.
 BOX_TOLERANCE, BOX_IOU = 2.0, 0.8
 
 
 @dataclass
 class ImageTask:
-    """An image of the annotation file, its checked fields, and its annotations."""
+    """Image to check.
+
+    Attributes:
+        file: path of the image.
+        name: its file_name in the annotation file.
+        width, height: its size in pixels, as the annotation file says.
+        annotations: its annotations.
+    """
 
     file: str
     name: str
@@ -31,12 +38,12 @@ class ImageTask:
 
 @dataclass
 class ImageResult:
-    """What was found.
+    """Result of the check of one image.
 
     Attributes:
-        problems: (kind, example).
-        digest: of the file's bytes; empty if it cannot be read.
-        categories, areas: of each usable object that is no crowd; areas in mask pixels.
+        problems: (kind, example) of each problem.
+        digest: hash of the file's bytes; empty if it cannot be read.
+        categories, areas: category ids and areas, in mask pixels, of the usable objects, without crowds.
     """
 
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -46,7 +53,7 @@ class ImageResult:
 
 
 def check_image(task: ImageTask) -> ImageResult:
-    """Read the file whole, draw each mask, and compare all with what the annotations say."""
+    """Read the whole file, draw each mask, and compare all with the annotations."""
     result = ImageResult()
     _check_file(task, result)
     for annotation in task.annotations:
@@ -83,17 +90,17 @@ def _check_file(task: ImageTask, result: ImageResult) -> None:
 
 
 def _decode(content: bytes) -> tuple[tuple[int, int], str]:
-    """((width, height) as shown, mode) of an image of which every byte was decoded."""
+    """Decode every byte of an image, and return its (width, height) when upright, and its mode."""
     with Image.open(io.BytesIO(content)) as image:
         size, mode = upright_wh(image), image.mode
-        # A JPEG is read whole, but an eighth of its size is drawn, which is several times quicker.
+        # A JPEG is read whole but decoded at an eighth of its size, which is several times faster.
         image.draft(None, (image.width // 8, image.height // 8))
         image.load()
     return size, mode
 
 
 def _check_box(annotation: dict, task: ImageTask, origin: str, result: ImageResult) -> bool:
-    """Whether training would keep an object with this box."""
+    """Check the box of an object, and return whether training would keep the object."""
     left, top, width, height = annotation["bbox"]
     text = f"{origin}: box {[left, top, width, height]}"
     if not (width > 0 and height > 0):
@@ -120,7 +127,7 @@ def _check_mask(annotation: dict, task: ImageTask, origin: str, result: ImageRes
     except UnusableMask as error:
         result.problems.append(("mask_unusable", f"{origin}, {error}"))
         return
-    except Exception as error:  # a segmentation may be anything, and so may what it makes the library raise
+    except Exception as error:  # A segmentation may be anything, so the library may raise anything.
         result.problems.append(("mask_invalid", f"{origin}: {one_line(error)}"))
         return
     if isinstance(clean, list) and _reaches_out(clean, task):
@@ -135,14 +142,14 @@ def _check_mask(annotation: dict, task: ImageTask, origin: str, result: ImageRes
 
 
 def _reaches_out(polygons: list[list[float]], task: ImageTask) -> bool:
-    """By more than a pixel; annotation tools round."""
+    """Return whether polygons reach out of the image by more than a pixel; annotation tools round to pixels."""
     xs = [x for polygon in polygons for x in polygon[0::2]]
     ys = [y for polygon in polygons for y in polygon[1::2]]
     return min(xs) < -1 or min(ys) < -1 or max(xs) > task.width + 1 or max(ys) > task.height + 1
 
 
 def _compare(box: list[float], mask_box: np.ndarray, task: ImageTask, origin: str, result: ImageResult) -> None:
-    """The box of the annotation against that of its mask, both (x, y, width, height) in pixels."""
+    """Compare the box of an annotation with the box of its mask, both (x, y, width, height) in pixels."""
     left, top = max(box[0], 0.0), max(box[1], 0.0)
     right, bottom = min(box[0] + box[2], task.width), min(box[1] + box[3], task.height)
     mask_left, mask_top, mask_width, mask_height = mask_box.tolist()

@@ -1,4 +1,4 @@
-"""Check the lists of an annotation file, without its images: fields, ids and what refers to what."""
+"""Check of an annotation file's lists without its images: fields, ids and references."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from .problems import Problems
 
 
 def check_content(content: Any) -> str:
-    """Why a JSON file's content is not COCO's; empty if it is."""
+    """Return why the content of a JSON file is not COCO's, or an empty string if it is."""
     if not isinstance(content, dict):
         return f"it holds a {type(content).__name__}, wanted a dict with images, annotations and categories"
     for part in ("images", "annotations", "categories"):
@@ -30,7 +30,7 @@ def check_content(content: Any) -> str:
 
 
 def check_categories(categories: Sequence[dict], problems: Problems) -> dict[Any, str]:
-    """Returns category id -> name."""
+    """Check the categories, and return category id -> name."""
     for kind, field in (("category_id_duplicate", "id"), ("category_name_duplicate", "name")):
         for value in _repeated([category[field] for category in categories]):
             problems.add(kind, repr(value))
@@ -43,7 +43,11 @@ def check_categories(categories: Sequence[dict], problems: Problems) -> dict[Any
 
 
 def image_tasks(content: dict, image_root: Path, problems: Problems) -> list[ImageTask]:
-    """The images whose files can be checked, each with those of its annotations that can."""
+    """Check the lists of images and annotations.
+
+    Returns:
+        the images whose files can be checked, each with those of its annotations that can be checked.
+    """
     tasks: dict[Any, ImageTask] = {}
     names: set[str] = set()
     num_listed = Counter(image["id"] for image in content["images"] if isinstance(image.get("id"), Hashable))
@@ -69,7 +73,7 @@ def image_tasks(content: dict, image_root: Path, problems: Problems) -> list[Ima
 
 
 def _assign(content: dict, tasks: dict[Any, ImageTask], num_listed: Counter, problems: Problems) -> None:
-    """Give each image its annotations."""
+    """Check the annotations, and give each image its own."""
     category_ids = {category["id"] for category in content["categories"]}
     seen: set = set()
     for annotation in content["annotations"]:
@@ -96,7 +100,10 @@ def _assign(content: dict, tasks: dict[Any, ImageTask], num_listed: Counter, pro
 
 
 def _is_box(box: Any) -> bool:
-    """Four numbers; NaN is one, and has no area."""
+    """Return whether a value is a list of four numbers that are not infinite.
+
+    NaN counts as a number here; such a box is reported later, because it has no area.
+    """
     if not isinstance(box, list) or len(box) != 4 or not all(type(number) in (int, float) for number in box):
         return False
     return not any(math.isinf(number) for number in box)

@@ -1,4 +1,4 @@
-"""Write a dataset in COCO's layout: annotations/instances_<split>.json, and the images in <split>/."""
+"""Writing a dataset in COCO's layout: annotations/instances_<split>.json, and the images in <split>/."""
 
 import json
 import os
@@ -13,11 +13,13 @@ from insta_rtdetr.errors import DatasetError
 
 
 def write_coco_folder(splits: dict[str, dict], destination: Path, place: Callable[[str, Path], None]) -> None:
-    """Write all splits; the folder appears when everything is in it.
+    """Write all splits to a new folder, which appears when everything is in it.
 
     Args:
         splits: name -> COCO's dict, with absolute file names.
-        place: called with an image file and where to put it: copy_file or link_file.
+        destination: the new folder.
+        place: function that puts an image file at a path: copy_file or link_file.
+
     Raises:
         DatasetError: the destination exists and is not empty; an image is missing.
     """
@@ -39,7 +41,10 @@ def write_coco_folder(splits: dict[str, dict], destination: Path, place: Callabl
 
 
 def short_names(files: list[str]) -> dict[str, str]:
-    """Absolute file -> its name if no other file has it, else its path below the folder that all files share."""
+    """Return the name of each file, given by its absolute path, in the new folder.
+
+    It is the file's own name if all of these differ, else its path below the folder that holds all files.
+    """
     if len({os.path.basename(file) for file in files}) == len(files):
         return {file: os.path.basename(file) for file in files}
     shared = os.path.commonpath([os.path.dirname(file) for file in files])
@@ -52,7 +57,7 @@ def copy_file(source: str, target: Path) -> None:
 
 
 def link_file(source: str, target: Path) -> None:
-    """A second name for an image, which takes no disk space; a copy where the file system has no such thing."""
+    """Make a hard link to an image, which takes no disk space, or a copy if the file system has no hard links."""
     try:
         os.link(os.path.realpath(source), target)
     except FileNotFoundError:

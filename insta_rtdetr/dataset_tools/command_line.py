@@ -21,7 +21,7 @@ from .split import split_dataset
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run one command; the exit code, 0 on success."""
+    """Run a command and return the exit code, 0 on success."""
     return run_command(lambda: _run(_parser(prog).parse_args(arguments)))
 
 

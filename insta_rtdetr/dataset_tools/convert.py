@@ -1,4 +1,4 @@
-"""Convert other formats of instance masks to COCO's layout.  The source is only read."""
+"""Conversion of other formats of instance masks to COCO's layout.  The source is only read."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,13 +13,16 @@ from .coco_folder import copy_file, write_coco_folder
 
 
 def convert(source_format: str, source: Path, destination: Path) -> str:
-    """Convert a dataset.
+    """Convert a dataset to COCO's layout.
 
     Args:
-        source_format: one of READERS.
-        destination: a new folder; it appears when everything is in it.
+        source_format: name of a format in READERS.
+        source: the folder to read.
+        destination: a new folder, which appears when everything is in it.
+
     Returns:
-        what was converted, and what was left out.
+        one line on what was converted and what was left out.
+
     Raises:
         DatasetError: the source is not in that format, or the destination exists.
     """
@@ -34,7 +37,7 @@ def convert(source_format: str, source: Path, destination: Path) -> str:
 
 
 def _read_yolo(source: Path, skipped: Counter) -> dict[str, dict]:
-    # Importing it registers datasets with Detectron2, which the other formats need not wait for.
+    # This import registers datasets with Detectron2, which the other formats need not wait for.
     from insta_rtdetr.data.formats.yolo import read_yolo
 
     splits = read_yolo(source)

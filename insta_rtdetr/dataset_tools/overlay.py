@@ -1,4 +1,4 @@
-"""Draw the objects of an image as a report shows them."""
+"""Drawing images with their objects for a report."""
 
 import base64
 import colorsys
@@ -20,12 +20,12 @@ GOLDEN_RATIO = 0.618034  # steps of it around the colour circle are never close 
 
 
 def draw_objects(task: ImageTask, class_names: dict[Any, str]) -> Image.Image:
-    """The image with its masks, boxes and class names, at most LONGEST_SIDE pixels wide and high.
+    """Draw an image with its masks, boxes and class names, at most LONGEST_SIDE pixels wide and high.
 
     Objects that cannot be drawn are left out.
 
     Raises:
-        OSError, ValueError, ...: see UNREADABLE; the image cannot be read.
+        OSError, ValueError, ...: the image cannot be read; see UNREADABLE.
     """
     pixels = read_rgb(task.file).copy()
     outlines = []
@@ -33,7 +33,7 @@ def draw_objects(task: ImageTask, class_names: dict[Any, str]) -> Image.Image:
         try:
             clean = clean_segmentation(annotation.get("segmentation"), *pixels.shape[:2])
             mask = mask_util.decode(rasterise(clean, *pixels.shape[:2])).astype(bool)
-        except Exception:  # whatever is wrong is a finding of the check
+        except Exception:  # The check reports what is wrong.
             continue
         color = _color(index)
         pixels[mask] = (pixels[mask] * (1 - OPACITY) + np.array(color) * OPACITY).astype(np.uint8)
@@ -60,14 +60,20 @@ def _draw_outlines(image: Image.Image, outlines: list[tuple], scale: float, with
 
 
 def as_data_url(image: Image.Image) -> str:
-    """An image that an HTML page holds in itself."""
+    """Encode an image as a data URL, so that an HTML page can hold it."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def sample_images(tasks: list[ImageTask], class_names: dict[Any, str], count: int) -> list[tuple[str, str]]:
-    """(name, data URL) of images spread evenly over a split, those with objects first; unreadable ones are left out."""
+    """Draw some images of a split for a report.
+
+    The images are spread evenly over the split, and those with objects are preferred; unreadable ones are left out.
+
+    Returns:
+        (name, data URL) of each image.
+    """
     wanted = [task for task in tasks if task.annotations] or tasks
     chosen = wanted[:: max(1, len(wanted) // count)][:count]
     images = []

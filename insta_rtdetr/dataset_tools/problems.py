@@ -1,4 +1,4 @@
-"""Everything that the dataset check can find, each with what it means for training and how it is mended."""
+"""Kinds of problems that the dataset check can find, with their effect on training and their remedies."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ EXAMPLES_KEPT = 5
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of problem.
+    """Kind of problem.
 
     Attributes:
-        status: "FAIL" where training would stop, or would learn or measure something wrong; else "note".
-        text: completes "12 ...".
-        remedy: of a failure.
+        status: "FAIL" if training would stop, or would learn or measure something wrong; else "note".
+        text: text of the finding, which completes "12 ...".
+        remedy: what corrects a failure.
     """
 
     status: str
@@ -26,7 +26,7 @@ class Kind:
 CORRECT_FILE = "Correct the annotation file"
 
 KINDS = {
-    # annotation file
+    # Annotation file.
     "split_missing": Kind("FAIL", "split is missing", "Run: python tools/dataset.py split, or add it"),
     "dataset_unreadable": Kind("FAIL", "reason why it cannot be read", "See datasets/README.md"),
     "not_split": Kind("note", "split alone: it would be evaluated on what it is trained on (tools/dataset.py split)"),
@@ -40,13 +40,13 @@ KINDS = {
     "category_gap": Kind("note", "category ids are skipped; classes are numbered in the order of the ids"),
     "category_unused": Kind("note", "categories have no object"),
     "class_imbalance": Kind("note", "class has more than 100 times the objects of another"),
-    # image records
+    # Image records.
     "image_field_invalid": Kind("FAIL", "images lack id, file_name, width or height, or have an impossible one",
                                 CORRECT_FILE),
     "image_id_duplicate": Kind("FAIL", "image ids are used twice", CORRECT_FILE),
     "file_duplicate": Kind("FAIL", "image files are listed twice", "Join their annotations under one image"),
     "file_outside": Kind("FAIL", "file names leave the image folder", "Make them relative to it"),
-    # image files
+    # Image files.
     "image_missing": Kind("FAIL", "images are missing", "Copy them into the image folder"),
     "image_unreadable": Kind("FAIL", "images cannot be read", "Copy them again, or remove them from the file"),
     "image_size_differs": Kind("FAIL", "images are not of the size that the file says", CORRECT_FILE),
@@ -54,7 +54,7 @@ KINDS = {
     "image_in_two_splits": Kind("FAIL", "images are in two splits", "Remove them from one, so that results are honest"),
     "image_16_bit": Kind("note", "images have more than 8 bits; the highest 8 of 16 are used"),
     "image_without_objects": Kind("note", "images have no object"),
-    # annotations
+    # Annotations.
     "annotation_field_invalid": Kind("FAIL", "annotations lack id, image_id, category_id or bbox", CORRECT_FILE),
     "annotation_id_duplicate": Kind("FAIL", "annotation ids are used twice", CORRECT_FILE),
     "image_unknown": Kind("FAIL", "annotations are of an image that is not listed", CORRECT_FILE),
@@ -71,19 +71,24 @@ KINDS = {
     "box_mask_disagree": Kind("note", "boxes disagree with their mask"),
 }  # fmt: skip
 
-# Objects with one of these are left out of training.
+# Objects with one of these problems are left out of training.
 DROPS_OBJECT = {"box_no_area", "box_outside", "mask_unusable", "mask_empty"}
 
 
 @dataclass
 class Problems:
-    """What was found in one split: how often each kind, and its first examples."""
+    """Problems that were found in one split.
+
+    Attributes:
+        counts: kind -> number of times it was found.
+        examples: kind -> its first examples.
+    """
 
     counts: Counter = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, example: str, count: int = 1) -> None:
-        """Note a problem of a kind in KINDS; the example says where, and what was found."""
+        """Record a problem of a kind in KINDS; the example says where it is and what was found."""
         if kind not in KINDS:
             raise KeyError(kind)
         self.counts[kind] += count
@@ -92,7 +97,7 @@ class Problems:
             kept.append(example)
 
     def findings(self, split: str) -> list[Finding]:
-        """One line for each kind, in the order of KINDS."""
+        """Return one line for each kind, in the order of KINDS."""
         return [
             Finding(
                 KINDS[kind].status,
@@ -104,7 +109,7 @@ class Problems:
         ]
 
     def as_dicts(self, split: str) -> list[dict]:
-        """The same for a JSON file."""
+        """Return one dict for each kind, for a JSON file."""
         return [
             {"split": split, "kind": kind, "status": KINDS[kind].status, "count": self.counts[kind],
              "text": KINDS[kind].text, "examples": self.examples[kind], "remedy": KINDS[kind].remedy}

@@ -1,4 +1,4 @@
-"""The results of a dataset check as files: check_dataset_result.json and report.html."""
+"""Writing the results of a dataset check as files: check_dataset_result.json and report.html."""
 
 import html
 import json
@@ -30,10 +30,10 @@ code { background: #f3f3f3; padding: 0 .3em; overflow-wrap: anywhere; }
 
 
 def write_report(check: DatasetCheck, out: Path) -> tuple[Path, Path]:
-    """Write both files to a folder, which is made if need be.
+    """Write both files to a folder, which is made if it does not exist.
 
     Returns:
-        the JSON file and the page.
+        the JSON file and the HTML page.
     """
     analysis = analyse(check)
     files = out / RESULT_NAME, out / PAGE_NAME
@@ -43,7 +43,7 @@ def write_report(check: DatasetCheck, out: Path) -> tuple[Path, Path]:
 
 
 def result(check: DatasetCheck, analysis: dict[str, dict]) -> dict:
-    """What check_dataset_result.json holds; its keys follow PaddleX's file of that name."""
+    """Return the content of check_dataset_result.json, whose keys follow PaddleX's file of that name."""
     class_names = next((split.class_names for split in check.splits if split.class_names), {})
     attributes = {"num_classes": len(class_names), "class_names": list(class_names.values())}
     for split in check.splits:
@@ -62,7 +62,7 @@ def result(check: DatasetCheck, analysis: dict[str, dict]) -> dict:
 
 
 def page(check: DatasetCheck, analysis: dict[str, dict]) -> str:
-    """One HTML page that needs no other file."""
+    """Return the report as one HTML page that needs no other file."""
     verdict = '<span class="ok">can be trained on</span>' if check.passes else '<span class="FAIL">needs mending</span>'
     sections = [_section(split, analysis[split.name]) for split in check.splits]
     return (
@@ -107,7 +107,7 @@ def _section(split: SplitCheck, analysis: dict) -> str:
 
 
 def bars(title: str, counts: dict[str, int]) -> str:
-    """A histogram of horizontal bars."""
+    """Return the HTML of a histogram of horizontal bars."""
     largest = max(counts.values(), default=0) or 1
     rows = "".join(
         f'<span>{html.escape(label)}</span><i style="width:{100 * count / largest:.1f}%"></i><b>{count}</b>'

@@ -1,4 +1,4 @@
-"""Divide a dataset into training, validation and test images."""
+"""Division of a dataset into training, validation and test images."""
 
 import hashlib
 import os
@@ -14,17 +14,20 @@ from .coco_folder import link_file, write_coco_folder
 
 
 def split_dataset(source: Path, destination: Path, shares: dict[str, float], stratify: bool, seed: int) -> str:
-    """Write a dataset anew with other splits; those it has are joined first.  The source is only read.
+    """Write a copy of a dataset with other splits; the existing splits are joined first.  The source is only read.
 
-    Images of the same bytes go to the same split.  Images are hard links where the file system has them.
+    Images with the same bytes go to the same split.  The copy's images are hard links where the file system has them.
 
     Args:
-        destination: a new folder; it appears when everything is in it.
-        shares: split -> percent; those of 0 are left out.
-        stratify: whether each class is shared out in these proportions too.
-        seed: the same seed gives the same splits.
+        source: the dataset's folder.
+        destination: a new folder, which appears when everything is in it.
+        shares: split -> percentage of the images; splits with 0 are left out.
+        stratify: whether the objects of each class are divided in these proportions too.
+        seed: seed of the random order; the same seed gives the same splits.
+
     Returns:
-        the size of each split.
+        one line with the size of each split.
+
     Raises:
         DatasetError: the shares do not add up to 100, a split would be empty, or the source is in no known layout.
     """
@@ -49,7 +52,10 @@ def split_dataset(source: Path, destination: Path, shares: dict[str, float], str
 
 
 def join(splits: list[Split]) -> dict:
-    """One COCO dict of several: ids count from 1, file names are absolute, classes of one name are one."""
+    """Join splits in one COCO dict.
+
+    Ids count from 1, file names are absolute, and classes of the same name become one class.
+    """
     names = list(dict.fromkeys(str(item["name"]) for split in splits for item in split.content["categories"]))
     number_of = {name: number for number, name in enumerate(names, start=1)}
     whole: dict[str, list] = {"images": [], "annotations": [], "categories": []}
@@ -69,7 +75,7 @@ def join(splits: list[Split]) -> dict:
 
 
 def group_by_content(files: list[str]) -> list[list[int]]:
-    """Indices of the files, those of the same bytes together.
+    """Group files with the same bytes, and return the indices of each group.
 
     Raises:
         DatasetError: a file cannot be read.
@@ -85,7 +91,7 @@ def group_by_content(files: list[str]) -> list[list[int]]:
 
 
 def _labels(whole: dict, groups: list[list[int]]) -> list[frozenset]:
-    """The classes in each group's images."""
+    """Return the classes that occur in each group of images."""
     classes: dict[int, set] = defaultdict(set)
     for annotation in whole["annotations"]:
         classes[annotation["image_id"] - 1].add(annotation["category_id"])
@@ -93,13 +99,20 @@ def _labels(whole: dict, groups: list[list[int]]) -> list[frozenset]:
 
 
 def assign(labels: list[frozenset], sizes: list[int], shares: list[float], rng: np.random.Generator) -> list[int]:
-    """Iterative stratification: what has the rarest label goes where most of that label is still wanted.
+    """Assign items to parts by iterative stratification.
+
+    Labels are handled one after another, the rarest one first.  An item with the label goes to the part that still
+    needs most items with that label.
 
     Args:
-        labels: of each item; without any, items are dealt out by the shares alone.
-        sizes: of each item, in images.
+        labels: labels of each item; items without any are divided by the shares alone.
+        sizes: number of images of each item.
+        shares: fraction of the images that each part should get.
+        rng: source of the random order.
+
     Returns:
-        the index of its share for each item.
+        index of the part of each item.
+
     Source: Sechidis et al., On the Stratification of Multi-Label Data, 2011.
     """
     shares_array = np.array(shares)
@@ -113,7 +126,7 @@ def assign(labels: list[frozenset], sizes: list[int], shares: list[float], rng: 
             if part_of[index] >= 0 or (label is not None and label not in labels[index]):
                 continue
             of_label = wanted_of[label] if label is not None else wanted
-            # The most wanted; among equals the part that wants most images; then by chance.
+            # Ties go to the part that needs most images, and further ties are broken at random.
             part = max(range(len(shares)), key=lambda part: (of_label[part], wanted[part], rng.random()))
             part_of[index] = part
             wanted[part] -= sizes[index]
@@ -123,7 +136,7 @@ def assign(labels: list[frozenset], sizes: list[int], shares: list[float], rng: 
 
 
 def _select(whole: dict, indices: set[int]) -> dict:
-    """The images of some indices with their annotations; ids stay."""
+    """Return the images of some indices with their annotations; the ids do not change."""
     images = [image for index, image in enumerate(whole["images"]) if index in indices]
     ids = {image["id"] for image in images}
     return whole | {

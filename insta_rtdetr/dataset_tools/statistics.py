@@ -1,20 +1,20 @@
-"""Counts that describe a checked dataset: class balance, objects per image, object and image sizes."""
+"""Statistics of a checked dataset: class balance, objects per image, sizes of objects and images."""
 
 import math
 from collections.abc import Sequence
 
 from .check import DatasetCheck, SplitCheck
 
-# COCO's object sizes, area in pixels.
+# The areas, in pixels, that separate COCO's small, medium and large objects.
 SMALL_AREA, LARGE_AREA = 32**2, 96**2
 
 
 def analyse(check: DatasetCheck) -> dict[str, dict]:
-    """For each split, what a report shows; all values are plain numbers.
+    """Compute the statistics of each split that a report shows; all values are plain numbers.
 
     Returns:
-        split -> {"images", "objects", "class_counts", "objects_per_image", "object_sizes", "object_size_shares",
-        "image_sizes"}; the last four but one are {label: count}.
+        split -> {"images", "objects", "class_counts", "objects_per_image", "object_sizes", "object_areas_of_coco",
+        "image_sizes"}; the first two are numbers, the others {label: count}.
     """
     return {split.name: _analyse_split(split) for split in check.splits}
 
@@ -38,7 +38,7 @@ def _analyse_split(split: SplitCheck) -> dict:
 
 
 def doubling_histogram(values: Sequence[int]) -> dict[str, int]:
-    """Counts of whole numbers in bins 0, 1, 2-3, 4-7, ...: sizes spread over magnitudes."""
+    """Count whole numbers in the bins 0, 1, 2-3, 4-7, ..., because sizes vary by orders of magnitude."""
     if not values:
         return {}
     counts = [0] * (max(values).bit_length() + 1)

@@ -19,7 +19,7 @@ from detectron2.utils.logger import setup_logger
 from insta_rtdetr.config import add_insta_rtdetr_config
 from insta_rtdetr.data import load_datasets, needs_masks
 from insta_rtdetr.errors import UserError
-from insta_rtdetr.zoo import find_config
+from insta_rtdetr.zoo import PREFIX, fetch, find_config, find_published, resolve_weights
 
 from .dataset_flag import use_dataset
 from .optimizer import OPTIMIZERS
@@ -52,6 +52,8 @@ LOWEST = {
 def setup_cfg(config_file: str, overrides: list[str], dataset: str = "") -> CfgNode:
     """Defaults, then a yaml file, then a dataset of the user's, then KEY VALUE pairs.
 
+    MODEL.WEIGHTS "published" becomes the file or address that it stands for; nothing is downloaded.
+
     Args:
         config_file: path or name, see `insta_rtdetr.zoo.find_config`; empty for the defaults.
         overrides: KEY, VALUE, ...
@@ -74,6 +76,7 @@ def setup_cfg(config_file: str, overrides: list[str], dataset: str = "") -> CfgN
         _merge(overridden, lambda: overridden.merge_from_list(overrides), "command line")
         use_dataset(cfg, dataset, needs_masks(overridden))
     _merge(cfg, lambda: cfg.merge_from_list(overrides), "command line")
+    cfg.MODEL.WEIGHTS = resolve_weights(cfg.MODEL.WEIGHTS, config_file)
     try:
         torch.device(cfg.MODEL.DEVICE)
     except RuntimeError as error:
@@ -251,10 +254,17 @@ def _check_weights(cfg: CfgNode, args: argparse.Namespace) -> None:
     weights = cfg.MODEL.WEIGHTS
     if not weights:
         if args.eval_only:
-            raise UserError("--eval-only needs weights.  Add MODEL.WEIGHTS path/to/model.pth at the end.")
+            raise UserError(
+                "--eval-only needs weights.  Add MODEL.WEIGHTS path/to/model.pth, or MODEL.WEIGHTS published."
+            )
         if cfg.MODEL.STAGE == "masks" and not args.resume:
             raise UserError("MODEL.STAGE masks needs a trained detector.  Add MODEL.WEIGHTS path/to/detector.pth.")
         return
-    # Addresses (https://, detectron2://) are looked up when they are loaded.
+    if weights.startswith(PREFIX):
+        published = find_published(weights)
+        # Downloaded now and not by each process of the training at its start.
+        if not args.resume:
+            fetch(published)
+    # Other addresses (https://, detectron2://) are looked up when they are loaded.
     if "://" not in weights and not os.path.isfile(weights):
         raise UserError(f"MODEL.WEIGHTS {weights} not found.  Give an existing file, or '' to start from scratch.")

@@ -69,7 +69,7 @@ class TopObjects(nn.Module):
     def _choose(self, prediction: Prediction) -> tuple[Tensor, Tensor, Prediction]:
         """Classes and scores (B, N) of the best pairs of a query and a class, and their queries' predictions."""
         logits = prediction.class_logits.float()
-        probs = logits.softmax(-1)[..., :-1] if self.scores_masks else logits.sigmoid()
+        probs = self.postprocessor.probabilities(logits)
         num_queries, num_classes = probs.shape[1:]
         scores, index = probs.flatten(1).topk(min(self.postprocessor.max_objects, num_queries * num_classes), dim=1)
         queries = torch.div(index, num_classes, rounding_mode="floor")

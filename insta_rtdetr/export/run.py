@@ -166,6 +166,7 @@ def describe(model: Model, options: Options) -> Metadata:
         precision=options.precision,
         dynamic_batch=options.dynamic_batch,
         version=insta_rtdetr.__version__,
+        predicts_boxes=model.module.predicts_boxes,
     )
 
 

@@ -1,1 +1,1 @@
-"""Parts that know no model."""
+"""Layers and tensor functions that do not depend on any model."""

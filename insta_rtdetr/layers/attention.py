@@ -11,7 +11,10 @@ from .tokens import project_tokens
 
 
 class Attention(nn.Module):
-    """Parameters and answers of `nn.MultiheadAttention`, but one mask for all heads, which is not copied for them."""
+    """Multi-head attention with the parameters and results of `nn.MultiheadAttention`.
+
+    It takes one mask for all heads and does not copy it for each of them.
+    """
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
@@ -24,13 +27,14 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Attend.
+        """Compute multi-head attention.
 
         Args:
             query: (B, N, C).
             key: (B, S, C).
             value: (B, S, C).
-            visible: (B, N, S), True where a query may look, which must be somewhere; None for everywhere.
+            visible: (B, N, S), True where a query may look.  Each query must be allowed to look somewhere.  None lets
+                every query look everywhere.
 
         Returns:
             (B, N, C).

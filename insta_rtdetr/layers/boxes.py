@@ -1,28 +1,29 @@
-"""Box arithmetic on (..., 4) tensors, in any unit."""
+"""Box arithmetic on (..., 4) tensors in any unit."""
 
 import torch
 from torch import Tensor
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """(centre x, centre y, width, height) -> (x0, y0, x1, y1)."""
+    """Convert (centre x, centre y, width, height) to (x0, y0, x1, y1)."""
     centre, half_size = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat([centre - half_size, centre + half_size], dim=-1)
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """(x0, y0, x1, y1) -> (centre x, centre y, width, height)."""
+    """Convert (x0, y0, x1, y1) to (centre x, centre y, width, height)."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return torch.cat([(low + high) / 2, high - low], dim=-1)
 
 
 def iou_and_giou(boxes_a: Tensor, boxes_b: Tensor) -> tuple[Tensor, Tensor]:
-    """Intersection over union and generalised IoU of two broadcastable sets of xyxy boxes.
+    """Compute intersection over union (IoU) and generalised IoU of two broadcastable sets of xyxy boxes.
 
     Pass (N, 1, 4) and (1, M, 4) for all pairs, (N, 4) and (N, 4) for row by row.
 
     Returns:
-        IoU and GIoU, of the broadcast shape without the last dimension.  Two empty boxes in one place have IoU 0.
+        IoU and GIoU, in the broadcast shape without the last dimension.  Two empty boxes at one point have IoU 0.
+
     Source: https://arxiv.org/abs/1902.09630
     """
     low_a, high_a, low_b, high_b = boxes_a[..., :2], boxes_a[..., 2:], boxes_b[..., :2], boxes_b[..., 2:]
@@ -40,7 +41,7 @@ def _area(low: Tensor, high: Tensor) -> Tensor:
 
 
 def shift_and_scale(boxes: Tensor, deltas: Tensor) -> Tensor:
-    """Boxes (..., 4) cxcywh whose centres are moved by deltas in box sides, and whose sides are scaled by exp(delta).
+    """Move the centres of cxcywh boxes (..., 4) by deltas in units of the box sides, and scale the sides by exp(delta).
 
     Source: R-CNN, https://arxiv.org/abs/1311.2524
     """
@@ -58,17 +59,17 @@ def shift_logits(boxes: Tensor, deltas: Tensor) -> Tensor:
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """Logit of probabilities, which are kept `eps` away from 0 and 1."""
+    """Return the logits of probabilities, which are clamped to stay `eps` away from 0 and 1."""
     x = x.clamp(min=0, max=1)
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
 
 
 def boxes_of_occupied(columns: Tensor, rows: Tensor) -> Tensor:
-    """The smallest boxes around masks.
+    """Return the smallest boxes around masks.
 
     Args:
-        columns: (..., width), bool, which columns of pixels a mask reaches into.
-        rows: (..., height), bool.
+        columns: (..., width), bool, True for the columns of pixels that a mask reaches into.
+        rows: (..., height), bool, the same for the rows.
 
     Returns:
         (..., 4), float32, xyxy in pixels; zeros for an empty mask.
@@ -78,7 +79,14 @@ def boxes_of_occupied(columns: Tensor, rows: Tensor) -> Tensor:
 
 
 def first_and_after_last(is_set: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., L), bool -> index of the first True and one past the last, (...); 0 and 0 if there is none."""
+    """Return the index of the first True and one past the last along the last axis; 0 and 0 if there is none.
+
+    Args:
+        is_set: (..., L), bool.
+
+    Returns:
+        two int64 tensors (...).
+    """
     length = is_set.shape[-1]
     place = torch.arange(1, length + 1, device=is_set.device)
     after_last = (place * is_set).amax(-1)

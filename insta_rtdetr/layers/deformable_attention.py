@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 
 class DeformableAttention(nn.Module):
-    """Each query reads a few points of every level around its reference box.
+    """Deformable attention, in which each query reads a few points of every level around its reference box.
 
     Shapes: B images, Q queries, S positions of all levels together, M heads, L levels, P points, C channels.
+
     Source: Deformable DETR, https://arxiv.org/abs/2010.04159
     """
 
@@ -24,10 +25,10 @@ class DeformableAttention(nn.Module):
         self.attention_weights = nn.Linear(dim, num_samples)
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
-        self._init_weights()
+        self.init_weights()
 
-    def _init_weights(self) -> None:
-        # At the start head m looks in direction m, and point p looks p steps away.
+    def init_weights(self) -> None:
+        """Draw the weights; at the start head m looks in direction m, and point p looks p steps away."""
         angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
         direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
         direction = direction / direction.abs().amax(dim=-1, keepdim=True)
@@ -45,11 +46,11 @@ class DeformableAttention(nn.Module):
     def forward(
         self, query: Tensor, reference_boxes: Tensor, memory: Tensor, level_sizes: list[tuple[int, int]]
     ) -> Tensor:
-        """Attend.
+        """Compute deformable attention.
 
         Args:
             query: (B, Q, C).
-            reference_boxes: (B, Q, 4), cxcywh in [0, 1].
+            reference_boxes: (B, Q, 4), cxcywh in [0, 1], or (B, Q, L, 4) with a box for each level; B may be 1.
             memory: (B, S, C), the flattened levels one after the other.
             level_sizes: (height, width) of each level.
 
@@ -60,18 +61,30 @@ class DeformableAttention(nn.Module):
         shape = (batch, num_queries, self.num_heads, self.num_levels, self.num_points)
         offsets = self.sampling_offsets(query).view(*shape, 2)
         weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1)
-        centre, size = reference_boxes[:, :, None, None, None].split(2, dim=-1)
+        if reference_boxes.dim() == 3:
+            reference_boxes = reference_boxes[:, :, None]
+        centre, size = reference_boxes[:, :, None, :, None].split(2, dim=-1)  # (B, Q, 1, L or 1, 1, 2)
         # An offset of `num_points` reaches the border of the box.
         locations = centre + offsets * size * (0.5 / self.num_points)
         sampled = sample_levels(self.value_proj(memory), locations, weights, level_sizes)
         return self.output_proj(sampled)
 
 
+def init_deformable_layers(layers: nn.Module) -> None:
+    """Draw every matrix of some layers as DETR does (Xavier), but for those that choose where attention looks."""
+    for parameter in layers.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+    for module in layers.modules():
+        if isinstance(module, DeformableAttention):
+            module.init_weights()
+
+
 def sample_levels(value: Tensor, locations: Tensor, weights: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:
-    """Weighted sum of bilinear samples; a sample outside a level is 0.
+    """Compute the weighted sum of bilinear samples; a sample outside its level is 0.
 
     Args:
-        value: (B, S, C), C being M heads one after the other.
+        value: (B, S, C), where C consists of M heads, one after the other.
         locations: (B, Q, M, L, P, 2), (x, y) in [0, 1].
         weights: (B, Q, M, L * P).
         level_sizes: (height, width) of each level.

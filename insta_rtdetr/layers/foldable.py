@@ -1,4 +1,4 @@
-"""Modules whose inner linear parts can be folded into fewer ones for inference."""
+"""Folding the linear parts inside a module into fewer ones, for inference."""
 
 import torch
 import torchvision
@@ -13,17 +13,17 @@ BATCH_NORMS = (
 
 
 class Foldable(nn.Module):
-    """A module that can rewrite itself into a cheaper one with the same answer in eval mode."""
+    """Module that can turn itself into a cheaper one with the same output in eval mode."""
 
     def fold_(self) -> None:
-        """Fold in place.  Irreversible; the folded module is for inference only."""
+        """Fold the module in place.  This is irreversible; the folded module is for inference only."""
         raise NotImplementedError
 
 
 @torch.no_grad()
 def fold_(root: nn.Module) -> nn.Module:
-    """Fold every `Foldable` and Detectron2 convolution below `root`, the outer ones first, in place; return `root`."""
-    # Products of weights must not be rounded to half precision because the caller runs under autocast.
+    """Fold every `Foldable` and every Detectron2 convolution below `root` in place, outer ones first; return `root`."""
+    # Autocast is off, because it would round the products of weights to half precision.
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
         for module in list(root.modules()):
             if isinstance(module, Foldable):
@@ -35,7 +35,7 @@ def fold_(root: nn.Module) -> nn.Module:
 
 
 def folded_kernel_and_bias(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Kernel (C_out, C_in, k, k) and bias (C_out,) of a convolution followed by a batch norm in eval mode.
+    """Return kernel (C_out, C_in, k, k) and bias (C_out,) of a convolution and a batch norm, in eval mode, as one.
 
     Raises:
         TypeError: `norm` is neither a batch norm nor an identity.
@@ -50,12 +50,12 @@ def folded_kernel_and_bias(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Te
 
 
 def fold_batch_norm(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
-    """One convolution with a bias that does what `conv` and then `norm` do."""
+    """Return one convolution with a bias that computes what `conv` and then `norm` compute."""
     return conv_like(conv, *folded_kernel_and_bias(conv, norm))
 
 
 def conv_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution with the stride, padding, dilation and groups of `conv` and another kernel and bias."""
+    """Return a convolution like `conv`, but with another kernel and bias."""
     shape = (conv.in_channels, kernel.shape[0], kernel.shape[2:], conv.stride, conv.padding, conv.dilation, conv.groups)
     if isinstance(conv, DeformConv2d):
         folded = DeformConv2d(*shape).to(kernel)

@@ -1,4 +1,6 @@
-"""Bilinear enlargement of maps that are then compared with a threshold, made only where they can exceed it.
+"""Bilinear enlargement of maps that are then compared with a threshold.
+
+The result is computed only where it can exceed the threshold.
 
 Shapes: N maps of (h, w) cells, which become (H, W) pixels; M masks of a result.
 """
@@ -17,26 +19,27 @@ from torch import Tensor
 from .boxes import boxes_of_occupied, first_and_after_last
 from .chunks import CHUNK_PIXELS_GPU
 
-# Pixels that are made at a time: few enough to stay in a processor's cache, and to read few rows of cells.
+# Number of pixels that are computed at a time: few enough to stay in a CPU's cache, and to read few rows of cells.
 CHUNK_PIXELS = 2**16
-# Columns of pixels that a processor makes by one product of matrices, because they read few columns of cells.
+# Number of columns of pixels that one matrix product computes on a CPU: few enough to read few columns of cells.
 BAND_COLUMNS = 256
-# Results up to this many pixels are left to PyTorch's interpolation if most of them can exceed the threshold.
+# Results with at most this many pixels are left to PyTorch's interpolation if most of the pixels can exceed the
+# threshold.
 WHOLE_PIXELS = 2**20
 
-# Which maps, rows of pixels and columns of pixels; all with a start and a stop.
+# Slices of maps, rows of pixels and columns of pixels, all with a start and a stop.
 Region = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class AxisResize:
-    """Linear resizing along one axis, as a matrix: each pixel is a mean of the few cells that it reads.
+    """Linear resizing along one axis as a matrix, in which each pixel is a mean of the few cells that it reads.
 
     Attributes:
-        matrix: (pixels, cells), weights.
-        first_cell: of those that a pixel reads, ascending.
-        after_last_cell: of those that a pixel reads, ascending.
-        is_plain: whether it is what `F.interpolate` does: once, and with nothing cut off.
+        matrix: (pixels, cells), the weights.
+        first_cell: for each pixel, the first cell that it reads; ascending.
+        after_last_cell: for each pixel, one past the last cell that it reads; ascending.
+        is_plain: whether `F.interpolate` computes the same, because the map is resized once and nothing is cut off.
     """
 
     matrix: Tensor
@@ -45,11 +48,11 @@ class AxisResize:
     is_plain: bool
 
     def pixels_that_read(self, first: int, after_last: int) -> tuple[int, int]:
-        """The first pixel that reads any of these cells, and one past the last; equal if there is none."""
+        """Return the first pixel that reads any of these cells, and one past the last; equal if there is none."""
         return bisect_right(self.after_last_cell, first), bisect_left(self.first_cell, after_last)
 
     def cells_of(self, pixels: slice) -> slice:
-        """The cells that some pixels read."""
+        """Return the cells that a slice of pixels reads."""
         return slice(self.first_cell[pixels.start], self.after_last_cell[pixels.stop - 1])
 
 
@@ -57,15 +60,16 @@ class AxisResize:
 def axis_resize(
     cells: int, padded: int, resized: int, pixels: int, twice: bool, device: torch.device, dtype: torch.dtype
 ) -> AxisResize:
-    """From a map to the result along one axis.  Cached.
+    """Build the resizing from a map to the result along one axis.  The result is cached.
 
     Args:
-        cells: of the map, which cover the whole network input.
-        padded: size of that input.
-        resized: size of the image within it, at its start; the rest is padding, which the result leaves out.
-        pixels: size of the result.
-        twice: resize to the network's input first, and from there to the result.
-        device, dtype: of the maps.
+        cells: number of cells of the map, which covers the whole network input.
+        padded: size of that input in pixels.
+        resized: size in pixels of the image, which lies at the start of the input; the result leaves out the padding
+            after it.
+        pixels: size of the result in pixels.
+        twice: whether the map is resized to the network's input first, and from there to the result.
+        device, dtype: those of the maps.
     """
     with torch.inference_mode(False), torch.no_grad():
         matrix = torch.eye(cells, dtype=torch.float64)
@@ -80,9 +84,9 @@ def axis_resize(
 
 
 def _read_linearly(rows: Tensor, extent: float, count: int) -> Tensor:
-    """Read at the centres of `count` equal parts of the first `extent` rows; beyond the last centre, rows repeat.
+    """Read rows (R, C) at the centres of `count` equal parts of the first `extent` rows, which gives (count, C).
 
-    (R, C) -> (count, C).
+    Values between two rows are interpolated; before the first and after the last row's centre, that row is repeated.
     """
     place = ((torch.arange(count, dtype=rows.dtype) + 0.5) * (extent / count) - 0.5).clamp(0, len(rows) - 1)
     before = place.long()
@@ -95,16 +99,17 @@ def enlarge(
 ) -> Iterator[tuple[Region, Tensor]]:
     """Enlarge maps where they can exceed a threshold.
 
-    On a CPU that is one region of each map (or a few below one another, or none); elsewhere many whole maps at a time.
+    On a CPU, each map gives one region, a few regions below one another, or none.  On other devices, many whole maps
+    are enlarged at a time.
 
     Args:
         maps: (N, h, w).
-        rows: from h to H.
-        columns: from w to W.
-        threshold: outside the regions no pixel exceeds it.
+        rows: resizing from h to H.
+        columns: resizing from w to W.
+        threshold: no pixel outside the regions exceeds it.
 
     Returns:
-        The regions, and what is there: (maps, rows, columns).
+        the regions, each with the values there: (maps, rows, columns).
     """
     on_cpu = maps.device.type == "cpu"
     regions = _occupied_regions(maps, rows, columns, threshold) if on_cpu else _whole_maps(maps, rows, columns)
@@ -133,7 +138,7 @@ def _enlarge_region(
 
 
 def _widen(maps: Tensor, columns: AxisResize, x: slice, step: int) -> Tensor:
-    """(n, rows of cells, w) -> (n, rows of cells, columns of pixels)."""
+    """Resize (n, rows of cells, w) along the columns, to (n, rows of cells, columns of pixels)."""
     bands = [(band, columns.cells_of(band)) for band in _bands(x, step)]
     parts = [maps[..., cells] @ columns.matrix[band, cells].T for band, cells in bands]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
@@ -149,7 +154,7 @@ def _occupied_regions(
 ) -> Iterator[Region]:
     if not len(maps):
         return
-    # No pixel, being a mean of cells, exceeds what none of the cells that it reads exceeds.
+    # A pixel is a mean of the cells that it reads, so it cannot exceed a threshold that none of them exceeds.
     boxes = boxes_of_occupied(maps.amax(1) > threshold, maps.amax(2) > threshold)
     for i, (left, top, right, bottom) in enumerate(boxes.int().tolist()):
         y, x = slice(*rows.pixels_that_read(top, bottom)), slice(*columns.pixels_that_read(left, right))
@@ -164,25 +169,25 @@ def _whole_maps(maps: Tensor, rows: AxisResize, columns: AxisResize) -> Iterator
 
 
 def exceeds(values: Tensor, threshold: float) -> Tensor:
-    """`values > threshold`; on a CPU by numpy, which compares several times as fast as PyTorch 2.11."""
+    """Return `values > threshold`, on a CPU by numpy, which compares several times as fast as PyTorch 2.11."""
     if values.device.type != "cpu":
         return values > threshold
     return torch.from_numpy(values.detach().numpy() > threshold)
 
 
 def areas_of(masks: Tensor) -> Tensor:
-    """(N, H, W), bool -> (N,), pixels of each mask; by numpy for the same reason."""
+    """Count the pixels of each mask, (N, H, W) bool -> (N,), on a CPU by numpy, which is faster than PyTorch 2.11."""
     if masks.device.type != "cpu":
         return masks.count_nonzero((1, 2))
     return torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()])
 
 
 def paste(pieces: Iterable[tuple[Region, Tensor]], which: Tensor, size: tuple[int, int]) -> Tensor:
-    """Whole masks from the regions that `enlarge` gave.
+    """Assemble whole masks from the regions that `enlarge` returns.
 
     Args:
-        pieces: regions in the order in which `enlarge` gave them, and the masks there, bool.
-        which: (M,), the map that each mask is of.
+        pieces: the regions in the order of `enlarge`, each with its part of the masks, bool.
+        which: (M,), index of the map of each mask.
         size: (H, W).
 
     Returns:
@@ -190,7 +195,7 @@ def paste(pieces: Iterable[tuple[Region, Tensor]], which: Tensor, size: tuple[in
     """
     if which.device.type != "cpu" and (whole := [piece for _, piece in pieces]):
         return torch.cat(whole)[which]
-    # The system gives zeros that cost nothing until something is written there.
+    # The operating system provides zeroed memory pages lazily, so parts that are never written cost nothing.
     masks = torch.from_numpy(np.zeros((len(which), *size), dtype=bool)).to(which.device)
     places = defaultdict(list)
     for place, index in enumerate(which.tolist()):

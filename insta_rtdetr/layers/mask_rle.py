@@ -1,7 +1,7 @@
-"""COCO's run-length code of masks, the same bytes as `pycocotools.mask.encode`, without reading every pixel one by one.
+"""Encoding masks in COCO's run-length code, with the same bytes as `pycocotools.mask.encode`, but faster.
 
-pycocotools transposes a mask and walks over its bytes.  Here the places where a column's next pixel differs are found
-with vector instructions in the mask as it lies in memory, and only those few are sorted into column order.
+pycocotools transposes a mask and walks over its bytes.  Here vector instructions find the places where the next pixel
+of a column differs, in the mask as it lies in memory, and only those few places are sorted into column order.
 
 Shapes: N masks, (H, W) their size in pixels.
 """
@@ -13,18 +13,19 @@ import pycocotools.mask as coco_mask
 import torch
 from torch import Tensor
 
-# Pixels compared at a time on a GPU: torch.nonzero takes fewer than 2**31.
+# Number of pixels compared at a time on a GPU: torch.nonzero takes fewer than 2**31.
 CHUNK_PIXELS_GPU = 2**27
 
 
 def encode_masks(masks: Tensor) -> list[dict]:
-    """Encode masks.
+    """Encode masks in COCO's run-length code.
 
     Args:
         masks: (N, H, W), bool, on any device.
 
     Returns:
         N dicts {"size": [H, W], "counts": bytes}, equal to pycocotools'.
+
     Raises:
         ValueError: the masks are not bool, or not (N, H, W) with at least one pixel.
     """
@@ -38,36 +39,39 @@ def encode_masks(masks: Tensor) -> list[dict]:
 
 
 def encode_strip(strip: Tensor, left: int, width: int) -> dict:
-    """Encode a mask that is known to be empty beside a strip.
+    """Encode a mask that is empty outside a strip of columns.
 
     Args:
-        strip: (H, w), bool, on the CPU: all rows, and the columns from `left` on.
+        strip: (H, w), bool, on the CPU: all rows of the columns from `left` on.
         left: first column of the strip.
-        width: of the mask, in pixels.
+        width: width of the mask in pixels.
 
     Returns:
-        what `encode_masks` gives for the whole mask.
+        the dict that `encode_masks` returns for the whole mask.
     """
     height, strip_width = strip.shape
     (changes,) = _changes_on_cpu(strip.numpy()[None])
-    # The object ends with the strip; a change at the end of the mask would be an empty run.
+    # If the strip's last pixel is set, the object ends behind it.  At the end of the mask that would be an empty run.
     ends = [height * strip_width] if strip[-1, -1] and left + strip_width < width else []
     return _compress([np.append(changes, ends) + left * height], height, width)[0]
 
 
 def _compress(changes: Iterable[np.ndarray], height: int, width: int) -> list[dict]:
-    # The first run is of background, and has length 0 where the first pixel is not.
+    # The first run is background, and its length is 0 if the first pixel is set.
     counts = [np.diff(positions, prepend=0, append=height * width) for positions in changes]
     return coco_mask.frPyObjects([{"size": [height, width], "counts": runs} for runs in counts], height, width)
 
 
 def _changes_on_cpu(masks: np.ndarray) -> Iterator[np.ndarray]:
-    """For each mask the sorted positions x * H + y at which a pixel differs from the one before it (at first: 0)."""
+    """Yield for each mask the sorted positions x * H + y of the pixels that differ from the one before them.
+
+    The first pixel is compared with 0.
+    """
     height, width = masks.shape[1:]
     is_change = np.empty((height, width), dtype=bool)
     for mask in masks:
         np.not_equal(mask[1:], mask[:-1], out=is_change[1:])
-        # Above a column's first pixel comes the last one of the column to its left.
+        # Before the first pixel of a column comes the last pixel of the column to its left.
         np.not_equal(mask[0, 1:], mask[-1, :-1], out=is_change[0, 1:])
         is_change[0, 0] = mask[0, 0]
         y, x = np.divmod(np.flatnonzero(is_change), width)
@@ -75,7 +79,7 @@ def _changes_on_cpu(masks: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _changes_on_gpu(masks: Tensor) -> Iterator[np.ndarray]:
-    """The same, compared where the masks are: the positions are far fewer bytes to copy than the masks."""
+    """Yield the same positions as `_changes_on_cpu`, found on the GPU, because copying the masks would take longer."""
     height, width = masks.shape[1:]
     for chunk in masks.split(max(1, CHUNK_PIXELS_GPU // (height * width))):
         columns = chunk.transpose(1, 2).flatten(1)  # (N, H, W) -> (N, W * H)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them."""
+    """Multi-layer perceptron: linear layers with ReLU between them."""
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, num_layers: int):
         super().__init__()
@@ -13,7 +13,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in zip(widths[:-1], widths[1:], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in_dim) -> (..., out_dim)."""
+        """Map (..., in_dim) to (..., out_dim)."""
         for layer in self.layers[:-1]:
             x = F.relu(layer(x), inplace=True)
         return self.layers[-1](x)

@@ -1,4 +1,4 @@
-"""Reading maps at points, and choosing points where a mask is uncertain.
+"""Sampling maps at points, and drawing points where a mask is uncertain.
 
 Shapes: N masks, P points.  Points are (x, y) in [0, 1] of the whole map.
 """
@@ -8,22 +8,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def cell_centres(height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The centres of a map's cells, row by row, (height * width, 2), on the CPU."""
+    y, x = ((torch.arange(side, dtype=dtype) + 0.5) / side for side in (height, width))
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([x, y], dim=-1).flatten(0, 1)
+
+
 def sample_points(maps: Tensor, points: Tensor, inside: bool = False) -> Tensor:
-    """Bilinear samples, 0 outside the map.
+    """Sample maps at points with bilinear interpolation; outside the map the value is 0.
 
     Args:
         maps: (N, C, h, w).
         points: (N, P, 2), or (1, P, 2) for the same points on all maps.
-        inside: the outermost cells go on outside the map instead.
+        inside: whether the outermost cells are repeated outside the map, instead of 0.
 
     Returns:
         (N, C, P).
+
     Source: PointRend, https://arxiv.org/abs/1912.08193
     """
     grid = (2 * points - 1)[:, :, None]
     options = {"padding_mode": "border" if inside else "zeros", "align_corners": False}
     if len(points) == 1 and len(maps) > 1:
-        # One map with N * C channels: the corners of a point are found once.
+        # As one map with N * C channels, so that the corners of each point are computed only once.
         stacked = maps.flatten(0, 1)[None]
         return F.grid_sample(stacked, grid, **options).view(*maps.shape[:2], -1)
     return F.grid_sample(maps, grid, **options).squeeze(3)
@@ -34,18 +42,19 @@ def uncertain_points(
     mask_logits: Tensor, num_points: int, oversample_ratio: float, importance_ratio: float, inside: bool = False,
     regions_xyxy: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Random points, most of them where a mask's logit is near 0.
+    """Draw random points, most of them where a mask's logit is near 0.
 
     Args:
         mask_logits: (N, h, w).
-        num_points: points for each mask.
-        oversample_ratio: candidates drawn for each point.
+        num_points: number of points for each mask.
+        oversample_ratio: number of candidates for each point.
         importance_ratio: share of the points that are the most uncertain candidates; the others are random.
         inside: see `sample_points`.
-        regions_xyxy: (N, 4), where each mask's candidates are drawn, in [0, 1] of the map; None: everywhere.
+        regions_xyxy: (N, 4), boxes in [0, 1] of the map in which the candidates are drawn; None for the whole map.
 
     Returns:
         (N, num_points, 2).
+
     Source: PointRend, https://arxiv.org/abs/1912.08193
     """
     num_masks = len(mask_logits)
@@ -62,28 +71,28 @@ def uncertain_points(
 
 
 def place_in_regions(points: Tensor, regions_xyxy: Tensor) -> Tensor:
-    """Points (..., 2) in [0, 1] of a region, (..., 4) in [0, 1] of the map -> (..., 2) in [0, 1] of the map."""
+    """Map points (..., 2) from [0, 1] of a region to [0, 1] of the map; regions are (..., 4) in [0, 1] of the map."""
     corner, opposite = regions_xyxy[..., :2], regions_xyxy[..., 2:]
     return corner + points * (opposite - corner)
 
 
 def regions_around(boxes_cxcywh: Tensor, factor: float) -> Tensor:
-    """(N, 4) boxes -> (N, 4) xyxy, `factor` times as large, cut at the borders of the map."""
+    """Enlarge boxes (N, 4) by a factor around their centres, clip them to the map, and return them as xyxy (N, 4)."""
     half = boxes_cxcywh[:, 2:] * (factor / 2)
     return torch.cat([boxes_cxcywh[:, :2] - half, boxes_cxcywh[:, :2] + half], dim=1).clamp(0, 1)
 
 
 def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool = False) -> Tensor:
-    """Bilinear samples of binary masks, which are neither copied nor turned into floats.
+    """Sample binary masks with bilinear interpolation, without copying them or converting them to floats.
 
     Args:
         masks: (T, H, W), bool.
-        mask_index: (N,), which mask each row of points reads.
-        points: (N, P, 2), or (1, P, 2) for the same points everywhere.
-        inside: read the nearest pixel of the mask instead.
+        mask_index: (N,), index of the mask that each row of points reads.
+        points: (N, P, 2), or (1, P, 2) for the same points in all rows.
+        inside: whether the nearest pixel of the mask is read, without interpolation.
 
     Returns:
-        (N, P) of the points' dtype; outside a mask is 0.
+        (N, P) in the points' dtype; the value outside a mask is 0.
     """
     _, height, width = masks.shape
     x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5

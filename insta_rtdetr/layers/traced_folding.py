@@ -1,4 +1,7 @@
-"""Folding the batch norms of other packages' models, which do not say which convolution comes before which norm."""
+"""Folding the batch norms of other packages' models.
+
+These models do not say which convolution comes before which norm, so the order is traced with `torch.fx`.
+"""
 
 from collections import Counter
 
@@ -7,12 +10,12 @@ from torch import fx, nn
 
 from .foldable import BATCH_NORMS, folded_kernel_and_bias
 
-# Exactly these types: a subclass may standardise its kernel in each forward pass, as timm's StdConv2d does.
+# Only these types are folded, no subclasses: one may standardise its kernel in each forward pass, as timm's StdConv2d.
 CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 
 
 class _Tracer(fx.Tracer):
-    """Looks neither into batch norms nor into what timm marks as impossible to trace."""
+    """Tracer that treats batch norms, and modules that timm marks as impossible to trace, as single operations."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         leaves = (*BATCH_NORMS, *get_notrace_modules())
@@ -20,10 +23,10 @@ class _Tracer(fx.Tracer):
 
 
 def fold_traced_(model: nn.Module) -> None:
-    """Fold each batch norm of a model in eval mode into the convolution that nobody else reads the output of, in place.
+    """Fold the batch norms of a model in eval mode into the convolutions before them, in place.
 
-    An activation that the norm applies itself, as timm's norms do, takes the norm's place.  A model that
-    `torch.fx` cannot trace stays as it is.
+    A norm is folded if nothing else reads the convolution's output.  An activation that the norm applies itself, as
+    timm's norms do, takes the norm's place.  A model that `torch.fx` cannot trace stays as it is.
     """
     for conv_name, norm_name in convolutions_with_norms(model):
         conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
@@ -33,7 +36,7 @@ def fold_traced_(model: nn.Module) -> None:
 
 
 def convolutions_with_norms(model: nn.Module) -> list[tuple[str, str]]:
-    """Names of the convolutions of a model whose output one batch norm alone reads, and of the norms."""
+    """Return the names of pairs of a convolution and the batch norm that alone reads its output."""
     try:
         graph = _Tracer().trace(model)
     except (fx.proxy.TraceError, TypeError, RuntimeError):

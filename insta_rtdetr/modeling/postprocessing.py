@@ -16,6 +16,7 @@ from torchvision.ops import batched_nms
 
 from ..layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
 from ..layers.mask_resize import Region, areas_of, axis_resize, enlarge, exceeds, paste
+from ..layers.precision import full_precision
 from ..structures import Prediction
 
 # What masks are when they are resized, see TEST.MASK_RESIZE.
@@ -72,7 +73,7 @@ class Postprocessor:
         return [self._image(prediction, i, size) for i, size in enumerate(sizes)]
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
-        scores, classes, queries = self._select(prediction.class_logits[image].sigmoid())
+        scores, classes, queries = self._select(self.probabilities(prediction.class_logits[image]))
         boxes = self._boxes(prediction.select(image, queries), size)
         kept = without_duplicates(boxes.tensor, scores, classes, self.nms_threshold)
         instances = Instances(size.output)
@@ -82,6 +83,10 @@ class Postprocessor:
         instances.scores = scores[kept]
         instances.pred_classes = classes[kept]
         return instances
+
+    def probabilities(self, class_logits: Tensor) -> Tensor:
+        """(..., K), those of the classes."""
+        return class_logits.sigmoid()
 
     def _masks(self, prediction: Prediction, image: int, queries: Tensor, size: ImageSize) -> Tensor:
         """(N, height, width), bool, of N queries of an image."""
@@ -105,8 +110,7 @@ class Postprocessor:
 
     def _enlarged(self, chosen: Prediction, size: ImageSize) -> Iterator[tuple[Region, Tensor]]:
         """The probabilities or logits of the masks, wherever they can exceed the threshold; see `enlarge`."""
-        maps = chosen.mask_logits[0]
-        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        maps = full_precision(chosen.mask_logits[0])
         maps = maps.sigmoid() if self.resize == "probability" else maps
         rows, columns = (
             axis_resize(*sides, self.resize == "logit_twice", maps.device, maps.dtype)
@@ -134,24 +138,30 @@ class ClippingPostprocessor(Postprocessor):
 
 
 class MaskScoringPostprocessor(Postprocessor):
-    """Of a model without boxes: a score is the class's probability times the mean probability of the mask's pixels.
+    """A score is the class's probability times the mean probability of the mask's pixels.
 
-    Source: FastInst, https://arxiv.org/abs/2303.08594
+    Boxes of a model that predicts none are those around its masks.  Source: Mask2Former,
+    https://arxiv.org/abs/2112.01527
     """
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
-        scores, classes, queries = self._select(prediction.class_logits[image].softmax(-1)[:, :-1])
+        if not prediction.has_masks:
+            return super()._image(prediction, image, size)
+        scores, classes, queries = self._select(self.probabilities(prediction.class_logits[image]))
         queries, which = queries.unique(return_inverse=True)
-        pieces, boxes, certainties = self._measured(prediction.select(image, queries), size)
+        chosen = prediction.select(image, queries)
+        pieces, boxes, certainties = self._measured(chosen, size)
+        if chosen.boxes_cxcywh is not None:
+            boxes = self._boxes(chosen, size).tensor
         scores, order = (scores * certainties[which].to(scores)).sort(descending=True)
         order = order[scores >= self.score_threshold]
         kept = without_duplicates(boxes[which[order]], scores[: len(order)], classes[order], self.nms_threshold)
-        chosen = order[kept]
+        order = order[kept]
         instances = Instances(size.output)
-        instances.pred_boxes = Boxes(boxes[which[chosen]])
-        instances.pred_masks = self.assemble(pieces, which[chosen], size.output)
+        instances.pred_boxes = Boxes(boxes[which[order]])
+        instances.pred_masks = self.assemble(pieces, which[order], size.output)
         instances.scores = scores[kept]
-        instances.pred_classes = classes[chosen]
+        instances.pred_classes = classes[order]
         return instances
 
     def _measured(self, chosen: Prediction, size: ImageSize) -> tuple[list[tuple[Region, Tensor]], Tensor, Tensor]:
@@ -159,10 +169,11 @@ class MaskScoringPostprocessor(Postprocessor):
 
         Each few masks are measured while they are in the processor's cache.
         """
-        count, device = chosen.mask_embeddings.shape[1], chosen.mask_embeddings.device
+        embeddings = chosen.mask_embeddings
+        count, options = embeddings.shape[1], {"device": embeddings.device, "dtype": full_precision(embeddings).dtype}
         # Of the probabilities within each mask.
-        row_sums, column_sums = (torch.zeros(count, side, device=device) for side in size.output)
-        areas = torch.zeros(count, device=device)
+        row_sums, column_sums = (torch.zeros(count, side, **options) for side in size.output)
+        areas = torch.zeros(count, **options)
         pieces = []
         for (which, y, x), enlarged in self._enlarged(chosen, size):
             masks = exceeds(enlarged, self._threshold)
@@ -173,6 +184,14 @@ class MaskScoringPostprocessor(Postprocessor):
             areas[which] += areas_of(masks)
             pieces.append(((which, y, x), masks))
         return pieces, boxes_of_occupied(column_sums > 0, row_sums > 0), row_sums.sum(1) / (areas + 1e-6)
+
+
+class SoftmaxMaskScoringPostprocessor(MaskScoringPostprocessor):
+    """The same for a model whose last class is "no object"."""
+
+    def probabilities(self, class_logits: Tensor) -> Tensor:
+        """(..., K) of logits (..., K + 1)."""
+        return class_logits.softmax(-1)[..., :-1]
 
 
 def without_duplicates(boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, threshold: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Use a trained model: STEP 9 of the data flow, images -> results.
+"""Prediction with trained models, step 9 of the data flow: images -> results.
 
     for result in create_model("quickstart_MNV2_D3_256").predict("photo.jpg"):
         result.print()

@@ -1,4 +1,4 @@
-"""The names of a model's classes, and their ids in COCO files."""
+"""Names of a model's classes, and their ids in COCO files."""
 
 import json
 from collections.abc import Sequence
@@ -15,21 +15,26 @@ from insta_rtdetr.errors import UserError
 
 @dataclass(frozen=True)
 class Categories:
-    """Class `i` of a model has the name names[i], and the id ids[i] in COCO files."""
+    """Names and ids of a model's classes.
+
+    Attributes:
+        names: name of class 0, 1, 2, ...
+        ids: their category ids in COCO files.
+    """
 
     names: tuple[str, ...]
     ids: tuple[int, ...]
 
 
 def categories_of(cfg: CfgNode, trained_names: Sequence[str] = ()) -> Categories:
-    """The categories of a model.
+    """Return the categories of a model.
 
-    Names are those of the config's datasets if they are known here, else those that the checkpoint tells, else COCO's
-    for 80 classes, else numbers.  Ids are those of the dataset with these names, else 1, 2, 3 ...
+    The names are those of the config's datasets if they are known here, else those in the checkpoint, else COCO's for
+    80 classes, else numbers.  The ids are those of the dataset with these names, else 1, 2, 3, ...
 
     Args:
-        cfg: the model's.
-        trained_names: of the checkpoint's classes; empty if it does not tell.
+        cfg: config of the model.
+        trained_names: class names in the checkpoint; empty if it does not name its classes.
 
     Raises:
         UserError: the checkpoint was trained for other classes, none of which is the model's.
@@ -53,7 +58,7 @@ def _ids_of(names: list[str], cfg: CfgNode) -> tuple[int, ...]:
 
 
 def _dataset_ids(name: str) -> tuple[int, ...]:
-    """The ids of a dataset's classes, in their order; empty if they are not known."""
+    """Return the ids of a dataset's classes, in the order of the classes; empty if they are not known."""
     metadata = MetadataCatalog.get(name)
     if ids := metadata.get("thing_dataset_id_to_contiguous_id"):
         return tuple(sorted(ids, key=ids.get))

@@ -17,7 +17,7 @@ from .recorder import Settings
 
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     return run_command(lambda: _run(parse(arguments, prog)))
 
 
@@ -40,7 +40,11 @@ def _run(job: Job) -> int:
 
 
 def parse(arguments: list[str] | None, prog: str | None = None) -> Job:
-    """Parse; a wrong option is a UserError."""
+    """Parse the command line.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     parser = CommandParser(prog, __doc__, fromfile_prefix_chars="@")
     parser.add_model()
     option = parser.add_argument

@@ -1,4 +1,4 @@
-"""From a model's name to a model with its weights."""
+"""Creating a model with its weights, given the model's name."""
 
 import os
 import tempfile
@@ -10,14 +10,14 @@ from insta_rtdetr.checkpoint import read_checkpoint
 from insta_rtdetr.engine.setup import setup_cfg
 from insta_rtdetr.errors import UserError
 from insta_rtdetr.predict.runtime.session import is_exported
-from insta_rtdetr.zoo import config_files, find_config, published_weights
+from insta_rtdetr.zoo import config_files, find_config, published_weights, resolve_weights
 
 from .exported import ExportedModel
 from .model import Model
 from .predictor import Predictor
 
 CHECKPOINT_ENDINGS = (".pth", ".pkl")
-# Where Detectron2's configs take the backbone's first weights from; they find nothing.
+# Addresses of the weights that Detectron2's configs start training from: backbones alone, which cannot find objects.
 _BACKBONES_ONLY = "ImageNetPretrained"
 
 
@@ -30,8 +30,9 @@ def create_model(
         model: a config's name ("insta_rtdetr_R50vd_D6_640"; "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x" of
             Detectron2's model zoo), a yaml file, a config; or a checkpoint that says which config it was trained with,
             or that is named after one; or what `tools/export.py` made, which has its weights and settings within.
-        weights: a checkpoint of any format we read, or its address.  Default: the published ones if they are known
-            here, else MODEL.WEIGHTS of the config.
+        weights: a checkpoint of any format we read, its address, or "published://NAME" for a name that
+            `insta-rtdetr models --all` lists.  Default: those published with the config, which are downloaded
+            once, else MODEL.WEIGHTS of the config.
         device: "cpu" or "cuda".  Default: MODEL.DEVICE of the config; CPU where there is no GPU.
         opts: KEY, value, ... of config keys to change.
 
@@ -44,10 +45,10 @@ def create_model(
 
 
 def exported_model(file: str | os.PathLike, weights: str | os.PathLike, device: str, opts: list[str]) -> ExportedModel:
-    """A model from an exported file.
+    """Load an exported file as a model.
 
     Raises:
-        UserError: it cannot be loaded, or weights or config keys are given, which it has within.
+        UserError: it cannot be loaded, or weights or config keys are given although the file contains its own.
     """
     if weights or opts:
         given = f"weights {weights}" if weights else f"config keys {' '.join(opts)}"
@@ -58,15 +59,15 @@ def exported_model(file: str | os.PathLike, weights: str | os.PathLike, device: 
 def model_config(
     model: str | os.PathLike | CfgNode, weights: str | os.PathLike, opts: list[str], dataset: str = ""
 ) -> CfgNode:
-    """The config of a model, with MODEL.WEIGHTS set; arguments and errors are those of `create_model`.
+    """Return the config of a model, with MODEL.WEIGHTS set; other arguments and errors are those of `create_model`.
 
     Args:
-        dataset: of the user's, whose classes the model of a named config gets; see `setup_cfg`.
+        dataset: path of the user's dataset, whose classes a model given by its config's name gets; see `setup_cfg`.
     """
+    config_file = published = ""
     if isinstance(model, CfgNode):
         cfg = model.clone()
         cfg.merge_from_list(opts)
-        published = ""
     elif not isinstance(model, (str, os.PathLike)):
         raise UserError(f"model is a {type(model).__name__}, wanted a name, a path or a config.")
     elif os.fspath(model).endswith(CHECKPOINT_ENDINGS):
@@ -77,7 +78,7 @@ def model_config(
         config_file = find_config(os.fspath(model))
         cfg, published = setup_cfg(config_file, opts, dataset), published_weights(config_file)
     if "MODEL.WEIGHTS" not in opts[::2]:
-        cfg.MODEL.WEIGHTS = os.fspath(weights) or published or cfg.MODEL.WEIGHTS
+        cfg.MODEL.WEIGHTS = resolve_weights(os.fspath(weights), config_file) or published or cfg.MODEL.WEIGHTS
     if not cfg.MODEL.WEIGHTS or _BACKBONES_ONLY in cfg.MODEL.WEIGHTS:
         name = "this config" if isinstance(model, CfgNode) else model
         raise UserError(f"There are no trained weights for {name} here.  Name a checkpoint as weights (MODEL.WEIGHTS).")
@@ -85,7 +86,7 @@ def model_config(
 
 
 def _config_of_checkpoint(file: str, opts: list[str]) -> CfgNode:
-    """The config within a checkpoint; else the one it is named after.
+    """Return the config in a checkpoint, or the config that the checkpoint is named after.
 
     Raises:
         UserError: there is neither.

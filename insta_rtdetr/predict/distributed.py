@@ -1,7 +1,7 @@
-"""Offline prediction on a cluster with Ray Data, an optional dependency.
+"""Offline prediction on a cluster with Ray Data, which is an optional dependency.
 
-Each worker holds a model; it gets batches of inputs and gives their records.  When a worker dies, Ray starts another
-one, which gets what had not come back.
+Each worker holds a model, gets batches of inputs and returns their records.  When a worker dies, Ray starts another
+one, which gets the batches that were not finished.
 """
 
 import json
@@ -22,20 +22,20 @@ from .recorder import Recorder, Settings, Task
 if TYPE_CHECKING:
     import ray
 
-# What is done again when a worker dies.
+# Number of batches in a block of Ray, which is repeated as a whole when a worker dies.
 BATCHES_IN_BLOCK = 8
 
 
 class Worker:
-    """What runs in a process of Ray's."""
+    """Worker of Ray, which holds a model in a process of its own."""
 
     def __init__(self, settings: Settings, folder: str) -> None:
-        """Load the model; paths are relative to `folder`."""
+        """Load the model; relative paths start at `folder`."""
         os.chdir(folder)
         self.recorder = Recorder(settings)
 
     def __call__(self, rows: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
-        """Rows of tasks as JSON -> rows of records as JSON."""
+        """Predict rows of tasks, and yield rows of records; both are in JSON."""
         yield _row(self.recorder.header())
         for batch in rows["batch"]:
             for record in self.recorder.records([Task(**task) for task in json.loads(batch)]):
@@ -43,19 +43,19 @@ class Worker:
 
 
 def records_on_ray(settings: Settings, batches: list[list[Task]], num_workers: int) -> Iterator[Record]:
-    """The records of `Recorder`, in the order in which they come.
+    """Yield the records of `Recorder`, in the order in which they are finished.
 
-    Uses the cluster that this process is connected to (`ray.init(address=...)`, or the variable RAY_ADDRESS), else
-    this machine.  A worker takes a GPU if this machine has one.
+    The cluster is the one that this process is connected to (`ray.init(address=...)`, or the variable RAY_ADDRESS),
+    else this machine.  Each worker takes a GPU if this machine has one.
 
     Raises:
         UserError: the package ray is not installed, the settings give no model, or a worker failed.
     """
-    check_model(settings)  # told before Ray is started
+    check_model(settings)  # Errors in the settings are reported before Ray starts.
     ray = _import_ray()
     if not ray.is_initialized():
         ray.init(include_dashboard=False, logging_level=logging.WARNING)
-    ray.data.DataContext.get_current().enable_progress_bars = False  # the caller has one
+    ray.data.DataContext.get_current().enable_progress_bars = False  # The caller has a progress bar.
     rows = [{"batch": json.dumps([vars(task) for task in batch])} for batch in batches]
     num_blocks = max(num_workers, -(-len(rows) // BATCHES_IN_BLOCK))
     records = ray.data.from_items(rows, override_num_blocks=min(num_blocks, len(rows))).map_batches(
@@ -73,7 +73,7 @@ def records_on_ray(settings: Settings, batches: list[list[Task]], num_workers: i
 
 
 def check_model(settings: Settings) -> None:
-    """Find what is wrong with the settings of a model.
+    """Check the settings of a model without building it.
 
     Raises:
         UserError: see `create_model`.

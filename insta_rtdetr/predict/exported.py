@@ -1,4 +1,4 @@
-"""A model from a file that `tools/export.py` made, with the same `predict` as any other.
+"""Model from a file that `tools/export.py` wrote, with the same `predict` as any other model.
 
 Shapes: N objects that the file gives for an image, n of them kept, K classes.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from insta_rtdetr.layers.boxes import xyxy_to_cxcywh
 from insta_rtdetr.modeling import postprocessing
-from insta_rtdetr.modeling.postprocessing import ImageSize, MaskScoringPostprocessor, without_duplicates
+from insta_rtdetr.modeling.postprocessing import ImageSize, SoftmaxMaskScoringPostprocessor, without_duplicates
 from insta_rtdetr.modeling.preprocessing import resize_like_pil
 from insta_rtdetr.predict.runtime.session import open_session
 from insta_rtdetr.structures import Prediction
@@ -24,21 +24,21 @@ from .runtime.metadata import Metadata
 
 
 class ExportedModel(Predictor):
-    """What `create_model("model.onnx")` gives.
+    """Model that runs an exported file, as `create_model("model.onnx")` makes it.
 
     Attributes:
-        session: runs the file.
-        metadata: what the file says of itself.
+        session: session of the runtime that runs the file.
+        metadata: metadata in the file.
     """
 
     def __init__(self, file: str | os.PathLike, device: str = "") -> None:
-        """Load; see `open_session`."""
+        """Load a file; see `open_session` for the arguments and errors."""
         self.session = open_session(file, device)
         self.metadata = self.session.metadata
         self.categories = Categories(self.metadata.class_names, self.metadata.category_ids)
 
     def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
-        """See `Predictor.find`."""
+        """Find objects in images; see `Predictor.find`."""
         step = len(images) if self.metadata.dynamic_batch else 1
         found = []
         for start in range(0, len(images), step):
@@ -51,7 +51,7 @@ class ExportedModel(Predictor):
         return found
 
     def prepare(self, images: list[np.ndarray]) -> np.ndarray:
-        """Images -> the network's input (B, 3, H, W), float32, 0 to 255."""
+        """Turn images into the network's input: float32 (B, 3, H, W), from 0 to 255."""
         resized = []
         for image in images:
             image = image if self.metadata.channels == "RGB" else image[:, :, ::-1]
@@ -77,38 +77,40 @@ class ExportedModel(Predictor):
 
 
 def as_prediction(outputs: dict[str, Tensor], metadata: Metadata, threshold: float) -> Prediction:
-    """The prediction that has just the objects that a file gave, so that our own post-processing takes it.
+    """Turn the outputs of a file into a prediction with these objects as its queries, for our own postprocessing.
 
     Args:
-        outputs: of one image.
-        metadata: of the file.
-        threshold: objects below it are left out; their masks need not be enlarged.
+        outputs: outputs for one image.
+        metadata: metadata in the file.
+        threshold: objects with a lower score are left out, so that their masks need not be enlarged.
     """
     scores = outputs.get("class_scores", outputs["scores"])
     is_kept = scores >= threshold
     probs, maps = scores[is_kept].double(), outputs["masks"][is_kept]
     rows, count = torch.arange(len(probs)), len(probs)
-    height, width = metadata.size
-    boxes = outputs["boxes"][is_kept] / torch.tensor([width, height, width, height])
-    if getattr(postprocessing, metadata.postprocessor) is MaskScoringPostprocessor:
+    if issubclass(getattr(postprocessing, metadata.postprocessor), SoftmaxMaskScoringPostprocessor):
         logits = torch.full((count, len(metadata.class_names) + 1), -torch.inf, dtype=torch.float64)
         logits[rows, outputs["classes"][is_kept]] = probs.log()
         logits[:, -1] = (1 - probs).log()
     else:
         logits = torch.full((count, len(metadata.class_names)), -torch.inf, dtype=torch.float64)
         logits[rows, outputs["classes"][is_kept]] = probs.logit()
+    boxes = None
+    if metadata.predicts_boxes:
+        height, width = metadata.size
+        boxes = xyxy_to_cxcywh(outputs["boxes"][is_kept] / torch.tensor([width, height, width, height]))[None]
     # Each query is its own mask feature: the product with them gives the masks back.
-    return Prediction(logits[None].float(), xyxy_to_cxcywh(boxes)[None], torch.eye(count)[None], maps[None])
+    return Prediction(logits[None].float(), boxes, torch.eye(count)[None], maps[None])
 
 
 def _in_image(outputs: dict[str, Tensor], size: ImageSize, threshold: float) -> Instances:
-    """Objects in the network's input -> in the image."""
+    """Turn objects in pixels of the network's input into objects in pixels of the image."""
     is_kept = outputs["scores"] >= threshold
     height, width = size.output
     scale = torch.tensor([width / size.padded[1], height / size.padded[0]] * 2)
     masks = outputs["masks"][is_kept]
     if size.output != size.padded:
-        # One by one: the masks of a large image are many numbers.
+        # Masks are enlarged one by one, because as floats the masks of a large image take much memory.
         enlarged = [F.interpolate(mask[None, None].float(), size.output, mode="bilinear")[0, 0] > 0.5 for mask in masks]
         masks = torch.stack(enlarged) if enlarged else masks.new_zeros(0, height, width)
     instances = Instances(size.output)

@@ -1,4 +1,4 @@
-"""What can be predicted, told apart and read: images, videos, addresses, arrays.  All images are RGB."""
+"""Inputs of prediction: images, videos, addresses and arrays, told apart and read.  All images are RGB."""
 
 import contextlib
 import glob
@@ -28,13 +28,13 @@ TIMEOUT_SECONDS = 60
 
 @dataclass
 class LoadedImage:
-    """An image that has been read.
+    """Image that has been read.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        name: path or address it comes from, or "image_3" for the third of a list.
-        frame: number in a video, from 0; None for an image.
-        fps: frames a second of the video.
+        name: path or address that it comes from, or "image_3" for the third image of a list.
+        frame: number of the frame in a video, from 0; None for an image.
+        fps: frames per second of the video; None for an image.
     """
 
     image: np.ndarray
@@ -45,29 +45,37 @@ class LoadedImage:
 
 @dataclass
 class Input:
-    """An image file, a video file, an address of either, or an image in memory (`image` is not None)."""
+    """Input of prediction: an image file, a video file, an address of either, or an image in memory.
+
+    Attributes:
+        name: path or address, or "image_3" for the third image of a list in memory.
+        image: the image in memory; None for the others.
+    """
 
     name: str
     image: np.ndarray | Image.Image | None = None
 
     @property
     def is_video(self) -> bool:
-        """Whether it has frames."""
+        """Return whether it is a video."""
         return self.image is None and Path(self.path).suffix.lower() in VIDEO_ENDINGS
 
     @property
     def path(self) -> str:
-        """Where it lies: `name` without an address' server and query."""
+        """Return the path in `name`, without the server and the query of an address."""
         return urllib.parse.urlparse(self.name).path if is_address(self.name) else self.name
 
     def count_images(self) -> int:
-        """1, or the frames that a video says it has (0 if it does not say, or is an address)."""
+        """Return 1 for an image, and for a video the number of frames that it declares.
+
+        That number is 0 for a video that declares none, or that is an address.
+        """
         if not self.is_video:
             return 1
         return 0 if is_address(self.name) else count_frames(self.name)
 
     def read(self, first_frame: int = 0) -> Iterator[LoadedImage]:
-        """The image, or a video's frames from one on.
+        """Read the image, or a video's frames from `first_frame` on.
 
         Raises:
             ImageError: it cannot be read.
@@ -86,10 +94,10 @@ class Input:
 
 
 def check_options(threshold: float, batch_size: int) -> None:
-    """Check what `Model.predict` is given beside its source.
+    """Check the options of `Model.predict`.
 
     Raises:
-        UserError: a value is of another kind, or out of its range.
+        UserError: a value is of another type, or out of its range.
     """
     if not (isinstance(threshold, numbers.Real) and 0 <= threshold <= 1):
         raise UserError(f"threshold is {threshold}, wanted 0 to 1.")
@@ -98,7 +106,7 @@ def check_options(threshold: float, batch_size: int) -> None:
 
 
 def find_inputs(source: Any) -> list[Input]:
-    """What a source consists of; see `Model.predict` for what it may be.  Nothing is read yet.
+    """Return the inputs that a source consists of, without reading them; see `Model.predict` for the kinds of sources.
 
     Raises:
         UserError: it is of another kind, does not exist, or is empty.
@@ -107,7 +115,7 @@ def find_inputs(source: Any) -> list[Input]:
     if not sources:
         raise UserError("The list of images is empty.")
     inputs = [one for number, item in enumerate(sources, start=1) for one in _inputs_of(item, number)]
-    # A file that is named twice is one input; images in memory have names of their own.
+    # A file that is named twice is one input.  Each image in memory has a name of its own.
     return list({one.name: one for one in inputs}.values())
 
 
@@ -128,9 +136,9 @@ def _inputs_of(item: Any, number: int) -> list[Input]:
 
 
 def _pixels(image: Image.Image, name: str) -> np.ndarray:
-    """Those that the image's file would give."""
+    """Return the pixels of a PIL image, which are the same as those read from the image's file."""
     try:
-        # Of the copy, because turning it upright changes it.
+        # `upright_rgb` gets a copy, because it turns its argument in place.
         pixels = upright_rgb(image.copy())
     except UNREADABLE as error:
         raise ImageError(f"{name} cannot be read: {reason_unreadable(error)}") from error
@@ -146,12 +154,14 @@ def _check_array(image: np.ndarray, number: int) -> np.ndarray:
 
 
 def is_address(name: str) -> bool:
-    """Whether it is to be fetched from the network."""
+    """Return whether a name is an address that is fetched from the network."""
     return name.lower().startswith(("http://", "https://"))
 
 
 def find_files(path: str) -> list[Path]:
-    """A file as given; of a folder all images directly in it, by name; of a pattern all files that match.
+    """Return the files that a path stands for.
+
+    They are the file itself; all images directly in a folder, by name; or all files that match a pattern.
 
     Raises:
         UserError: the path does not exist, or a folder or a pattern gives no file.
@@ -173,14 +183,14 @@ def find_files(path: str) -> list[Path]:
 
 def _is_image_name(file: Path) -> bool:
     suffix = file.suffix.lower()
-    # Pillow knows the endings of some videos too.
+    # Videos are excluded, because Pillow knows the endings of some.
     is_known = suffix in Image.registered_extensions() and suffix not in VIDEO_ENDINGS
     return is_known and not file.name.startswith(".") and file.is_file()
 
 
 @contextlib.contextmanager
 def _on_disk(name: str) -> Iterator[str]:
-    """The path of a file, or of what an address gives, which is there for as long as the context."""
+    """Give the path of a file in a `with` block; what an address refers to is downloaded for the time of the block."""
     if not is_address(name):
         yield name
         return
@@ -197,7 +207,7 @@ def _on_disk(name: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _named(name: str, file: str) -> Iterator[None]:
-    """What is said of the file is said of the address it was fetched from."""
+    """Replace the file's path in error messages by the address that it was fetched from."""
     try:
         yield
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""The records of an unfinished run, so that a killed one goes on where it was."""
+"""Journal of an unfinished run: its records, so that a run that was killed can be continued."""
 
 import fcntl
 import json
@@ -13,22 +13,22 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """A file of JSON lines: the run's settings, then the records in the order in which they came.
+    """File of JSON lines: the settings of the run, then its records in the order in which they were finished.
 
-    A record tells of an input under "name", of one of its frames under "frame" (None for an image).  The last record
-    of an input has "is_last"; frames of an input without it are predicted again.
+    A record has the input's name under "name" and the number of the frame under "frame" (None for an image).  The last
+    record of an input has "is_last": true.
 
     Attributes:
-        file: where it lies.
+        file: path of the journal.
         done: names of the inputs that have their last record.
-        header: the latest records without a name, merged.
+        header: the records without a name, merged; later ones replace earlier ones.
     """
 
     def __init__(self, file: Path, settings: dict[str, Any]) -> None:
-        """Open a journal, or begin one.
+        """Open a journal, or begin a new one.
 
         Raises:
-            UserError: it is of a run with other settings, or another process writes to it.
+            UserError: it belongs to a run with other settings, or another process writes to it.
         """
         self.file = file
         self.done: set[str] = set()
@@ -47,7 +47,7 @@ class Journal:
         offset = 0
         for line in self._handle:
             if not line.endswith(b"\n"):
-                break  # a kill cut it off
+                break  # The line is incomplete, because the process was killed.
             self._note(json.loads(line), offset)
             offset += len(line)
         self._handle.truncate(offset)
@@ -64,7 +64,7 @@ class Journal:
                 )
 
     def add(self, record: Record) -> None:
-        """Append a record; it is kept whatever happens to this process."""
+        """Append a record, which is kept even if this process is killed."""
         offset = self._handle.seek(0, os.SEEK_END)
         self._handle.write(json.dumps(record).encode() + b"\n")
         self._handle.flush()
@@ -79,16 +79,16 @@ class Journal:
             self.done.add(record["name"])
 
     def count_frames(self, name: str) -> int:
-        """Frames of a video that are done, from its first one on."""
+        """Return the number of frames of a video that are done, from its first one on."""
         return len(self._offsets.get(name, ()))
 
     def records_of(self, name: str) -> Iterator[Record]:
-        """The records of an input, in the order of frames."""
+        """Yield the records of an input, in the order of its frames."""
         offsets = self._offsets.get(name, {})
         for frame in sorted(offsets, key=lambda frame: frame or 0):
             self._handle.seek(offsets[frame])
             yield json.loads(self._handle.readline())
 
     def close(self) -> None:
-        """Let others have it."""
+        """Close the journal, so that another process can open it."""
         self._handle.close()

@@ -1,4 +1,4 @@
-"""A model that is ready to predict."""
+"""Model of a config that is ready to predict."""
 
 import detectron2.data.transforms as T
 import numpy as np
@@ -21,14 +21,14 @@ from .rle_masks import encode_pieces
 
 
 class Model(Predictor):
-    """A network with its weights and its class names; `create_model` makes one.
+    """Network with its weights and class names, as `create_model` makes it.
 
     Attributes:
         cfg: the config.
         module: the Detectron2 meta-architecture, in eval mode.
         categories: names and COCO ids of its classes.
-        masks_as_rle: whether the instances of its results hold `RleMasks`, which take little memory, in place of
-            tensors.  Detectron2's own models do not.
+        masks_as_rle: whether the instances of its results hold `RleMasks`, which take little memory, instead of
+            tensors.  It has no effect on Detectron2's own models, which always give tensors.
     """
 
     masks_as_rle = False
@@ -36,7 +36,7 @@ class Model(Predictor):
     def __init__(self, cfg: CfgNode) -> None:
         """Build the model of a config and load MODEL.WEIGHTS.
 
-        Without a CUDA device it computes on CPU, whatever MODEL.DEVICE says.
+        Without a CUDA device the model computes on CPU, whatever MODEL.DEVICE says.
 
         Raises:
             UserError: the config's values give no model.
@@ -54,7 +54,7 @@ class Model(Predictor):
 
     @torch.no_grad()
     def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
-        """See `Predictor.find`."""
+        """Find objects in images; see `Predictor.find`."""
         set_score_threshold(self.module, threshold)
         set_mask_form(self.module, self.masks_as_rle)
         inputs = [self._as_input(image) for image in images]
@@ -65,17 +65,17 @@ class Model(Predictor):
         return [found[i] for i in range(len(images))]
 
     def _as_input(self, image_rgb: np.ndarray) -> dict:
-        """As the mapper of a test dataset gives it."""
+        """Turn an image into a dict like those that the mapper of a test dataset gives."""
         height, width = image_rgb.shape[:2]
         image = image_rgb if self.cfg.INPUT.FORMAT == "RGB" else image_rgb[:, :, ::-1]
         image = self._resize.get_transform(image).apply_image(image)
         return {"image": torch.tensor(image.transpose(2, 0, 1).copy()), "height": height, "width": width}
 
     def _groups(self, inputs: list[dict]) -> list[list[int]]:
-        """Indices of the images that go through the model together."""
+        """Return the indices of the images, in groups that go through the model together."""
         if isinstance(self.module, InstanceSegmenter):
             return [list(range(len(inputs)))]
-        # Detectron2's models pad the images of a batch, and what is padded changes the result a little.
+        # Detectron2's models pad the images of a batch, and the padding changes the result a little.
         groups: dict[torch.Size, list[int]] = {}
         for i, one in enumerate(inputs):
             groups.setdefault(one["image"].shape, []).append(i)
@@ -89,7 +89,7 @@ class Model(Predictor):
 
 
 def build_module(cfg: CfgNode) -> nn.Module:
-    """The meta-architecture of a config, in eval mode, without weights.
+    """Build the meta-architecture of a config, in eval mode, without weights.
 
     Raises:
         UserError: the config's values give no model.
@@ -99,7 +99,7 @@ def build_module(cfg: CfgNode) -> nn.Module:
 
 
 def set_score_threshold(module: nn.Module, threshold: float) -> None:
-    """Let a model leave out objects of a lower score, which saves it their masks."""
+    """Make a model leave out objects with a lower score, for which it then computes no masks."""
     if isinstance(module, InstanceSegmenter):
         module.postprocessor.score_threshold = threshold
     for part in module.modules():
@@ -108,14 +108,14 @@ def set_score_threshold(module: nn.Module, threshold: float) -> None:
 
 
 def set_mask_form(module: nn.Module, as_rle: bool) -> None:
-    """Let a model of this package make its masks as `RleMasks`, or as tensors."""
+    """Make a model of this package return its masks as `RleMasks` or as tensors."""
     if isinstance(module, InstanceSegmenter):
         module.postprocessor.assemble = encode_pieces if as_rle else paste
 
 
 def above(instances: Instances, threshold: float) -> Instances:
-    """The objects of at least this score, on CPU."""
+    """Return the objects with at least this score, on CPU."""
     instances = instances.to("cpu")
     is_kept = instances.scores >= threshold
-    # The masks of a large image may not fit into the memory twice.
+    # Indexing copies the masks, and those of a large image may not fit into the memory twice.
     return instances if is_kept.all() else instances[is_kept]

@@ -1,8 +1,8 @@
-"""Predict many images and videos into a folder: what `tools/predict.py` runs.
+"""Predicting many images and videos into a folder, for `tools/predict.py`.
 
 The folder gets the drawn images and videos, and predictions.json (a list that pycocotools' loadRes takes) with
-images.json (the images and categories that it refers to).  While the run is unfinished predictions.unfinished.jsonl
-holds what is done; the same command goes on from there.
+images.json (the images and categories that it refers to).  While the run is unfinished,
+predictions.unfinished.jsonl holds the finished part, and the same command continues from there.
 """
 
 import dataclasses
@@ -32,14 +32,14 @@ IMAGES_NAME = "images.json"
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done.
+    """Settings of a run: the model, the inputs and the output.
 
     Attributes:
-        settings: of the model.
-        source: paths, folders, patterns, addresses.
-        output: folder.
-        save: one of SAVE_CHOICES: drawn images, COCO's json, or both.
-        num_workers: of Ray; 0 for this process alone.
+        settings: settings of the model.
+        source: paths, folders, patterns and addresses of the inputs.
+        output: folder that is written to.
+        save: one of SAVE_CHOICES: drawn images, COCO's JSON, or both.
+        num_workers: number of Ray's workers; 0 for this process alone.
     """
 
     settings: Settings
@@ -50,7 +50,7 @@ class Job:
 
 
 def predict_offline(job: Job) -> int:
-    """Do it; returns how many inputs could not be read (each has been named in a warning).
+    """Run a job, and return the number of inputs that could not be read (each is named in an error line).
 
     Raises:
         UserError, CheckpointError: a setting, an input or the output is wrong.
@@ -76,14 +76,14 @@ def _check(job: Job) -> None:
 
 
 def run_identity(job: Job) -> dict[str, object]:
-    """What must be the same for a run to go on; how fast it goes may change."""
+    """Return the settings that must not change when a run is continued; those that only affect its speed may change."""
     settings = dataclasses.asdict(job.settings)
     return {"save": job.save} | {name: settings[name] for name in ("model", "weights", "opts", "threshold")}
 
 
 def _predict_missing(job: Job, inputs: list[Input], targets: list[Path], journal: Journal) -> int:
-    """Predict what the journal has not; how many inputs could not be read."""
-    # A drawn video cannot be gone on with: it begins anew.
+    """Predict the inputs that are missing in the journal, and return the number of inputs that could not be read."""
+    # A drawn video cannot be continued, so it begins anew.
     tasks = [Task(one.name, str(target)) for one, target in zip(inputs, targets)] or [
         Task(one.name, first_frame=journal.count_frames(one.name)) for one in inputs
     ]
@@ -138,7 +138,7 @@ def write_coco(journal: Journal, names: list[str], folder: Path) -> None:
 
 
 def _image_ids(names: list[str]) -> dict[str, int]:
-    """COCO's ids are the numbers that its files are named by; empty if these files are named otherwise."""
+    """Return the image id of each input if all files are named by numbers, as COCO's are; else empty."""
     stems = [Path(Input(name).path).stem for name in names]
     is_numbered = all(stem.isdecimal() for stem in stems) and not any(Input(name).is_video for name in names)
     ids = {name: int(stem) for name, stem in zip(names, stems)} if is_numbered else {}

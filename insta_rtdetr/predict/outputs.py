@@ -1,4 +1,4 @@
-"""Where drawn images and videos are written."""
+"""Files and folders that drawn images and videos are written to."""
 
 import contextlib
 import os
@@ -10,15 +10,20 @@ from insta_rtdetr.errors import UserError
 from .inputs import Input
 from .video import VIDEO_CODECS
 
-# What drawn images are written as; those of another format become .png.
+# Formats of drawn images; an image of another format is written as .png.
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def drawing_targets(inputs: Sequence[Input], output: str) -> list[Path]:
-    """Where what is drawn on each input is written: a file, or in a folder under the input's name.
+    """Return for each input the file that its drawing is written to.
+
+    Args:
+        inputs: the inputs.
+        output: a file, or a folder for files named like the inputs.
 
     Raises:
-        UserError: several inputs, but the output is a file; its ending is not written; or an input would be replaced.
+        UserError: there are several inputs but the output is a file; its ending cannot be written; or an input would be
+            replaced.
     """
     endings = tuple(VIDEO_CODECS) if inputs[0].is_video else IMAGE_ENDINGS
     if is_file_name(output, (*IMAGE_ENDINGS, *VIDEO_CODECS)) or (inputs[0].is_video and _has_ending(output)):
@@ -34,7 +39,7 @@ def drawing_targets(inputs: Sequence[Input], output: str) -> list[Path]:
 
 
 def is_file_name(output: str, endings: tuple[str, ...]) -> bool:
-    """Whether the output means one file: it has a file's ending and is no folder."""
+    """Return whether the output means one file: it has one of these endings and is no folder."""
     return _has_ending(output) and Path(output).suffix.lower() in endings
 
 
@@ -43,7 +48,10 @@ def _has_ending(output: str) -> bool:
 
 
 def targets_in(folder: str, inputs: Iterable[Input]) -> list[Path]:
-    """Files in a folder, named like the inputs; names that occur twice are numbered, unwritable endings replaced."""
+    """Return files in a folder that are named like the inputs.
+
+    Names that occur twice are numbered, and endings that cannot be written are replaced.
+    """
     taken: dict[Path, int] = {}
     targets = []
     for one in inputs:
@@ -61,10 +69,10 @@ def targets_in(folder: str, inputs: Iterable[Input]) -> list[Path]:
 
 
 def refuse_replacing(names: Iterable[str], targets: Iterable[Path]) -> None:
-    """Refuse to write over what is read.
+    """Check that no input is overwritten.
 
     Raises:
-        UserError: a target is one of the inputs' files.
+        UserError: a target is the file of an input.
     """
     resolved = {target.resolve() for target in targets}
     for name in names:
@@ -74,7 +82,7 @@ def refuse_replacing(names: Iterable[str], targets: Iterable[Path]) -> None:
 
 @contextlib.contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Within the context a file is written: what hinders it, such as a full disk, is a UserError."""
+    """Turn errors of a `with` block that writes a file, such as a full disk, into UserErrors."""
     try:
         yield
     except OSError as error:
@@ -82,7 +90,7 @@ def writing(file: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder to write to, if there is none.
+    """Make a folder to write to, if it does not exist.
 
     Raises:
         UserError: it cannot be made or written to.

@@ -1,4 +1,4 @@
-"""What every model that predicts has in common, whatever runs it."""
+"""Common base of all models that predict, whatever runs them."""
 
 import itertools
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Predictor:
-    """Finds objects in images; a subclass has `find`.
+    """Model that finds objects in images; a subclass implements `find`.
 
     Attributes:
         categories: names and COCO ids of the classes.
@@ -27,26 +27,35 @@ class Predictor:
     categories: Categories
 
     def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
-        """The objects of at least this score in images (H, W, 3), uint8, RGB; one `Instances` on CPU for each."""
+        """Find the objects with at least this score.
+
+        Args:
+            images: uint8 (H, W, 3), RGB, of any sizes.
+            threshold: lowest score of an object.
+
+        Returns:
+            one `Instances` on CPU for each image.
+        """
         raise NotImplementedError
 
     def predict(self, source: Any, threshold: float = 0.5, batch_size: int = 1) -> Iterator[Result]:
-        """Find the objects in images; results come one by one, and only one batch is in memory.
+        """Find the objects in images; results come one by one, so that only one batch is in memory.
 
         Args:
             source: path of an image, a video or a folder of images; a pattern such as "photos/*.jpg"; an address
                 (http, https); a PIL image; an array (H, W, 3), uint8, channels in the order RGB; or a list of these.
             threshold: lowest score of an object, a probability.
-            batch_size: images that the network is given at a time.
+            batch_size: number of images that the network gets at a time.
 
         Returns:
-            One result for each image, in order, and for each frame of a video.  Of several images, those that
-            cannot be read are left out; each is named in a warning, and the last one counts them.
+            one result for each image, in order, and for each frame of a video.  Of several images, those that
+            cannot be read are left out: each is named in a warning, and a last warning gives their number.
+
         Raises:
             UserError: an argument is wrong, or the only image cannot be read.
         """
         check_options(threshold, batch_size)
-        # Not a generator itself, so that a wrong argument is told now and not at the first result.
+        # This method is no generator, so that a wrong argument raises here and not at the first result.
         return self._predict(_readable(find_inputs(source)), threshold, batch_size)
 
     def _predict(self, images: Iterator[LoadedImage], threshold: float, batch_size: int) -> Iterator[Result]:
@@ -54,7 +63,7 @@ class Predictor:
             yield from self.predict_batch(batch, threshold)
 
     def predict_batch(self, images: list[LoadedImage], threshold: float) -> list[Result]:
-        """Find the objects in images that have been read; an image's result does not depend on the others."""
+        """Find the objects in images that have been read; the result of an image does not depend on the others."""
         found = self.find([loaded.image for loaded in images], threshold)
         return [
             Result(loaded.image, instances, self.categories, loaded.name, loaded.frame)

@@ -1,4 +1,4 @@
-"""Inputs -> records, in this process or in a worker of a cluster."""
+"""Predicting inputs as records, in this process or in a worker of a cluster."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -19,12 +19,12 @@ from .video import video_writer
 
 @dataclass(frozen=True)
 class Settings:
-    """What is predicted with.
+    """Settings of the model and of its prediction.
 
     Attributes:
         model, weights, device, opts: see `create_model`.
         threshold, batch_size: see `Model.predict`.
-        is_recorded: whether the objects are kept as COCO results.
+        is_recorded: whether the records hold the objects, as COCO results.
     """
 
     model: str
@@ -38,7 +38,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """An input by its name, the file that is drawn ("" for none), and the frame that a video is taken up from."""
+    """Input that is to be predicted, and how.
+
+    Attributes:
+        name: name of the input.
+        target: file that is drawn; empty for none.
+        first_frame: frame of a video to start from.
+    """
 
     name: str
     target: str = ""
@@ -46,7 +52,7 @@ class Task:
 
 
 def make_batches(tasks: list[Task], batch_size: int) -> list[list[Task]]:
-    """Images by `batch_size`, then each video alone."""
+    """Divide tasks into batches: images in batches of `batch_size`, then each video alone."""
     images = [task for task in tasks if not Input(task.name).is_video]
     videos = [task for task in tasks if Input(task.name).is_video]
     starts = range(0, len(images), batch_size)
@@ -54,24 +60,24 @@ def make_batches(tasks: list[Task], batch_size: int) -> list[list[Task]]:
 
 
 class Recorder:
-    """Predicts, draws, and tells of it in records that can be written as JSON.
+    """Predictor of inputs that draws the results and describes them in records that can be written as JSON.
 
-    A record of an image or a frame has name, frame, is_last, height, width and objects (COCO results without their
-    image_id; none if they are not wanted).  A video's last record says only that it was the last.  An input that
-    cannot be read gives {"name", "error"}.
+    The record of an image or a frame has name, frame, is_last, height, width and objects (COCO results without their
+    image_id; empty if they are not recorded).  The last record of a video only marks its end.  An input that cannot be
+    read gives {"name", "error"}.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Load the model; raises what `create_model` raises."""
+        """Load the model; see `create_model` for the errors."""
         self.settings = settings
         self.model = create_model(settings.model, settings.weights, settings.device, list(settings.opts))
 
     def header(self) -> Record:
-        """What is told once: the model's categories, as COCO has them."""
+        """Return the record of the whole run: the model's categories, as COCO has them."""
         return {"categories": coco_categories(self.model.categories)}
 
     def records(self, batch: list[Task]) -> Iterator[Record]:
-        """Of one batch of `make_batches`."""
+        """Predict one batch of `make_batches`, and yield its records."""
         if Input(batch[0].name).is_video:
             try:
                 yield from self._video(batch[0])
@@ -90,7 +96,7 @@ class Recorder:
                 yield {"name": task.name, "error": str(error)}
         if not images:
             return
-        self.model.masks_as_rle = not tasks[0].target  # drawing needs all pixels
+        self.model.masks_as_rle = not tasks[0].target  # Drawing needs the masks as pixels.
         for task, result in zip(tasks, self.model.predict_batch(images, self.settings.threshold)):
             if task.target:
                 result.save_to_img(task.target)
@@ -98,7 +104,7 @@ class Recorder:
 
     def _video(self, task: Task) -> Iterator[Record]:
         frames = Input(task.name).read(task.first_frame)
-        # A video that is none is refused before a file is begun.
+        # The first batch is read before a file is begun, so that a file that is no video leaves none behind.
         batch = list(itertools.islice(frames, self.settings.batch_size))
         self.model.masks_as_rle = not task.target
         with self._drawing(task, batch) as draw:
@@ -107,12 +113,12 @@ class Recorder:
                     draw(result)
                     yield self._record(result, is_last=False)
                 batch = list(itertools.islice(frames, self.settings.batch_size))
-        # Told when the drawn video has its name, and not before.
+        # The end is recorded only after the drawn video has got its name.
         yield {"name": task.name, "frame": None, "is_last": True}
 
     @contextmanager
     def _drawing(self, task: Task, first_batch: list[LoadedImage]) -> Iterator[Callable[[Result], None]]:
-        """Gives what draws the next frame into the task's video, if it has one."""
+        """Give a function in a `with` block that draws the next frame into the task's video, if the task has one."""
         if not task.target or not first_batch:
             yield lambda result: None
             return

@@ -1,4 +1,4 @@
-"""What a model found in one image.
+"""Result of a prediction: the objects that a model found in one image.
 
 Shapes: N objects, (H, W) the image's size in pixels.
 """
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Result:
-    """The objects of one image, highest score first.
+    """Objects found in one image, the highest score first.
 
     Attributes:
-        image: uint8 (H, W, 3), RGB: the image, upright.
-        instances: Detectron2's, on CPU.
-        categories: of the model.
-        source: path or address of the image; "image_3" for the third of a list in memory.
-        frame: number in a video, from 0; None for an image.
+        image: uint8 (H, W, 3), RGB, the upright image.
+        instances: the objects as Detectron2's `Instances`, on CPU.
+        categories: categories of the model.
+        source: path or address of the image; "image_3" for the third image of a list in memory.
+        frame: number of the frame in a video, from 0; None for an image.
     """
 
     image: np.ndarray
@@ -54,32 +54,32 @@ class Result:
 
     @property
     def boxes(self) -> np.ndarray:
-        """(N, 4) float32: left, top, right, bottom in pixels."""
+        """Return the boxes (N, 4), float32: left, top, right, bottom in pixels."""
         return self.instances.pred_boxes.tensor.numpy()
 
     @property
     def masks(self) -> np.ndarray | None:
-        """(N, H, W) bool; None of a model that finds boxes only."""
+        """Return the masks (N, H, W), bool; None for a model that finds boxes only."""
         return self.instances.pred_masks.numpy() if self.instances.has("pred_masks") else None
 
     @property
     def scores(self) -> np.ndarray:
-        """(N,) float32, probabilities."""
+        """Return the scores (N,), float32, which are probabilities."""
         return self.instances.scores.numpy()
 
     @property
     def class_ids(self) -> np.ndarray:
-        """(N,) int64, from 0."""
+        """Return the class indices (N,), int64, from 0."""
         return self.instances.pred_classes.numpy()
 
     @property
     def class_names(self) -> list[str]:
-        """N names."""
+        """Return the class names of the N objects."""
         return [self.categories.names[class_id] for class_id in self.class_ids]
 
     @property
     def file_stem(self) -> str:
-        """The name of files written for it, without ending."""
+        """Return the name, without ending, of files that are written for this result."""
         stem = Path(Input(self.source).path).stem or "image"
         return stem if self.frame is None else f"{stem}_{self.frame:06d}"
 
@@ -89,7 +89,7 @@ class Result:
         return f"{where}: {counts or 'nothing found'}"
 
     def print(self) -> None:
-        """Write a line on the image and one on each object to stdout."""
+        """Write one line about the image and one about each object to stdout."""
         rows = [
             [name, f"{score:.3f}", *box.round(1)] for name, score, box in zip(self.class_names, self.scores, self.boxes)
         ]
@@ -97,11 +97,11 @@ class Result:
         sys.stdout.write(f"{self}\n{table}\n" if table else f"{self}\n")
 
     def draw(self, scale: float = 1.0) -> np.ndarray:
-        """The image with masks, boxes, class names and scores: uint8 (H * scale, W * scale, 3), RGB."""
+        """Draw masks, boxes, class names and scores over the image: uint8 (H * scale, W * scale, 3), RGB."""
         return draw(self.image, self.instances, self.categories.names, scale)
 
     def show(self) -> None:
-        """Show the drawn image: in a notebook below the cell, else with the system's image viewer.
+        """Show the drawn image, in a notebook below the cell, else with the system's image viewer.
 
         Raises:
             UserError: there is no viewer.
@@ -118,10 +118,11 @@ class Result:
         """Write the drawn image.
 
         Args:
-            path: file, or folder for a file named like the source.
+            path: a file, or a folder for a file named like the source.
 
         Returns:
-            the file.
+            path of the file.
+
         Raises:
             UserError: the file cannot be written, or is the source.
         """
@@ -147,15 +148,16 @@ class Result:
         return file
 
     def to_coco_image(self, image_id: int = 1) -> dict[str, Any]:
-        """The image as an entry of a COCO file's images."""
+        """Return the image as an entry of "images" in a COCO file."""
         height, width = self.image.shape[:2]
         frame = {} if self.frame is None else {"frame": self.frame}
         return {"id": image_id, "file_name": self.source, "height": height, "width": width, **frame}
 
     def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:
-        """The objects as pycocotools' loadRes takes them: category_id, bbox, score, segmentation (RLE), area.
+        """Return the objects in the form that pycocotools' loadRes takes.
 
-        Category ids are those of the dataset that the model is trained on if it is known here, else from 1.
+        Each dict has category_id, bbox, score and, with masks, segmentation (RLE) and area.  Category ids are those of
+        the dataset that the model was trained on if it is known here, else they count from 1.
         """
         boxes_xywh = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
         found = [
@@ -166,7 +168,7 @@ class Result:
             return found
         masks = self.instances.pred_masks
         rles = masks.rles if isinstance(masks, RleMasks) else encode_masks(masks)
-        # Each by itself: pycocotools 2.0.11 fails on more than 255.
+        # One call for each mask, because pycocotools 2.0.11 fails on more than 255 masks.
         areas = [int(coco_mask.area(rle)) for rle in rles]
         return [
             {**one, "area": area, "segmentation": {**rle, "counts": rle["counts"].decode("ascii")}}
@@ -174,7 +176,7 @@ class Result:
         ]
 
     def to_coco_file(self) -> dict[str, Any]:
-        """The content of a COCO file: this image, the model's categories, the objects as annotations with scores."""
+        """Return the content of a COCO file: this image, the model's categories, and the objects with their scores."""
         annotations = [{"id": i, "iscrowd": 0, **found} for i, found in enumerate(self.to_coco(), start=1)]
         return {
             "images": [self.to_coco_image()],
@@ -183,7 +185,7 @@ class Result:
         }
 
     def to_supervision(self) -> "supervision.Detections":
-        """The objects as `supervision.Detections`, class names under data["class_name"].
+        """Return the objects as `supervision.Detections`, with the class names under data["class_name"].
 
         Raises:
             UserError: the package supervision is not installed.
@@ -202,12 +204,12 @@ class Result:
 
 
 def coco_categories(categories: Categories) -> list[dict[str, Any]]:
-    """As a COCO file has them."""
+    """Return the categories as a COCO file has them."""
     return [{"id": category_id, "name": name} for category_id, name in zip(categories.ids, categories.names)]
 
 
 def _in_notebook() -> bool:
-    """Whether the code runs in a Jupyter kernel, which shows images itself."""
+    """Return whether the code runs in a Jupyter kernel, which shows images itself."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and shell.__class__.__name__ == "ZMQInteractiveShell"

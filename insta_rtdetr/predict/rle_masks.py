@@ -1,4 +1,4 @@
-"""Masks that never are in memory as pixels, all of them at least: a hundred of a large image are gigabytes.
+"""Masks that are kept in run-length code, because a hundred masks of a large image take gigabytes as pixels.
 
 Shapes: N masks of (H, W) pixels.
 """
@@ -19,10 +19,10 @@ from insta_rtdetr.layers.mask_rle import encode_masks, encode_strip
 
 @dataclass
 class RleMasks:
-    """Masks in COCO's run-length code, where Detectron2's `Instances` have a tensor of bool otherwise.
+    """Masks in COCO's run-length code, used in Detectron2's `Instances` in place of a bool tensor.
 
     Attributes:
-        rles: N dicts of pycocotools.
+        rles: the masks, as N dicts of pycocotools.
         size: (H, W).
     """
 
@@ -33,28 +33,28 @@ class RleMasks:
         return len(self.rles)
 
     def __getitem__(self, index: Any) -> "RleMasks":
-        """Some of them, by whatever indexes a tensor and leaves several."""
+        """Return some of the masks, chosen by anything that indexes a tensor (N,)."""
         places = torch.arange(len(self))[index].reshape(-1).tolist()
         return RleMasks([self.rles[place] for place in places], self.size)
 
     def to(self, device: Any) -> "RleMasks":
-        """Itself: it is on the CPU whatever the device, as `Instances.to` lets it be."""
+        """Return the masks themselves, which stay on the CPU; `Instances.to` calls this."""
         return self
 
     def numpy(self) -> np.ndarray:
-        """(N, H, W), bool."""
+        """Return the masks as a bool array (N, H, W)."""
         masks = np.empty((len(self), *self.size), dtype=bool)
         for mask, rle in zip(masks, self.rles):
             mask[:] = coco_mask.decode(rle)
         return masks
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """For Detectron2's Visualizer."""
+        """Return the masks as an array, which Detectron2's Visualizer needs."""
         return self.numpy().astype(dtype or bool, copy=False)
 
 
 def encode_pieces(pieces: Iterable[tuple[Region, Tensor]], which: Tensor, size: tuple[int, int]) -> RleMasks:
-    """What `layers.mask_resize.paste` makes of the same arguments, encoded; one mask at a time is in memory."""
+    """Encode what `layers.mask_resize.paste` returns for the same arguments, with only one mask at a time in memory."""
     rles: dict[int, dict] = {}
     for maps, of_maps in itertools.groupby(pieces, key=lambda piece: (piece[0][0].start, piece[0][0].stop)):
         rles.update(zip(range(*maps), _encode(of_maps, size)))
@@ -63,7 +63,7 @@ def encode_pieces(pieces: Iterable[tuple[Region, Tensor]], which: Tensor, size: 
 
 
 def _encode(pieces: Iterator[tuple[Region, Tensor]], size: tuple[int, int]) -> list[dict]:
-    """Of one map, in regions below one another; or of several, each in one piece that covers it."""
+    """Encode the pieces of one map, regions below one another, or one piece that holds several whole masks."""
     (_, _, x), piece = first = next(pieces)
     if piece.shape[1:] == size:
         return encode_masks(piece)

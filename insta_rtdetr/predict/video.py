@@ -1,4 +1,4 @@
-"""Videos, frame by frame, with OpenCV.  Frames are uint8 (H, W, 3), RGB."""
+"""Reading and writing videos, frame by frame, with OpenCV.  Frames are uint8 (H, W, 3), RGB."""
 
 import math
 import os
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# FFmpeg would add lines of its own about a broken video; read when the first one is opened.
+# FFmpeg would write lines of its own about a damaged video.  The variable is read when the first video is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
@@ -18,15 +18,15 @@ from insta_rtdetr.errors import ImageError, UserError
 VIDEO_ENDINGS = (
     ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
 )  # fmt: skip
-# Endings that are written, and their codecs.
+# Endings of videos that can be written -> their codecs.
 VIDEO_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
-# For videos that do not say how many frames a second they have.
+# Frames per second of videos that do not declare it.
 DEFAULT_FPS = 25.0
 FIRST_WEBCAM = 0
 
 
 def read_video(file: str | int, first_frame: int = 0) -> Iterator[np.ndarray]:
-    """The frames of a video file, or of a webcam (a number), from one on.
+    """Read the frames of a video file, or of a webcam (given as a number), from `first_frame` on.
 
     Raises:
         ImageError: it is no video, or has no frame.
@@ -46,7 +46,7 @@ def read_video(file: str | int, first_frame: int = 0) -> Iterator[np.ndarray]:
 
 
 def count_frames(file: str | int) -> int:
-    """How many frames a video says it has; 0 if it does not say or cannot be read."""
+    """Return the number of frames that a video declares; 0 if it declares none or cannot be read."""
     try:
         with _opened(file) as video:
             return max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
@@ -55,7 +55,7 @@ def count_frames(file: str | int) -> int:
 
 
 def frames_per_second(file: str | int) -> float:
-    """Of a video.
+    """Return the frames per second that a video declares, or DEFAULT_FPS if it declares none.
 
     Raises:
         ImageError: it is no video.
@@ -67,7 +67,10 @@ def frames_per_second(file: str | int) -> float:
 
 @contextmanager
 def video_writer(target: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """Gives a function that takes frames; the file appears whole at the end, and not at all after an error."""
+    """Write a video in a `with` block, which gets a function that takes the frames.
+
+    The file appears complete at the end of the block, and not at all after an error.
+    """
     writer = cv2.VideoWriter()
 
     def write(frame_rgb: np.ndarray) -> None:
@@ -78,7 +81,7 @@ def video_writer(target: Path, fps: float) -> Iterator[Callable[[np.ndarray], No
                 raise UserError(f"OpenCV cannot write {target}.  Try another ending: {', '.join(VIDEO_CODECS)}.")
         writer.write(np.ascontiguousarray(frame_rgb[:, :, ::-1]))
 
-    with new_file(target, several_writers=True) as unfinished:
+    with new_file(target, several_writers=True, keep_ending=True) as unfinished:
         try:
             yield write
         finally:

@@ -26,7 +26,7 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 5123
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m insta_rtdetr.web") -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     return run_command(lambda: serve(parse(arguments, prog)))
 
 
@@ -42,12 +42,16 @@ def serve(args: argparse.Namespace) -> None:
     host, port = listener.getsockname()[:2]
     sys.stdout.write(f"Open http://{f'[{host}]' if ':' in host else host}:{port} in a browser; Ctrl+C ends it.\n")
     sys.stdout.flush()
-    with contextlib.suppress(KeyboardInterrupt):  # which the server gives back when it has ended
+    with contextlib.suppress(KeyboardInterrupt):  # The server raises it again after it has ended.
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
-    """Parse; a wrong option is a UserError."""
+    """Parse the command line.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     parser = CommandParser(prog, __doc__)
     parser.add_model()
     option = parser.add_argument
@@ -71,7 +75,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket for the server, made before the model is loaded, so that a taken port is told at once.
+    """Open the socket of the server, before the model is loaded, so that a port in use is reported at once.
 
     Raises:
         UserError: the address cannot be used.

@@ -1,4 +1,4 @@
-"""The page and its endpoints.  Nothing is fetched from elsewhere, and nothing is written to disk."""
+"""The web application: the page and its endpoints.  It fetches nothing from elsewhere and writes nothing to disk."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,14 +34,14 @@ _IMAGE_BODY = {"required": True, "content": {"image/*": {"schema": {"type": "str
 
 @dataclass(frozen=True)
 class Demo:
-    """What is served.
+    """Settings of the application: the model, and what the page offers.
 
     Attributes:
-        model: that answers.
-        model_name: as the user gave it.
-        threshold: where the page's threshold starts, and the endpoint's default.
-        examples: name -> image.
-        limits: of uploads.
+        model: the model that finds the objects.
+        model_name: name of the model on the page.
+        threshold: initial threshold of the page, and default of the endpoint; a score from 0 to 1.
+        examples: file name -> example image.
+        limits: limits of uploads.
     """
 
     model: Model
@@ -52,7 +52,7 @@ class Demo:
 
 
 def create_app(demo: Demo) -> FastAPI:
-    """The server of a demo."""
+    """Create the application of a demo."""
     predictor = Predictor(demo.model, demo.limits)
 
     @asynccontextmanager
@@ -60,7 +60,7 @@ def create_app(demo: Demo) -> FastAPI:
         yield
         predictor.close()
 
-    # FastAPI's own pages of the description load scripts from elsewhere; page/docs.html does not.
+    # FastAPI's own documentation pages load scripts from elsewhere; page/docs.html does not.
     app = FastAPI(
         title="insta_rtdetr", version=insta_rtdetr.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
@@ -73,7 +73,7 @@ def create_app(demo: Demo) -> FastAPI:
 def _add_endpoints(app: FastAPI, demo: Demo, predictor: Predictor) -> None:
     @app.get("/api/model")
     async def about() -> About:
-        """The model's name and classes, and the limits of uploads."""
+        """Return the model's name and classes, and the limits of uploads."""
         return About(
             model=demo.model_name,
             classes=list(demo.model.categories.names),
@@ -85,8 +85,8 @@ def _add_endpoints(app: FastAPI, demo: Demo, predictor: Predictor) -> None:
 
     @app.get("/api/examples/{name}", response_class=Response, responses={404: {"model": Refusal}})
     async def example(name: str) -> Response:
-        """An image to try."""
-        # A name is looked up among those held in memory, and never becomes a path.
+        """Return an example image."""
+        # The name is looked up among the images in memory and never becomes a path.
         if name not in demo.examples:
             raise HTTPException(404, "There is no example of this name.")
         found = demo.examples[name]
@@ -112,7 +112,7 @@ def _add_endpoints(app: FastAPI, demo: Demo, predictor: Predictor) -> None:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    """Every refusal is {"detail": a text}."""
+    """Give every refusal the form {"detail": text}."""
 
     @app.exception_handler(RequestValidationError)
     async def wrong_parameter(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -121,5 +121,5 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failure(_: Request, error: Exception) -> JSONResponse:
-        # Its traceback is logged by uvicorn.
+        # uvicorn logs the traceback.
         return JSONResponse({"detail": f"The server failed: {type(error).__name__}.  Its log says more."}, 500)

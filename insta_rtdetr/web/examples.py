@@ -1,4 +1,4 @@
-"""Images to try a model on, held in memory under their names."""
+"""Example images, which are held in memory under their names."""
 
 import io
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from PIL import Image
 from insta_rtdetr.data.toy_scenes import CATEGORIES, draw_scene
 from insta_rtdetr.predict.inputs import find_files
 
-# scikit-image's photographs that are part of its wheel, by a class that they show.
+# Class -> name of a photograph in scikit-image's wheel that shows it.
 PHOTOGRAPHS = {"coin": "coins", "person": "astronaut", "cat": "chelsea", "cup": "coffee"}
-# Scenes of many objects among those that the toy data are made of.
+# Seeds that give toy scenes with many objects.
 SCENE_SEEDS = (3, 4, 8)
 SCENE_SIZE = 320
 
 
 @dataclass(frozen=True)
 class Example:
-    """A file and its media type."""
+    """Example image: the content of its file, and the media type."""
 
     content: bytes
     media_type: str
 
 
 def examples_for(class_names: tuple[str, ...], folder: Path | None) -> dict[str, Example]:
-    """Name -> image.
+    """Return file name -> image, for the examples that the page offers.
 
     Args:
-        class_names: of the model; without a folder, the images are those that show one of these.
-        folder: of the user's own images.
+        class_names: classes of the model; without a folder, the images are those that show one of these.
+        folder: folder of the user's own images, or None.
 
     Raises:
         UserError: the folder does not exist or has no images.
@@ -45,7 +45,10 @@ def examples_for(class_names: tuple[str, ...], folder: Path | None) -> dict[str,
 
 
 def _photographs(class_names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """None if scikit-image, which only the tests need otherwise, is not installed."""
+    """Return the photographs that show one of the classes; none if scikit-image is not installed.
+
+    scikit-image is not required, because apart from this only the tests need it.
+    """
     try:
         from skimage import data
     except ImportError:

@@ -1,4 +1,4 @@
-"""What the server refuses, and the images within these limits."""
+"""Limits of uploads, which the functions that read and decode uploads enforce."""
 
 import asyncio
 import io
@@ -12,20 +12,21 @@ from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_rgb
 
 MEGA = 10**6
 UPLOAD_SECONDS = 60
-# A browser shows the refusal of an upload only if the upload is read to its end; this many times the limit is.
+# A browser shows the refusal of an upload only if the upload is read to its end.  So uploads are read up to this many
+# times the limit, and what is beyond the limit is forgotten.
 READ_AND_FORGOTTEN = 8
-# Those that Pillow reads by itself; others start programs (EPS) or are no photographs.
+# Image formats that Pillow reads by itself.  Other formats start programs (EPS) or are not used for photographs.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of what is taken.
+    """Limits of uploads.
 
     Attributes:
-        max_bytes: of an uploaded file.
-        max_pixels: of an image, which decide how much memory its masks need.
-        max_requests: that are read, wait or are predicted at the same time.
+        max_bytes: largest size of an uploaded file in bytes.
+        max_pixels: largest number of pixels of an image, which decides how much memory its masks need.
+        max_requests: largest number of requests that are read, wait or are predicted at the same time.
     """
 
     max_bytes: int = 20 * MEGA
@@ -34,7 +35,7 @@ class Limits:
 
 
 async def read_upload(request: Request, limits: Limits) -> bytes:
-    """The body of a request.
+    """Read the body of a request.
 
     Raises:
         HTTPException: it is empty, too large, or too slow.
@@ -66,10 +67,10 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
 
 
 def decode_upload(content: bytes, limits: Limits) -> np.ndarray:
-    """The image in a file: uint8 (H, W, 3), RGB, upright; see `upright_rgb`.
+    """Decode an image file as uint8 (H, W, 3), RGB, upright; see `upright_rgb`.
 
     Raises:
-        HTTPException: it is no image, broken, or has too many pixels, which is found before they are unpacked.
+        HTTPException: it is no image, damaged, or has too many pixels, which is checked before they are decoded.
     """
     try:
         with Image.open(io.BytesIO(content), formats=_formats()) as image:

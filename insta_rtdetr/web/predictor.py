@@ -1,4 +1,7 @@
-"""One model for all requests: a thread of its own takes them one after another, and the server goes on answering."""
+"""Prediction for all requests with one model.
+
+A thread of its own handles the requests one after another, so that the server can answer others meanwhile.
+"""
 
 import asyncio
 import base64
@@ -24,12 +27,12 @@ JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class Options:
-    """What a request may ask for.
+    """Options of a request.
 
     Attributes:
-        threshold: lowest score of an object.
-        name: of the image, which the answer repeats.
-        has_image: whether the answer has the image as the model saw it.
+        threshold: lowest score of an object, from 0 to 1.
+        name: name of the image, which the answer repeats.
+        has_image: whether the answer contains the image as the model saw it.
     """
 
     threshold: float
@@ -38,7 +41,7 @@ class Options:
 
 
 class Predictor:
-    """Answers requests with what a model finds."""
+    """Predictor that answers requests with the objects that a model finds."""
 
     def __init__(self, model: Model, limits: Limits) -> None:
         self.model, self.limits = model, limits
@@ -47,11 +50,11 @@ class Predictor:
         self._num_requests = 0
 
     def close(self) -> None:
-        """Let the thread end after what it is doing."""
+        """Stop the thread after its current request."""
         self._thread.shutdown(cancel_futures=True)
 
     async def answer(self, request: Request, options: Options) -> bytes:
-        """The JSON of `schemas.Found` for the image that is a request's body.
+        """Return the JSON of `schemas.Found` for the image that is the body of a request.
 
         Raises:
             HTTPException: the image is refused, or there are too many requests.
@@ -88,7 +91,10 @@ class Predictor:
 
 
 def _data_url(image_rgb: np.ndarray) -> str:
-    """The image as a JPEG that is part of the answer: what a browser shows is then what the model saw."""
+    """Encode the image as a JPEG data URL.
+
+    It is part of the answer, so that a browser shows exactly what the model saw.
+    """
     jpeg = io.BytesIO()
     Image.fromarray(image_rgb).save(jpeg, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode("ascii")

@@ -1,17 +1,17 @@
-"""What the endpoints answer, for their OpenAPI description."""
+"""Schemas of the endpoints' answers, for their OpenAPI description."""
 
 from pydantic import BaseModel, Field
 
 
 class Segmentation(BaseModel):
-    """A mask in COCO's run-length code."""
+    """Mask in COCO's run-length code."""
 
     size: list[int] = Field(description="height and width of the image", min_length=2, max_length=2)
     counts: str = Field(description="compressed runs, as pycocotools.mask.decode takes them")
 
 
 class Annotation(BaseModel):
-    """An object."""
+    """Object that was found."""
 
     id: int
     image_id: int
@@ -24,7 +24,7 @@ class Annotation(BaseModel):
 
 
 class CocoImage(BaseModel):
-    """The image, upright."""
+    """Image, upright, as an entry of the COCO file."""
 
     id: int
     file_name: str
@@ -33,14 +33,14 @@ class CocoImage(BaseModel):
 
 
 class Category(BaseModel):
-    """A class of the model."""
+    """Class of the model."""
 
     id: int
     name: str
 
 
 class Timing(BaseModel):
-    """Seconds that the server took."""
+    """Times that the server took, in seconds."""
 
     wait: float = Field(description="for images that came before")
     read: float = Field(description="unpacking the file")
@@ -49,7 +49,7 @@ class Timing(BaseModel):
 
 
 class Found(BaseModel):
-    """A COCO file with one image; annotations are sorted by score, the highest first."""
+    """COCO file with one image; its annotations are sorted by score, the highest first."""
 
     images: list[CocoImage]
     categories: list[Category]
@@ -59,7 +59,7 @@ class Found(BaseModel):
 
 
 class About(BaseModel):
-    """The model, and what the server takes."""
+    """Description of the model, and of the uploads that the server takes."""
 
     model: str
     classes: list[str]
@@ -70,6 +70,6 @@ class About(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why a request was refused."""
+    """Reason why a request was refused."""
 
     detail: str

@@ -66,15 +66,16 @@ def test_the_whole_image_view_changes_nothing():
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("window", [(-50, -30, 150, 90), (10, 5, 31, 40), (-7, 20, 60, 20), (3, -9, 200, 33)])
-@pytest.mark.parametrize("out_wh", [(64, 64), (97, 41), (300, 20)])
-def test_a_view_gives_the_pixels_of_the_full_canvas_cropped_and_resized(window, out_wh, flip):
+@pytest.mark.parametrize(("out_wh", "fill"), [((64, 64), 0), ((97, 41), 128), ((300, 20), 255)])
+def test_a_view_gives_the_pixels_of_the_full_canvas_cropped_and_resized(window, out_wh, fill, flip):
     image = noise(50, 70)
     left, top, width, height = window
-    canvas = np.zeros((450, 470, 3), dtype=np.uint8)
+    canvas = np.full((450, 470, 3), fill, dtype=np.uint8)
     canvas[200:250, 200:270] = image
     cut_out = Image.fromarray(canvas[200 + top : 200 + top + height, 200 + left : 200 + left + width])
     wanted = np.asarray(cut_out.resize(out_wh, Image.Resampling.BILINEAR)).astype(int)
-    got = View(left, top, width, height, *out_wh, flip_x=flip).apply_image(image).astype(int)
+    view = View(left, top, width, height, *out_wh, flip_x=flip, fill_level=fill)
+    got = view.apply_image(image).astype(int)
     assert np.abs(got[:, ::-1] - wanted if flip else got - wanted).max() <= 1
 
 
@@ -183,6 +184,17 @@ def test_without_fixed_size_the_shape_is_detectron2s():
     view, _ = draw(60, 120, np.zeros((0, 4)), is_strong=True)
     wanted = T.ResizeShortestEdge(48, 70).get_transform(np.zeros((60, 120, 3)))
     assert (view.out_height, view.out_width) == (wanted.new_h, wanted.new_w) == (35, 70)
+
+
+def test_training_has_a_size_and_a_fill_of_its_own():
+    settings = {"TRAIN_SIZE": (64, 64), "SCALE_JITTER": (0.5, 0.5), "FILL_LEVEL": 128, "RANDOM_FLIP": "none"}
+    for fixed_size in ((), (20, 20)):
+        draw = RandomView(cfg_with(FIXED_SIZE=fixed_size, **settings))
+        view, _ = draw(60, 120, np.zeros((0, 4)), is_strong=True)
+        pixels = view.apply_image(np.zeros((60, 120, 3), dtype=np.uint8))
+        # 120 x 60 fits 64 x 64 as 64 x 32, half of that is left.
+        assert pixels.shape == (64, 64, 3) and (pixels[:15, :31] == 0).all()
+        assert (pixels[18:] == 128).all() and (pixels[:, 34:] == 128).all()
 
 
 def test_min_size_train_of_zero_means_no_resize():

@@ -26,7 +26,13 @@ from insta_rtdetr.predict.runtime.split import FRONT_WEIGHTS, split
 from insta_rtdetr.web.app import Demo, create_app
 from insta_rtdetr.web.limits import Limits
 from tests.parity.recipe import tensor_for
-from tests.tiny import tiny_config, tiny_fastinst_config, tiny_mask_rtdetr_config, tiny_rfdetr_seg_config
+from tests.tiny import (
+    tiny_config,
+    tiny_fastinst_config,
+    tiny_mask_rtdetr_config,
+    tiny_maskdino_config,
+    tiny_rfdetr_seg_config,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FEW = ("MODEL.DECODER.NUM_LAYERS", 1, "TEST.DETECTIONS_PER_IMAGE", 20)
@@ -37,6 +43,7 @@ CONFIGS = {
     ),
     "fastinst": tiny_fastinst_config(*FEW, "INPUT.FIXED_SIZE", (64, 64)),
     "mask_rtdetr": tiny_mask_rtdetr_config(*FEW),
+    "maskdino": tiny_maskdino_config(*FEW, "MODEL.ENCODER.NUM_LAYERS", 1, "INPUT.FIXED_SIZE", (64, 64)),
     "rfdetr_seg": tiny_rfdetr_seg_config(*FEW),
 }
 
@@ -132,7 +139,10 @@ def test_predict_gives_the_same_objects(made, tmp_path):
         (from_file,) = exported.predict(tmp_path / "image.png", threshold)
         (expected,) = made["model"].predict(images[0], threshold)
         assert len(from_file) == len(expected) > 0
-        np.testing.assert_allclose(from_file.scores, expected.scores, atol=1e-4)
+        # A pixel at the threshold that one of the two leaves out moves the mean of its mask, which scores may count.
+        counts_masks = made["network"].scores_masks
+        one_pixel = 0.5 / expected.masks.sum((1, 2)).clip(min=1) * counts_masks
+        assert (np.abs(from_file.scores - expected.scores) <= 1e-4 + one_pixel).all()
         assert (from_file.masks != expected.masks).mean() < 1e-2
 
 

@@ -1,6 +1,18 @@
 import torch
 
-from insta_rtdetr.layers.point_sampling import regions_around, sample_masks, sample_points, uncertain_points
+from insta_rtdetr.layers.point_sampling import (
+    cell_centres,
+    regions_around,
+    sample_masks,
+    sample_points,
+    uncertain_points,
+)
+
+
+def test_centres_of_cells_row_by_row():
+    assert cell_centres(1, 2).tolist() == [[0.25, 0.5], [0.75, 0.5]]
+    maps = torch.rand(1, 1, 3, 5)
+    torch.testing.assert_close(sample_points(maps, cell_centres(3, 5)[None]), maps.flatten(2))
 
 
 def test_sampling_by_hand():

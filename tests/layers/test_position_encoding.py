@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from insta_rtdetr.layers.position_encoding import box_position_encoding, sine_position_encoding
+from insta_rtdetr.layers.position_encoding import (
+    BoxPositionHead,
+    box_position_encoding,
+    grid_position_encoding,
+    sine_position_encoding,
+)
 
 CPU = torch.device("cpu")
 
@@ -46,3 +51,22 @@ def test_code_of_a_box_is_that_of_y_x_width_and_height():
     angles = [math.pi, math.pi / 2, 2 * math.pi, 0.0]
     expected = [f(angle * scale) for angle in angles for scale in (1, 0.01) for f in (math.sin, math.cos)]
     assert code.tolist() == pytest.approx(expected)
+
+
+def test_code_of_a_position_of_a_grid_is_that_of_its_row_and_column_from_1():
+    code = grid_position_encoding(2, 4, 8, CPU, torch.float64)
+    assert code.shape == (8, 8)
+    # Row 1 of two, column 3 of four; frequencies 1 and 0.01.
+    angles = [2 * math.pi * 1 / 2, 2 * math.pi * 3 / 4]
+    expected = [f(angle * scale) for angle in angles for scale in (1, 0.01) for f in (math.sin, math.cos)]
+    assert code[0 * 4 + 2].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_position_head_reads_the_code_of_its_box():
+    head = BoxPositionHead(8)
+    torch.nn.init.eye_(head.layers[0].weight)
+    torch.nn.init.eye_(head.layers[1].weight)
+    for layer in head.layers:
+        torch.nn.init.zeros_(layer.bias)
+    boxes = torch.rand(2, 3, 4)
+    torch.testing.assert_close(head(boxes), box_position_encoding(boxes, 4)[..., :8].relu())

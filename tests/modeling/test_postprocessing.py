@@ -9,6 +9,7 @@ from insta_rtdetr.modeling.postprocessing import (
     ImageSize,
     MaskScoringPostprocessor,
     Postprocessor,
+    SoftmaxMaskScoringPostprocessor,
     boxes_in_pixels,
 )
 from insta_rtdetr.structures import Prediction
@@ -115,29 +116,48 @@ def test_padding_is_cut_off_at_the_very_pixel():
     assert not instances.pred_masks[0, :, 12:].any()
 
 
-def mask_scoring(**changes):
+def mask_scoring(kind=SoftmaxMaskScoringPostprocessor, **changes):
     options = {"max_objects": 100, "score_threshold": 0.0, "mask_threshold": 0.5, "resize": "logit_twice"}
-    return MaskScoringPostprocessor(**options | changes)
+    return kind(**options | changes)
 
 
-def test_a_score_is_the_class_probability_times_the_mean_probability_of_the_mask():
-    answer = prediction()
-    (instances,) = mask_scoring()(answer, [SQUARE])
-    probs = answer.class_logits[0].softmax(-1)[:, :-1]  # the last class is "no object"
+def without_boxes(**options):
+    """A prediction of a model that has none."""
+    return dataclasses.replace(prediction(**options), boxes_cxcywh=None)
+
+
+@pytest.mark.parametrize("kind", [MaskScoringPostprocessor, SoftmaxMaskScoringPostprocessor])
+@pytest.mark.parametrize("has_boxes", [True, False])
+def test_a_score_is_the_class_probability_times_the_mean_probability_of_the_mask(kind, has_boxes):
+    answer = prediction() if has_boxes else without_boxes()
+    (instances,) = mask_scoring(kind)(answer, [SQUARE])
+    probs = answer.class_logits[0].sigmoid()
+    if kind is SoftmaxMaskScoringPostprocessor:
+        probs = answer.class_logits[0].softmax(-1)[:, :-1]  # the last class is "no object"
     in_input = F.interpolate(answer.mask_logits, size=(32, 32), mode="bilinear")
     logits = F.interpolate(in_input, size=(30, 50), mode="bilinear")[0]
     certainty = torch.stack([mask[mask > 0].sigmoid().mean() for mask in logits])
     scores, order = (probs * certainty[:, None]).flatten().sort(descending=True)
-    assert len(instances) == 6 * 3
+    num_classes = probs.shape[1]
+    assert len(instances) == 6 * num_classes
     torch.testing.assert_close(instances.scores, scores, rtol=1e-4, atol=1e-5)
-    assert instances.pred_classes.tolist() == (order % 3).tolist()
-    assert torch.equal(instances.pred_masks, logits[order // 3] > 0)
+    assert instances.pred_classes.tolist() == (order % num_classes).tolist()
+    assert torch.equal(instances.pred_masks, logits[order // num_classes] > 0)
     expected = BitMasks(instances.pred_masks).get_bounding_boxes().tensor
+    if has_boxes:
+        expected = boxes_in_pixels(answer.boxes_cxcywh[0, order // num_classes], SQUARE)
     torch.testing.assert_close(instances.pred_boxes.tensor, expected)
 
 
+def test_without_masks_a_score_is_the_class_probability():
+    answer = prediction().without_masks()
+    (instances,) = mask_scoring(MaskScoringPostprocessor)(answer, [SQUARE])
+    (expected,) = postprocessor()(answer, [SQUARE])
+    assert torch.equal(instances.scores, expected.scores) and not instances.has("pred_masks")
+
+
 def test_an_empty_mask_has_score_0_and_no_box():
-    answer = prediction(num_queries=2)
+    answer = without_boxes(num_queries=2)
     answer.mask_features = -torch.ones(1, 3, 8, 8)
     answer.mask_embeddings = torch.ones(1, 2, 3) * torch.tensor([1.0, -1.0])[:, None]
     (instances,) = mask_scoring()(answer, [SQUARE])

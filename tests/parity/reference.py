@@ -1,6 +1,7 @@
 """The reference outputs as tests use them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,22 @@ def reference_outputs(model: str) -> dict[str, np.ndarray]:
     return {key: value for key, value in np.load(FOLDER / f"{model}.npz").items() if not key.startswith("stat:")}
 
 
-def original_state_dict(model: str) -> dict[str, Tensor]:
-    """The original's state dict, float64, under its own names."""
+def original_state_dict(
+    model: str, keys: str = "", weight_for: Callable[[str, tuple[int, ...], int], np.ndarray] = tensor_for
+) -> dict[str, Tensor]:
+    """The original's state dict, float64, under its own names.
+
+    Args:
+        model: name of the file of answers.
+        keys: name of the file of keys, if it is another one.
+        weight_for: gives the values of an entry by its name, its shape and the salt.
+    """
     file = np.load(FOLDER / f"{model}.npz")
-    shapes = json.loads((FOLDER / f"{model}.keys.json").read_text())
+    shapes = json.loads((FOLDER / f"{keys or model}.keys.json").read_text())
     statistics = {key.removeprefix("stat:"): file[key].astype(np.float64) for key in file if key.startswith("stat:")}
     salt = int(file["salt"])
     return {
-        name: torch.from_numpy(np.asarray(statistics.get(name, tensor_for(name, shape, salt))))
+        name: torch.from_numpy(np.asarray(statistics.get(name, weight_for(name, shape, salt))))
         for name, shape in shapes.items()
     }
 

@@ -1,1 +1,1 @@
-"""Readers of annotation formats: each gives COCO's dicts of images, annotations and categories, split by split."""
+"""Readers of annotation formats.  Each returns COCO's dicts of images, annotations and categories, split by split."""

@@ -1,4 +1,4 @@
-"""Build COCO's dict from images with labelled shapes: what every converter ends with."""
+"""Building COCO's dict from images with labelled shapes, which all readers of other formats end with."""
 
 import math
 import os
@@ -17,18 +17,23 @@ from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_wh
 
 # Folder names of a split -> the name it gets.
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-CORNERS_OF_CIRCLE = 72  # its area is 0.1 % short of the circle's
+CORNERS_OF_CIRCLE = 72  # The polygon's area is 0.1 % smaller than the circle's.
 
 
 @dataclass
 class LabelledImage:
-    """An image file and its objects: (class name, COCO polygons or RLE) each, in pixels of the upright image."""
+    """Image file with its objects.
+
+    Attributes:
+        file: path of the image.
+        objects: (class name, COCO polygons or RLE) of each object, in pixels of the upright image.
+    """
 
     file: Path
     objects: list[tuple[str, Any]] = field(default_factory=list)
 
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels.
+        """Return (width, height) of the upright image in pixels.
 
         Raises:
             DatasetError: the image is missing or unreadable.
@@ -41,13 +46,22 @@ class LabelledImage:
 
 
 def split_folders(source: Path) -> dict[str, Path]:
-    """Split -> its folder: the subfolders train, val, test and the like, or all of the source as train."""
+    """Return split -> folder.
+
+    The folders are the subfolders train, val, test and the like; without any, the whole source is the training split.
+    """
     found = {split: source / name for name, split in SPLIT_NAMES.items() if (source / name).is_dir()}
     return found or {"train": source}
 
 
 def build_contents(splits: dict[str, list[LabelledImage]]) -> dict[str, dict]:
-    """Split -> COCO's dict; file names are absolute, the classes are those of all splits, sorted.
+    """Build COCO's dict of each split.
+
+    Args:
+        splits: split -> its images.
+
+    Returns:
+        split -> COCO's dict.  File names are absolute; all splits have the same classes, sorted by name.
 
     Raises:
         DatasetError: an image cannot be read; a segmentation cannot become a mask.
@@ -75,7 +89,7 @@ def _build(images: Iterable[LabelledImage], categories: list[dict]) -> dict:
 
 
 def measure(segmentation: Any, height: int, width: int) -> dict:
-    """The segmentation, as JSON can hold it, with its bbox (x, y, width, height) and area in pixels."""
+    """Return the segmentation, as JSON can hold it, with its bbox (x, y, width, height) and area in pixels."""
     segmentation = clean_segmentation(segmentation, height, width)
     rle = rasterise(segmentation, height, width)
     if isinstance(segmentation, list):
@@ -94,12 +108,12 @@ def _as_text(counts: str | bytes) -> str:
 
 
 def rectangle(left: float, top: float, right: float, bottom: float) -> list[float]:
-    """A box as a polygon."""
+    """Turn a box into a polygon."""
     return [left, top, right, top, right, bottom, left, bottom]
 
 
 def ellipse(center_x: float, center_y: float, radius_x: float, radius_y: float, angle: float = 0.0) -> list[float]:
-    """An ellipse as a polygon; the angle, in radians, turns its x axis towards y."""
+    """Turn an ellipse into a polygon; the angle, in radians, rotates its x axis towards y."""
     polygon = []
     for index in range(CORNERS_OF_CIRCLE):
         turn = 2 * math.pi * index / CORNERS_OF_CIRCLE

@@ -1,7 +1,7 @@
-"""Read LabelMe's annotations: one JSON file beside each image.
+"""Reader of LabelMe's annotations, which are one JSON file beside each image.
 
-Polygons, rectangles, circles and masks become objects; shapes of one label and one group_id are one object of several
-parts.  Lines and points have no area and are skipped.
+Polygons, rectangles, circles and masks become objects.  Shapes with the same label and group_id become one object of
+several parts.  Lines and points have no area and are skipped.
 """
 
 import base64
@@ -25,11 +25,12 @@ WITHOUT_AREA = {"line", "linestrip", "point", "points"}
 
 
 def read_labelme(source: Path, skipped: Counter) -> dict[str, dict]:
-    """Split -> COCO's dict.
+    """Read LabelMe's annotations, and return split -> COCO's dict.
 
     Args:
         source: a folder of JSON files and images, or one with the subfolders train, val and test.
-        skipped: counts, by reason, what is left out.
+        skipped: gets the number of shapes that are left out, by reason.
+
     Raises:
         DatasetError: there is no JSON file; one cannot be read, or its image is missing.
     """
@@ -46,7 +47,7 @@ def _read_folder(folder: Path, skipped: Counter) -> list[LabelledImage]:
 def _read_file(file: Path, skipped: Counter) -> LabelledImage:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        # Windows writes its own separators.
+        # LabelMe on Windows writes backslashes.
         image = LabelledImage(file.parent / content["imagePath"].replace("\\", "/"))
         width, height = image.size()
         groups: dict[Any, list[dict]] = defaultdict(list)
@@ -65,7 +66,7 @@ def _read_file(file: Path, skipped: Counter) -> LabelledImage:
 
 
 def _parts(shape: dict, height: int, width: int, skipped: Counter) -> list[Any]:
-    """The polygon or RLE of one shape; none if it has no area."""
+    """Return the polygon or RLE of one shape in a list, which is empty if the shape has no area or is not supported."""
     kind, points = shape.get("shape_type") or "polygon", shape["points"]
     if kind in WITHOUT_AREA:
         skipped[f"LabelMe's {kind} has no area"] += 1
@@ -87,7 +88,7 @@ def _parts(shape: dict, height: int, width: int, skipped: Counter) -> list[Any]:
 
 
 def _mask(shape: dict, height: int, width: int) -> dict:
-    """The RLE of an image that fills the box of two points, the second included."""
+    """Return the RLE of a shape that is stored as a mask image within the box of two points, the second included."""
     with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as image:
         pixels = np.asarray(image.convert("L")) > 0
     left, top = (round(number) for number in shape["points"][0])
@@ -98,7 +99,7 @@ def _mask(shape: dict, height: int, width: int) -> dict:
 
 
 def _join(parts: list[Any], height: int, width: int) -> Any:
-    """Polygons as they are; with a mask among them, the RLE of all."""
+    """Return polygons as they are; if there is a mask among them, join all parts in one RLE."""
     if all(isinstance(part, list) for part in parts):
         return parts
     return mask_util.merge([rasterise(part if isinstance(part, dict) else [part], height, width) for part in parts])

@@ -1,4 +1,4 @@
-"""Read objects drawn as mask images: images/a.jpg with its masks in one of these places.
+"""Reader of objects drawn as mask images: images/a.jpg has its masks in one of these places.
 
     masks/a.png            each value but 0 (of a palette or 16-bit image too), or colour but black, is an object
     masks/a/*.png          each file is an object, where it is not 0
@@ -24,11 +24,12 @@ ONLY_CLASS = "object"
 
 
 def read_masks(source: Path, skipped: Counter) -> dict[str, dict]:
-    """Split -> COCO's dict, with the masks as RLE: holes and parts are kept to the pixel.
+    """Read mask images, and return split -> COCO's dict, with masks as RLE, which keeps holes and parts to the pixel.
 
     Args:
         source: a folder with images/ and masks/, or one with such subfolders train, val and test.
-        skipped: counts, by reason, what is left out.
+        skipped: gets the number of mask images that are left out, by reason.
+
     Raises:
         DatasetError: a folder is missing, a mask belongs to no image, is not of its size or cannot be read.
     """
@@ -49,7 +50,7 @@ def _read_folder(folder: Path, skipped: Counter) -> list[LabelledImage]:
 
 
 def _find_masks(folder: Path, stems: set[str]) -> dict[str, list[tuple[str, Path, bool]]]:
-    """Image's stem -> (class, mask file, whether it is one object)."""
+    """Return stem of an image -> (class, mask file, whether the file is one object) of each of its masks."""
     found: dict[str, list[tuple[str, Path, bool]]] = defaultdict(list)
     for file in sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS):
         *folders, _ = file.relative_to(folder).parts
@@ -85,7 +86,7 @@ def _objects(values: np.ndarray, is_one_object: bool) -> Iterator[np.ndarray]:
 
 
 def _read_values(file: Path) -> np.ndarray:
-    """(H, W) whole numbers: a palette's indices, grey values, or colours as one number."""
+    """Read a mask image as whole numbers (H, W): indices of a palette, grey values, or each colour as one number."""
     try:
         with Image.open(file) as image:
             if image.mode in ("RGB", "RGBA", "LA", "PA", "CMYK"):

@@ -1,4 +1,4 @@
-"""Read projects and annotation files of the VGG Image Annotator, versions 1 and 2.
+"""Reader of projects and annotation files of the VGG Image Annotator (VIA), versions 1 and 2.
 
 Polygons, rectangles, circles and ellipses become objects; lines and points have no area and are skipped.
 """
@@ -13,17 +13,18 @@ from insta_rtdetr.errors import DatasetError
 
 from .coco_content import LabelledImage, build_contents, ellipse, rectangle, split_folders
 
-# Attributes that hold the class, if regions have several.
+# If regions have several attributes, the first one of these holds the class.
 CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category")
 CLASS_WITHOUT_ATTRIBUTE = "object"
 
 
 def read_via(source: Path, skipped: Counter) -> dict[str, dict]:
-    """Split -> COCO's dict.
+    """Read VIA's annotations, and return split -> COCO's dict.
 
     Args:
         source: a folder with one JSON file of VIA and its images, or one with such subfolders train, val and test.
-        skipped: counts, by reason, what is left out.
+        skipped: gets the number of regions that are left out, by reason.
+
     Raises:
         DatasetError: there is no such file; it cannot be read; an image is missing; the class's attribute is unclear.
     """
@@ -50,11 +51,11 @@ def _read_folder(folder: Path, skipped: Counter) -> list[LabelledImage]:
 
 def _regions(entry: dict) -> list[dict]:
     regions = entry["regions"]
-    return list(regions.values()) if isinstance(regions, dict) else regions  # version 1 numbers them
+    return list(regions.values()) if isinstance(regions, dict) else regions  # Version 1 has a dict from numbers.
 
 
 def _class_attribute(regions: list[dict], file: Path) -> str | None:
-    """The attribute that names the class; None if regions have none."""
+    """Return the attribute that names the class; None if the regions have no attribute."""
     names = sorted({name for region in regions for name in region.get("region_attributes") or {}})
     if len(names) <= 1:
         return names[0] if names else None
@@ -76,13 +77,13 @@ def _objects(regions: list[dict], attribute: str | None, skipped: Counter) -> It
 
 def _class_name(region: dict, attribute: str | None) -> str:
     value = (region.get("region_attributes") or {}).get(attribute)
-    if isinstance(value, dict):  # a checkbox: {"cat": true}
+    if isinstance(value, dict):  # A checkbox has a dict such as {"cat": true}.
         value = next((name for name, is_set in value.items() if is_set), None)
     return str(value).strip() if value not in (None, "") else CLASS_WITHOUT_ATTRIBUTE
 
 
 def _polygon(shape: dict, skipped: Counter) -> list[float]:
-    """The outline of a region; empty if it has no area."""
+    """Return the outline of a region, which is empty if the region has no area."""
     kind = shape["name"]
     if kind == "polygon":
         corners = list(zip(shape["all_points_x"], shape["all_points_y"]))

@@ -1,4 +1,4 @@
-"""YOLO segmentation folders (data.yaml, one text file of polygons an image) as COCO's dicts.
+"""Reader of YOLO segmentation folders: data.yaml, and one text file of polygons for each image.
 
 data.yaml has `names` (list, or dict from number to name), `train`, `val` and `test` (folders of images, or text files
 that list images) and perhaps `path`, which those are relative to.  The labels of images/a.jpg are in labels/a.txt, one
@@ -20,21 +20,22 @@ DESCRIPTION = "data.yaml"
 # Split -> the keys of data.yaml that may name it.
 SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-# Corners a little outside the image are clipped; beyond this they are no fractions.
+# Corners a little outside the image are clipped; numbers above this cannot be fractions of the image.
 LARGEST_FRACTION = 1.5
 
 
 def read_yolo(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read the labels and the sizes of the images (from the files' headers) of a YOLO segmentation folder.
+    """Read the labels of a YOLO segmentation folder, and the sizes of its images from the headers of the files.
 
     Lines with a box instead of a polygon become annotations with the segmentation [].
 
     Args:
-        folder: holds data.yaml.
+        folder: the folder with data.yaml.
 
     Returns:
-        for each split (train, val, test) that data.yaml names, COCO's dict of images, annotations and categories.
-        file_name is relative to the folder (absolute, where the image lies outside); all ids begin with 1.
+        split (train, val or test, those that data.yaml names) -> COCO's dict of images, annotations and categories.
+        file_name is relative to the folder (absolute if the image lies outside); all ids begin with 1.
+
     Raises:
         DatasetError: data.yaml, a folder or all labels of a split are missing, or a file cannot be read as what it is.
     """
@@ -75,9 +76,12 @@ def _as_list(value: Any) -> list:
 
 
 def _find_images(folder: Path, description: dict[str, Any], entry: str) -> list[Path]:
-    """The images of one entry of a split: those of a folder and its subfolders, or those that a text file lists."""
+    """Return the images of one entry of a split.
+
+    The entry is a folder, whose subfolders count too, or a text file that lists images.
+    """
     bases = [folder / str(description["path"])] if description.get("path") else []
-    # Exports write "../train/images" for what lies beside data.yaml.
+    # Some exports write "../train/images" for a folder that lies beside data.yaml.
     candidates = [base / name for base in [*bases, folder] for name in (entry, entry.removeprefix("../"))]
     place = next((path for path in candidates if path.exists()), None)
     if place is None:
@@ -96,7 +100,7 @@ def _read_split(split: str, folder: Path, images: list[Path], classes: list[str]
     labels = [label_file(image) for image in images]
     if not any(file.is_file() for file in labels):
         raise DatasetError(f"{folder}: none of the {len(images)} {split} images has labels, looked for {labels[0]}.")
-    # Not resolved: a link to an image elsewhere is an image of this folder.
+    # Links are not resolved, because a link to an image elsewhere counts as an image of this folder.
     root = Path(os.path.abspath(folder))
     content: dict[str, Any] = {
         "images": [], "annotations": [],
@@ -114,7 +118,10 @@ def _read_split(split: str, folder: Path, images: list[Path], classes: list[str]
 
 
 def label_file(image: Path) -> Path:
-    """Where an image's labels are: under labels/ for the last folder images/, else beside the image."""
+    """Return where the labels of an image lie.
+
+    The last folder images/ of the path is replaced by labels/; without one, the file lies beside the image.
+    """
     parts = list(image.with_suffix(".txt").parts)
     for index in range(len(parts) - 2, -1, -1):
         if parts[index] == "images":
@@ -124,7 +131,7 @@ def label_file(image: Path) -> Path:
 
 
 def upright_size(image: Path) -> tuple[int, int]:
-    """(height, width) in pixels after turning the image as its EXIF orientation says; reads no pixels.
+    """Read (height, width) in pixels of an image, turned as its EXIF orientation says, without reading its pixels.
 
     Raises:
         DatasetError: the file is missing or no image.
@@ -155,8 +162,8 @@ def _read_labels(file: Path, height: int, width: int, num_classes: int) -> Itera
 
 
 def _shape(fractions: list[float], height: int, width: int) -> dict[str, Any]:
-    """The bbox (x, y, width, height), segmentation and area, in pixels."""
-    if len(fractions) == 4:  # a box: x and y of its centre, width, height
+    """Return the bbox (x, y, width, height), segmentation and area of a label, in pixels."""
+    if len(fractions) == 4:  # A box instead of a polygon: x and y of its centre, width, height.
         center_x, center_y, box_width, box_height = fractions
         left, top = (center_x - box_width / 2) * width, (center_y - box_height / 2) * height
         box = [left, top, box_width * width, box_height * height]

@@ -2,7 +2,16 @@
 
 from .build import ENCODER_REGISTRY, build_encoder
 from .c2f_projector import C2fProjector
+from .deformable import DeformableEncoder
 from .hybrid import HybridEncoder, MaskHybridEncoder
 from .ppm_fpn import PPMFPNEncoder
 
-__all__ = ["ENCODER_REGISTRY", "C2fProjector", "HybridEncoder", "MaskHybridEncoder", "PPMFPNEncoder", "build_encoder"]
+__all__ = [
+    "ENCODER_REGISTRY",
+    "C2fProjector",
+    "DeformableEncoder",
+    "HybridEncoder",
+    "MaskHybridEncoder",
+    "PPMFPNEncoder",
+    "build_encoder",
+]

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.position_encoding import check_order, sine_position_encoding
+from .build import check_heads
 
 
 class AttentionLayer(nn.Module):
@@ -38,10 +39,7 @@ class AIFI(nn.Module):
         temperature: float, position_order: str,
     ):  # fmt: skip
         super().__init__()
-        if num_heads < 1 or dim < 1 or dim % num_heads:
-            raise ValueError(
-                f"MODEL.ENCODER.HIDDEN_DIM, {dim}, must be a multiple of MODEL.ENCODER.NUM_HEADS, which is {num_heads}."
-            )
+        check_heads(dim, num_heads)
         check_order(position_order)
         self.layers = nn.ModuleList(
             AttentionLayer(dim, num_heads, feedforward_dim, dropout) for _ in range(num_layers)

@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from ...layers.conv import ConvNorm, CSPRepBlock
 from ...structures import Pyramid
 from .aifi import AIFI
-from .build import ENCODER_REGISTRY, check_levels
+from .build import ENCODER_REGISTRY, check_levels, mask_source_of
 from .mask_fusion import MaskFusion
 from .mask_pyramid import MaskPyramid
-
-MASK_SOURCE = {2: "res1", 4: "res2", 8: "res3"}
 
 
 @ENCODER_REGISTRY.register()
@@ -84,10 +82,7 @@ class HybridEncoder(nn.Module):
         Raises:
             ValueError: the backbone lacks a needed level, or the mask stride is none of `MASK_SOURCE`.
         """
-        encoder, mask_stride = cfg.MODEL.ENCODER, cfg.MODEL.MASK_HEAD.STRIDE
-        if mask_stride not in MASK_SOURCE:
-            raise ValueError(f"MODEL.MASK_HEAD.STRIDE must be 2, 4 or 8, got {mask_stride}.")
-        mask_source = MASK_SOURCE[mask_stride]
+        encoder, mask_source = cfg.MODEL.ENCODER, mask_source_of(cfg)
         check_levels(input_shape, [*encoder.IN_FEATURES, mask_source])
         aifi = AIFI(
             dim=encoder.HIDDEN_DIM,

@@ -4,13 +4,13 @@ Source: FastInst, https://arxiv.org/abs/2303.08594; pooling of PSPNet, https://a
 https://arxiv.org/abs/1612.03144.
 """
 
-import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
-from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from ...layers.conv import norm_conv
 from ...structures import Pyramid
 from .build import ENCODER_REGISTRY, check_levels
 
@@ -57,11 +57,11 @@ class PPMFPNEncoder(nn.Module):
         self.in_features = list(in_features)
         check_levels(input_shape, self.in_features)
         self.lateral_convs = nn.ModuleList(
-            _conv(input_shape[name].channels, hidden_dim, 1, norm) for name in self.in_features
+            norm_conv(input_shape[name].channels, hidden_dim, 1, norm) for name in self.in_features
         )
         self.pooling = PyramidPooling(hidden_dim)
         self.output_convs = nn.ModuleList(
-            _conv(hidden_dim, hidden_dim, 3, norm, activation=F.relu) for _ in self.in_features
+            norm_conv(hidden_dim, hidden_dim, 3, norm, activation=F.relu) for _ in self.in_features
         )
 
     @classmethod
@@ -85,12 +85,3 @@ class PPMFPNEncoder(nn.Module):
             enlarged = F.interpolate(levels[0], size=lateral.shape[2:], mode="bilinear")
             levels.insert(0, smooth(lateral + enlarged))
         return Pyramid(levels, levels[0])
-
-
-def _conv(in_channels: int, out_channels: int, kernel_size: int, norm: str, activation=None) -> Conv2d:
-    conv = Conv2d(
-        in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=norm == "",
-        norm=get_norm(norm, out_channels), activation=activation,
-    )  # fmt: skip
-    weight_init.c2_xavier_fill(conv)
-    return conv

@@ -10,6 +10,7 @@ from .grouped_query_selection import GroupedQuerySelection
 from .level_projection import LevelProjection
 from .mask_head import MaskHead, PrototypeMaskHead, QueryMaskHead
 from .mask_query_selection import MaskQuerySelection
+from .maskdino_decoder import MaskDINODecoder
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
 from .shared_head_decoder import SharedHeadDecoder
@@ -23,6 +24,7 @@ __all__ = [
     "GroupedDecoder",
     "GroupedQuerySelection",
     "LevelProjection",
+    "MaskDINODecoder",
     "MaskHead",
     "MaskQuerySelection",
     "PrototypeMaskHead",

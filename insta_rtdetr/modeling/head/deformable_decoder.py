@@ -88,14 +88,25 @@ class RefiningDecoder(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(dim, num_heads, feedforward_dim, num_levels, num_points, dropout) for _ in range(num_layers)
         )
-        self.position_head = MLP(4, 2 * dim, dim, num_layers=2)
+        self.position_head = self.build_position_head(dim)
         self.mask_head = mask_head
         for layer in self.position_head.layers:
             nn.init.xavier_uniform_(layer.weight)
 
+    def build_position_head(self, dim: int) -> MLP:
+        """Build what turns boxes (B, Q, 4) into their position codes (B, Q, C)."""
+        return MLP(4, 2 * dim, dim, num_layers=2)
+
     def project_masks(self, mask_features: Tensor) -> Tensor:
         """(B, C_feature, h, w) -> (B, C_mask, h, w), what masks are made from."""
         return self.mask_head.project(mask_features)
+
+    def run_layer(
+        self, layer: int, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory,
+        attention_mask: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """Run one layer, see `DecoderLayer`."""
+        return self.layers[layer](content, positions, boxes, memory, attention_mask)
 
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """The boxes (B, Q, 4) that a layer answers, and those that the next one starts from."""
@@ -126,7 +137,7 @@ class RefiningDecoder(nn.Module):
             # A layer learns from where it looks, not where the layers before it sent it.
             reference_boxes = boxes.detach()
             positions = self.position_head(reference_boxes)
-            content = self.layers[i](content, positions, reference_boxes, memory, attention_mask)
+            content = self.run_layer(i, content, positions, reference_boxes, memory, attention_mask)
             answered, boxes = self.refine(i, content, boxes)
             if self.training or i == num_layers - 1:
                 predictions.append(self.predict(i, content, answered, mask_features))

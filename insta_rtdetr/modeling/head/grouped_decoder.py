@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...layers.boxes import shift_and_scale
 from ...layers.mlp import MLP
-from ...layers.position_encoding import box_position_encoding
+from ...layers.position_encoding import BoxPositionHead
 from ...structures import GroupedQueries, Memory, Prediction
 from .deformable_decoder import DecoderLayer, check_heads, num_eval_layers
 from .depthwise_mask_head import DepthwiseMaskHead
@@ -44,13 +44,13 @@ class GroupedDecoder(nn.Module):
         super().__init__()
         check_heads(dim, num_heads)
         check_heads(dim, num_cross_heads, "NUM_CROSS_HEADS")
-        self.dim, self.eval_layers = dim, num_eval_layers(eval_layers, num_layers)
+        self.eval_layers = num_eval_layers(eval_layers, num_layers)
         self.layers = nn.ModuleList(
             DecoderLayer(dim, num_heads, feedforward_dim, num_levels, num_points, dropout, num_cross_heads)
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(dim)
-        self.position_head = MLP(2 * dim, dim, dim, num_layers=2)
+        self.position_head = BoxPositionHead(dim)
         self.class_head = nn.Linear(dim, num_classes)
         self.box_head = MLP(dim, dim, 4, num_layers=3)
         self.mask_head = DepthwiseMaskHead(dim, num_layers, mask_stride)
@@ -69,7 +69,7 @@ class GroupedDecoder(nn.Module):
             The predictions of every layer in training, of the last layer that runs otherwise.
         """
         content, boxes = queries.content, queries.boxes_cxcywh
-        positions = self.position_head(box_position_encoding(boxes, self.dim // 2))
+        positions = self.position_head(boxes)
         num_layers = len(self.layers) if self.training else self.eval_layers
         predictions = []
         for i in range(num_layers):

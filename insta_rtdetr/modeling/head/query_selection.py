@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...layers.boxes import inverse_sigmoid, shift_and_scale
 from ...layers.mlp import MLP
+from ...layers.point_sampling import cell_centres
 from ...structures import Memory, Prediction, Queries
 
 # Anchors whose centre or side is nearer than this to 0 or 1 are not used; a fraction of the image.
@@ -217,7 +218,7 @@ def check_anchors(sides: tuple[float, ...], num_levels: int) -> None:
     if len(sides) != num_levels:
         raise ValueError(
             f"MODEL.DECODER.ANCHOR_SIZES has {len(sides)} values for {num_levels} levels; "
-            "give one for each of MODEL.ENCODER.IN_FEATURES."
+            "give one for each of MODEL.ENCODER.IN_FEATURES, and of MODEL.ENCODER.NUM_EXTRA_LEVELS."
         )
 
 
@@ -256,7 +257,5 @@ def anchor_boxes(
 
 
 def _level_anchors(height: int, width: int, side: float) -> Tensor:
-    y = (torch.arange(height) + 0.5) / height
-    x = (torch.arange(width) + 0.5) / width
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([x, y, torch.full_like(x, side), torch.full_like(x, side)], dim=-1).flatten(0, 1)
+    centres = cell_centres(height, width)
+    return torch.cat([centres, torch.full_like(centres, side)], dim=1)

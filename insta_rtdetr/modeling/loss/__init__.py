@@ -1,12 +1,14 @@
 """Step 5 (training only): predictions and targets -> {"loss_*": scalar}."""
 
 from .criterion import SetCriterion
+from .focal_criterion import FocalCriterion
 from .iou_aware_criterion import IoUAwareCriterion
 from .matcher import MATCHER_REGISTRY, HungarianMatcher, LocationMatcher, build_matcher
 from .softmax_criterion import SoftmaxCriterion
 
 __all__ = [
     "MATCHER_REGISTRY",
+    "FocalCriterion",
     "HungarianMatcher",
     "IoUAwareCriterion",
     "LocationMatcher",

@@ -4,6 +4,7 @@ from .base import InstanceSegmenter
 from .fastinst import FastInst
 from .insta_rtdetr import InstaRTDETR
 from .mask_rtdetr import MaskRTDETR
+from .maskdino import MaskDINO
 from .rfdetr_seg import RFDETRSeg
 
-__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter", "MaskRTDETR", "RFDETRSeg"]
+__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter", "MaskDINO", "MaskRTDETR", "RFDETRSeg"]

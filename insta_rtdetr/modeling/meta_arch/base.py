@@ -25,10 +25,12 @@ class InstanceSegmenter(nn.Module):
             (a regular expression) -> how many more rows follow those, for "no object" or padding.  What another set of
             classes changes is these rows, and nothing else.
         mask_branch: names of the modules that only masks depend on; empty of a model that has no boxes without masks.
+        predicts_boxes: whether the network has boxes; else results have those around their masks.
     """
 
     class_layers: dict[str, int] = {}
     mask_branch: tuple[str, ...] = ()
+    predicts_boxes = True
 
     def __init__(
         self, *, preprocessor: Preprocessor, criterion: nn.Module, postprocessor: Postprocessor, fuse_on_eval: bool,

@@ -12,7 +12,7 @@ from ..encoder import build_encoder
 from ..head import DualPathDecoder, QueryProposal
 from ..head.dual_path_decoder import target_attention_mask
 from ..loss import SoftmaxCriterion
-from ..postprocessing import MaskScoringPostprocessor
+from ..postprocessing import SoftmaxMaskScoringPostprocessor
 from .base import InstanceSegmenter, shared_arguments
 
 # Of the pyramid's levels, the one that queries are taken from: stride 16.
@@ -23,6 +23,7 @@ PROPOSAL_LEVEL = 1
 class FastInst(InstanceSegmenter):
     """Backbone, PPM-FPN, query proposal, dual-path decoder."""
 
+    predicts_boxes = False
     # Each with a last row for "no object".
     class_layers = {r"query_proposal\.class_head\.2": 1, r"decoder\.prediction_heads\.\d+\.class_head\.layers\.2": 1}
 
@@ -48,7 +49,7 @@ class FastInst(InstanceSegmenter):
                 cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.NUM_CLASSES, cfg.MODEL.DECODER.NUM_QUERIES
             ),
             "decoder": _build_decoder(cfg),
-            **shared_arguments(cfg, SoftmaxCriterion(cfg), MaskScoringPostprocessor),
+            **shared_arguments(cfg, SoftmaxCriterion(cfg), SoftmaxMaskScoringPostprocessor),
         }
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:

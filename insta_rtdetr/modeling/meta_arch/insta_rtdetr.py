@@ -3,6 +3,8 @@
 Source: https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch/tree/8458661; same numbers, other code.
 """
 
+from collections.abc import Callable
+
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor, nn
@@ -20,8 +22,15 @@ from .base import InstanceSegmenter, shared_arguments
 
 @META_ARCH_REGISTRY.register()
 class InstaRTDETR(InstanceSegmenter):
-    """Backbone, hybrid encoder, query selection, deformable decoder, mask head."""
+    """Backbone, hybrid encoder, query selection, deformable decoder, mask head.
 
+    Attributes:
+        criterion_type: what is built from the config for the losses.
+        postprocessor_type: what is built from the config for the results.
+    """
+
+    criterion_type: type[SetCriterion] = SetCriterion
+    postprocessor_type: type[Postprocessor] = Postprocessor
     class_layers = {
         r"query_selection\.class_head": 0, r"decoder\.class_heads\.\d+": 0,
         r"denoising\.label_embedding": 1,  # the row of padding
@@ -30,7 +39,7 @@ class InstaRTDETR(InstanceSegmenter):
 
     @configurable
     def __init__(
-        self, *, backbone: nn.Module, encoder: nn.Module, level_projection: LevelProjection,
+        self, *, backbone: nn.Module, encoder: nn.Module, level_projection: Callable[[list[Tensor]], Memory],
         query_selection: nn.Module, denoising: Denoising | None, decoder: RefiningDecoder, encoder_masks: bool,
         teaches_positions: bool = False, num_one_to_many: int = 0, **shared,
     ):  # fmt: skip
@@ -52,15 +61,20 @@ class InstaRTDETR(InstanceSegmenter):
         return {
             "backbone": backbone,
             "encoder": build_encoder(cfg, backbone.output_shape()),
-            "level_projection": _build_level_projection(cfg),
+            "level_projection": cls.build_level_projection(cfg),
             "query_selection": cls.build_query_selection(cfg),
             "denoising": _build_denoising(cfg) if cfg.MODEL.DENOISING.NUM_QUERIES > 0 else None,
             "decoder": cls.build_decoder(cfg),
             "encoder_masks": cfg.MODEL.LOSS.ENCODER_MASKS,
             "teaches_positions": cfg.MODEL.LOSS.DENSE_POSITIONS > 0,
             "num_one_to_many": cfg.MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES,
-            **shared_arguments(cfg, SetCriterion(cfg), Postprocessor),
+            **shared_arguments(cfg, cls.criterion_type(cfg), cls.postprocessor_type),
         }
+
+    @classmethod
+    def build_level_projection(cls, cfg) -> Callable[[list[Tensor]], Memory]:
+        """What makes the decoder's memory of the pyramid's levels."""
+        return LevelProjection(cfg.MODEL.ENCODER.HIDDEN_DIM, query_dim(cfg), num_levels(cfg))
 
     @classmethod
     def build_query_selection(cls, cfg) -> nn.Module:
@@ -131,10 +145,15 @@ def query_dim(cfg) -> int:
     return cfg.MODEL.DECODER.HIDDEN_DIM or cfg.MODEL.ENCODER.HIDDEN_DIM
 
 
+def num_levels(cfg) -> int:
+    """Levels of the pyramid."""
+    return len(cfg.MODEL.ENCODER.IN_FEATURES) + cfg.MODEL.ENCODER.NUM_EXTRA_LEVELS
+
+
 def read_selection(cfg) -> dict:
     """The arguments that all query selections of the family share, from MODEL.DECODER.*."""
     decoder = cfg.MODEL.DECODER
-    check_anchors(decoder.ANCHOR_SIZES, len(cfg.MODEL.ENCODER.IN_FEATURES))
+    check_anchors(decoder.ANCHOR_SIZES, num_levels(cfg))
     return {
         "dim": query_dim(cfg),
         "num_queries": decoder.NUM_QUERIES,
@@ -153,15 +172,11 @@ def read_decoder(cfg) -> dict:
         "num_layers": decoder.NUM_LAYERS,
         "eval_layers": decoder.EVAL_LAYERS,
         "num_heads": decoder.NUM_HEADS,
-        "num_levels": len(cfg.MODEL.ENCODER.IN_FEATURES),
+        "num_levels": num_levels(cfg),
         "num_points": decoder.NUM_POINTS,
         "feedforward_dim": decoder.FEEDFORWARD_DIM,
         "dropout": decoder.DROPOUT,
     }
-
-
-def _build_level_projection(cfg) -> LevelProjection:
-    return LevelProjection(cfg.MODEL.ENCODER.HIDDEN_DIM, query_dim(cfg), len(cfg.MODEL.ENCODER.IN_FEATURES))
 
 
 def _build_denoising(cfg) -> Denoising:

@@ -29,7 +29,10 @@ class MaskRTDETR(InstaRTDETR):
                 f"in the stage {cfg.MODEL.STAGE} boxes must not depend on masks. Set MODEL.DECODER.MASK_ENHANCED_BOXES "
                 "False in both stages and at test, or MODEL.STAGE joint."
             )
-        return MaskQuerySelection(mask_enhanced=cfg.MODEL.DECODER.MASK_ENHANCED_BOXES, **read_selection(cfg))
+        decoder = cfg.MODEL.DECODER
+        return MaskQuerySelection(
+            mask_enhanced=decoder.MASK_ENHANCED_BOXES, last_cell=decoder.MASK_BOX_LAST_CELL, **read_selection(cfg)
+        )
 
     @classmethod
     def build_decoder(cls, cfg) -> SharedHeadDecoder:

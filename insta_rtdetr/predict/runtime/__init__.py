@@ -1,4 +1,4 @@
-"""Run a file that `tools/export.py` wrote, with ONNX Runtime, OpenVINO or PyTorch.
+"""Running files that `tools/export.py` wrote, with ONNX Runtime, OpenVINO or PyTorch.
 
 metadata (what the file says of itself) -> session (loads and runs it; split: OpenVINO models in two precisions)
 """

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: all that is needed to use it."""
+"""Metadata of an exported file: all that is needed to use it."""
 
 import dataclasses
 import json
@@ -6,36 +6,37 @@ from dataclasses import dataclass
 
 from insta_rtdetr.errors import UserError
 
-# Where each format keeps the metadata.
+# Key under which each format stores the metadata.
 KEY = "insta_rtdetr"
-MODEL_FILE = "model.xml"  # within the folder of an OpenVINO model
+MODEL_FILE = "model.xml"  # File in the folder of an OpenVINO model.
 INPUT_NAME = "images"
-# The last one is only there where `insta_rtdetr.export.network.TopObjects.forward` says so.
+# The last output exists only in the cases that `insta_rtdetr.export.network.TopObjects.forward` describes.
 OUTPUT_NAMES = ("classes", "scores", "boxes", "masks", "class_scores")
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Written into the file as JSON.
+    """Metadata that is written into the file as JSON.
 
     Attributes:
         model: name of the config.
-        architecture: Detectron2's name of the model's class.
-        class_names: of class 0, 1, 2 ...
-        category_ids: their ids in COCO files.
-        size: (height, width) that images are stretched to, pixels.
-        channels: their order, "RGB" or "BGR"; values are 0 to 255.
-        pixel_mean, pixel_std: of the channels; the exported network normalises by itself.
-        postprocessor: class in `insta_rtdetr.modeling.postprocessing` that makes the final objects.
-        max_objects: objects `N` that the network gives for an image, whatever their scores.
+        architecture: name under which the model's class is registered with Detectron2.
+        class_names: names of class 0, 1, 2, ...
+        category_ids: ids of these classes in COCO files.
+        size: (height, width) that images are stretched to, in pixels.
+        channels: order of the input's channels, "RGB" or "BGR"; its values are 0 to 255.
+        pixel_mean, pixel_std: mean and standard deviation of the channels; the exported network normalises by itself.
+        postprocessor: name of the class in `insta_rtdetr.modeling.postprocessing` that makes the final objects.
+        max_objects: number of objects `N` that the network gives for an image, whatever their scores.
         score_threshold: objects with a lower score are left out.
         mask_threshold: probability above which a pixel belongs to an object.
-        mask_resize: what of a mask is enlarged, see TEST.MASK_RESIZE.
-        nms_threshold: see TEST.NMS_THRESHOLD; not in the network, `predict` does it.
-        with_postprocess: whether masks are those of pixels of the input, else logits of the mask map.
+        mask_resize: quantity of a mask that is resized, see TEST.MASK_RESIZE.
+        nms_threshold: see TEST.NMS_THRESHOLD; `predict` applies it, the network does not.
+        with_postprocess: whether the masks are those of the input's pixels; else they are logits of the mask map.
         precision: "fp32", "fp16" or "bf16".
         dynamic_batch: whether any number of images can be given at a time, else one.
         version: of insta_rtdetr.
+        predicts_boxes: whether boxes are predicted; else they are those around the masks.
     """
 
     model: str
@@ -56,17 +57,18 @@ class Metadata:
     precision: str
     dynamic_batch: bool
     version: str
+    predicts_boxes: bool = True
 
     def to_json(self) -> str:
-        """One line."""
+        """Return the metadata as one line of JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str | None, file: str) -> "Metadata":
-        """Read.
+        """Read the metadata from JSON.
 
         Raises:
-            UserError: the file has none, or those of another version.
+            UserError: the file has no metadata, or those of another version.
         """
         try:
             values = json.loads(text or "")

@@ -11,9 +11,13 @@ def test_boxes_of_masks_by_hand_for_any_shape_of_the_map():
     features = torch.full((1, 2, 4, 8), -1.0)
     features[0, 0, 1:3, 2:7] = 1.0
     embeddings = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # the first mask is a rectangle, the second empty
-    boxes = boxes_of_masks(Prediction(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4), embeddings, features))
+    prediction = Prediction(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4), embeddings, features)
+    boxes = boxes_of_masks(prediction)
     torch.testing.assert_close(boxes[0, 0], torch.tensor([4.5 / 8, 2 / 4, 5 / 8, 2 / 4]))
     assert boxes[0, 1].tolist() == [0, 0, 0, 0]
+    without_last = boxes_of_masks(prediction, last_cell=False)
+    torch.testing.assert_close(without_last[0, 0], torch.tensor([4 / 8, 1.5 / 4, 4 / 8, 1 / 4]))
+    assert without_last[0, 1].tolist() == [1, 1, 0, 0]
 
 
 def test_queries_are_the_best_positions_and_start_around_their_masks():

@@ -1,4 +1,4 @@
-"""Models by name: the configs and the checkpoint that come with this package, and Detectron2's model zoo."""
+"""Configs by name: those of this package, and those of Detectron2's model zoo."""
 
 import difflib
 from pathlib import Path
@@ -8,15 +8,14 @@ from detectron2.utils.file_io import PathManager
 
 from insta_rtdetr.errors import UserError
 
-_PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 # Within the package once it is installed from a wheel, beside it in the repository.
-_CONFIG_ROOTS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
-_WEIGHTS_ROOT = _PACKAGE.parent / "demo" / "weights"
+_ROOTS = (PACKAGE / "configs", PACKAGE.parent / "configs")
 
 
 def config_files() -> dict[str, Path]:
     """Name -> file of every config of this package that describes a whole model."""
-    folder = next((root for root in _CONFIG_ROOTS if root.is_dir()), None)
+    folder = next((root for root in _ROOTS if root.is_dir()), None)
     files = sorted(folder.glob("*/instance-segmentation/*.yaml")) if folder else []
     return {file.stem: file for file in files if not file.stem.startswith("Base-")}
 
@@ -44,16 +43,3 @@ def find_config(name: str) -> str:
         raise UserError(
             f"Config file {name} not found.  Give an existing yaml file{advice}, or a name of Detectron2's model zoo."
         ) from error
-
-
-def published_weights(config_file: str) -> str:
-    """File or address of the weights that were published with a config of `find_config`; empty if there are none."""
-    file = Path(config_file)
-    shipped = _WEIGHTS_ROOT / f"{file.stem}.pth"
-    if config_files().get(file.stem) == file and shipped.is_file():
-        return str(shipped)
-    try:
-        zoo_root = Path(model_zoo.get_config_file("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml")).parents[1]
-        return model_zoo.get_checkpoint_url(str(file.relative_to(zoo_root)))
-    except (RuntimeError, ValueError):
-        return ""

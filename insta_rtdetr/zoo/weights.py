@@ -1,0 +1,74 @@
+"""Which weights belong to a config."""
+
+from pathlib import Path
+
+from detectron2 import model_zoo
+from detectron2.config import CfgNode
+
+from insta_rtdetr.errors import UserError
+
+from .configs import PACKAGE, config_files
+from .published import PREFIX, published_files
+
+_SHIPPED = PACKAGE.parent / "demo" / "weights"
+# The value of MODEL.WEIGHTS that stands for what was published with the config.
+PUBLISHED = "published"
+
+
+def published_weights(config_file: str) -> str:
+    """File or address of the weights that were published with a config of `find_config`; empty if there are none.
+
+    Nothing is downloaded.  The address may be "published://NAME", see `find_published`.
+    """
+    file = Path(config_file).resolve()
+    if config_files().get(file.stem) == file:
+        shipped = _SHIPPED / f"{file.stem}.pth"
+        if shipped.is_file():
+            return str(shipped)
+        return f"{PREFIX}{file.stem}" if file.stem in published_files() else ""
+    try:
+        example = Path(model_zoo.get_config_file("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"))
+        return model_zoo.get_checkpoint_url(str(file.relative_to(example.resolve().parents[1])))
+    except (RuntimeError, ValueError):
+        return ""
+
+
+def resolve_weights(weights: str, config_file: str) -> str:
+    """MODEL.WEIGHTS with "published" replaced by what it stands for; other values stay as they are.
+
+    Args:
+        weights: MODEL.WEIGHTS.
+        config_file: of `find_config`; empty if there is none.
+
+    Raises:
+        UserError: nothing was published with this config.
+    """
+    if weights != PUBLISHED:
+        return weights
+    if found := published_weights(config_file):
+        return found
+    raise UserError(
+        f"MODEL.WEIGHTS is published, but none are for {config_file or 'a model without a config file'}.  Give a file, "
+        f"or those of another config ({PREFIX}NAME, see `insta-rtdetr models`)."
+    )
+
+
+def backbone_name(cfg: CfgNode) -> str:
+    """The backbone of a config in words, such as "ResNet-50-vd"."""
+    name, resnets = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.RESNETS
+    deformable = ", deformable" if any(resnets.DEFORM_ON_PER_STAGE) else ""
+    names = {
+        "build_resnet_backbone": f"ResNet-{resnets.DEPTH}{deformable}",
+        "build_resnet_fpn_backbone": f"ResNet-{resnets.DEPTH}{deformable}, FPN",
+        "build_resnet_vd_backbone": f"ResNet-{resnets.DEPTH}-vd{deformable}",
+        "build_hgnetv2_backbone": f"PP-HGNetV2 {cfg.MODEL.HGNETV2.SIZE}",
+        "build_dinov2_windowed_backbone": f"windowed {cfg.MODEL.TIMM.NAME}",
+        "build_timm_backbone": cfg.MODEL.TIMM.NAME,
+    }
+    return names.get(name, name.removeprefix("build_").removesuffix("_backbone"))
+
+
+def backbone_weights(cfg: CfgNode) -> str:
+    """Address ("published://NAME") of weights for the backbone of a config alone; empty if none are known."""
+    wanted = backbone_name(cfg)
+    return next((PREFIX + found.name for found in published_files().values() if found.backbone == wanted), "")
