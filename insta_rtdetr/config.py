@@ -126,7 +126,7 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
 
 def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER = CfgNode()
-    # InstaRTDETR and MaskRTDETR: queries beside the others in training, from the positions of the highest scores; see
+    # Not FastInst, not RFDETRSeg: queries beside the others in training, from the positions of the highest scores; see
     # MODEL.LOSS.ONE_TO_MANY.
     cfg.MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES = 0
     # Queries `Q`.  May be changed at test without new weights, but for RFDETRSeg, whose queries are learned.
@@ -224,7 +224,7 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     # Whether the weight of negatives is a constant to the gradient; MaskRTDETR's original learns through it.
     cfg.MODEL.LOSS.VARIFOCAL_DETACH = True
     # Loss of the classes: "varifocal", which weighs a match by its overlap, or "matchability", which gives every match
-    # the weight 1 and raises the overlap that it learns to the power `gamma` (DEIM, 1.5 there).  Not RFDETRSeg.
+    # the weight 1 and raises the overlap that it learns to the power `gamma` (DEIM, 1.5 there).  InstaRTDETR and MaskRTDETR.
     cfg.MODEL.LOSS.CLASS_LOSS = "varifocal"
     # What the class score of a matched query learns in the last layer: its "box" or its "mask" IoU with the object.
     cfg.MODEL.LOSS.QUALITY = "box"
@@ -232,7 +232,7 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.QUALITY_EVERYWHERE = False
     # InstaRTDETR: whether the positions that become queries learn to predict masks too, as those of MaskRTDETR do.
     cfg.MODEL.LOSS.ENCODER_MASKS = False
-    # InstaRTDETR and MaskRTDETR: positions of the pyramid that learn to predict each object, where all are taught;
+    # Not FastInst, not RFDETRSeg: positions of the pyramid that learn to predict each object, where all are taught;
     # 0: only those positions learn that became queries, one for each object.
     cfg.MODEL.LOSS.DENSE_POSITIONS = 0
     # How many of DECODER.NUM_ONE_TO_MANY_QUERIES answer for each object. Count `K` in H-DETR.
