@@ -224,7 +224,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     # Whether the weight of negatives is a constant to the gradient; MaskRTDETR's original learns through it.
     cfg.MODEL.LOSS.VARIFOCAL_DETACH = True
     # Loss of the classes: "varifocal", which weighs a match by its overlap, or "matchability", which gives every match
-    # the weight 1 and raises the overlap that it learns to the power `gamma` (DEIM, 1.5 there).  InstaRTDETR and MaskRTDETR.
+    # the weight 1 and raises the overlap that it learns to the power `gamma` (DEIM, 1.5 there).
+    # InstaRTDETR and MaskRTDETR.
     cfg.MODEL.LOSS.CLASS_LOSS = "varifocal"
     # What the class score of a matched query learns in the last layer: its "box" or its "mask" IoU with the object.
     cfg.MODEL.LOSS.QUALITY = "box"
