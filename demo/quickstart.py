@@ -9,7 +9,6 @@ Each run writes into a folder of its own, output/quickstart/<time>; the toy data
 import argparse
 import contextlib
 import logging
-import math
 import os
 import sys
 import time
@@ -30,8 +29,9 @@ from insta_rtdetr.command_line import CommandParser
 from insta_rtdetr.data import register_coco_folder
 from insta_rtdetr.data.toy import make_toy_dataset
 from insta_rtdetr.data.toy_scenes import CATEGORIES
-from insta_rtdetr.engine import Trainer, check, setup_cfg
+from insta_rtdetr.engine import RunOptions, Trainer, check, setup_cfg
 from insta_rtdetr.errors import UserError, report
+from insta_rtdetr.evaluation.table import ap_table
 from insta_rtdetr.predict import Model, Result
 from insta_rtdetr.visualization import write_image
 
@@ -45,8 +45,6 @@ SCORE_THRESHOLD = 0.5
 # The images are small, so drawings are enlarged to make their labels readable.
 DRAWING_SCALE = 3.0
 LOGGERS = ("detectron2", "fvcore", "insta_rtdetr", "py.warnings")
-
-TASKS = {"bbox": "boxes", "segm": "masks"}
 
 Metrics = dict[str, dict[str, float]]
 
@@ -136,8 +134,8 @@ def run(args: argparse.Namespace) -> None:
             say(f"3/4  Evaluation on {args.val_images} images")
             cfg.MODEL.WEIGHTS = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
             model = Model(cfg)
-            metrics = evaluate(cfg, model)
-            say(ap_table(metrics))
+            metrics = Trainer.test(cfg, model.module)
+            say(ap_table(metrics, "toy_val"))
         with timed(seconds, "images"):
             say(f"4/4  Images of what it finds (score > {SCORE_THRESHOLD})")
             images = draw_toy_images(cfg, model)
@@ -158,7 +156,7 @@ def quickstart_cfg(args: argparse.Namespace) -> CfgNode:
         "SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 0.98, "SOLVER.EMA.RAMP_ITERS", 1,
     ]  # fmt: skip
     cfg = setup_cfg(str(args.config_file), [*short, *args.opts])
-    check(cfg, argparse.Namespace(num_gpus=1, num_machines=1, eval_only=False, resume=False))
+    check(cfg, RunOptions())
     return cfg
 
 
@@ -214,24 +212,6 @@ def train(cfg: CfgNode) -> None:
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
     trainer.train()
-
-
-def evaluate(cfg: CfgNode, model: Model) -> Metrics:
-    """Compute COCO's metrics on toy_val."""
-    # pycocotools prints its results, which the log has too.
-    with contextlib.redirect_stdout(None):
-        return Trainer.test(cfg, model.module)
-
-
-def ap_table(metrics: Metrics) -> str:
-    """Return a table of COCO's AP of boxes and masks, in percent, with a dash for sizes without objects."""
-    columns = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-    values = {task: [metrics[task][column] for column in columns] for task in TASKS}
-    rows = [
-        [label, *("-" if math.isnan(value) else f"{value:.1f}" for value in values[task])]
-        for task, label in TASKS.items()
-    ]
-    return tabulate(rows, headers=["", *columns], disable_numparse=True, stralign="right")
 
 
 def draw_toy_images(cfg: CfgNode, model: Model) -> list[Path]:

@@ -252,6 +252,10 @@ def _add_loss_keys(cfg: CfgNode) -> None:
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:
+    # Length of a training in passes over its images; 0: SOLVER.MAX_ITER counts.  It sets MAX_ITER, STEPS, WARMUP_ITERS,
+    # EMA, CHECKPOINT_PERIOD, TEST.EVAL_PERIOD and INPUT.PLAIN_LAST_ITERS (engine/recipe.py), but for those of them that
+    # the command line sets.
+    cfg.SOLVER.MAX_EPOCHS = 0
     # Weight decay of embeddings (learned queries); None: WEIGHT_DECAY.
     cfg.SOLVER.WEIGHT_DECAY_EMBED = None
     # "AdamW", or "Muon": matrices and kernels move by their orthogonalised momentum, all else as by AdamW with betas
@@ -276,6 +280,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     # stops; 0: never.
     cfg.SOLVER.EARLY_STOPPING = CfgNode()
     cfg.SOLVER.EARLY_STOPPING.PATIENCE = 0
+    # Newest checkpoints that stay on the disk, the final one counted and the best one not; 0: all. Count.
+    cfg.SOLVER.KEEP_CHECKPOINTS = 3
     # Consecutive iterations with a loss that is not finite, skipped and logged, before training stops. Count.
     cfg.SOLVER.MAX_SKIPPED_ITERS = 20
     # Weights & Biases logging (needs the package wandb).

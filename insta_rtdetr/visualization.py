@@ -1,5 +1,6 @@
 """Reading images, drawing the objects found in them, and writing them.  Images are uint8 (H, W, 3), RGB."""
 
+import colorsys
 import os
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,9 @@ from PIL import Image
 from insta_rtdetr.atomic import new_file
 from insta_rtdetr.errors import ImageError
 from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
+
+OPACITY = 0.45
+GOLDEN_RATIO = 0.618034  # steps of it around the colour circle are never close to each other
 
 
 def read_image(file: str | os.PathLike) -> np.ndarray:
@@ -45,6 +49,27 @@ def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances]
     """Return a function like `draw` for the frames of one video, which keeps an object's colour from frame to frame."""
     visualizer = VideoVisualizer(Metadata(thing_classes=list(class_names)))
     return lambda image_rgb, instances: visualizer.draw_instance_predictions(image_rgb, instances).get_image()
+
+
+def spread_color(index: int) -> tuple[int, int, int]:
+    """A bright colour, RGB, far from those of the numbers before."""
+    red, green, blue = colorsys.hsv_to_rgb((index * GOLDEN_RATIO) % 1, 0.9, 1.0)
+    return int(255 * red), int(255 * green), int(255 * blue)
+
+
+def paint(image_rgb: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], outline: bool = False) -> None:
+    """Tint what a mask covers, in place.
+
+    Args:
+        image_rgb: uint8 (H, W, 3).
+        mask: bool (H, W).
+        outline: whether the mask's outermost pixels get the colour itself.
+    """
+    image_rgb[mask] = (image_rgb[mask] * (1 - OPACITY) + np.array(color) * OPACITY).astype(np.uint8)
+    if outline:
+        padded = np.pad(mask, 1)
+        is_inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        image_rgb[mask & ~is_inner] = color
 
 
 def write_image(image_rgb: np.ndarray, file: str | os.PathLike) -> None:

@@ -48,7 +48,7 @@ def test_two_runs_give_images_and_a_model_each(arguments, tmp_path, capsys):
         assert quickstart.main(arguments) == 0
         said = capsys.readouterr()
         assert said.err == ""
-        for part in ("masks", "Mask AP", f"of {len(COINS)}", "coins.png", "toy_2.png", "training"):
+        for part in ("toy_val", "mask ", "Mask AP", f"of {len(COINS)}", "coins.png", "toy_2.png", "training"):
             assert part in said.out, said.out
     runs = sorted((tmp_path / "out").iterdir())
     assert len(runs) == 2

@@ -274,7 +274,7 @@ def test_a_run_killed_while_saving_goes_on_from_a_whole_checkpoint(folder):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    assert [file.name for file in (folder / "out").glob("*.pth")] == ["model_0000001.pth"]
+    assert [file.name for file in (folder / "out").glob("model_*.pth")] == ["model_0000001.pth"]
     assert (folder / "out" / "last_checkpoint").read_text() == "model_0000001.pth"
     assert train_net.main(["--resume", *arguments]) == 0
     final = torch.load(folder / "out" / "model_final.pth", weights_only=True)

@@ -1,8 +1,6 @@
 """Times of the stages and of the whole."""
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
+from insta_rtdetr.engine.progress import peak_bytes
 from insta_rtdetr.errors import UserError
 from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
@@ -108,11 +107,10 @@ def reset_peak_memory(device: torch.device) -> None:
 
 def peak_memory(device: torch.device) -> tuple[float, str]:
     """MiB, and what they are."""
+    kind = "resident set of the whole process, Python and building the model included (getrusage)"
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20, "GPU memory allocated by PyTorch (max_memory_allocated)"
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes, or KiB on Linux
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    return peak, "resident set of the whole process, Python and building the model included (getrusage)"
+        kind = "GPU memory allocated by PyTorch (max_memory_allocated)"
+    return peak_bytes(device) / 2**20, kind
 
 
 def _timed(call: Callable[[], Any], device: torch.device) -> tuple[float, Any]:

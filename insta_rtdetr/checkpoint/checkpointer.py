@@ -33,6 +33,8 @@ class Checkpointer(DetectionCheckpointer):
 
     Attributes:
         unloaded: tensors of the model that have their values, or rows for classes, not from the last checkpoint loaded.
+        file: the last checkpoint loaded; empty before.
+        summary: lines for people on what was loaded from it.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Checkpointer(DetectionCheckpointer):
         self._description = {"class_names": list(class_names), "config": config}
         self._class_names = list(class_names)
         self.unloaded = set(self.model.state_dict())
+        self.file = ""
+        self.summary: list[str] = []
         self._class_layers = self.model.class_layers if isinstance(self.model, InstanceSegmenter) else {}
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -114,7 +118,7 @@ class Checkpointer(DetectionCheckpointer):
             ) from error
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        self._file = filename
+        self.file, self.summary = filename, []
         checkpoint = read_checkpoint(filename)
         raw = checkpoint.pop("raw_model", None)
         found = checkpoint.get("class_names")
@@ -135,7 +139,7 @@ class Checkpointer(DetectionCheckpointer):
         stages = [_stage_of(config) for config in (found, self._description["config"])]
         if None not in stages and stages[0] != stages[1]:
             raise CheckpointError(
-                f"{self._file} is of a training with MODEL.STAGE {stages[0]}, not {stages[1]}. Set another OUTPUT_DIR, "
+                f"{self.file} is of a training with MODEL.STAGE {stages[0]}, not {stages[1]}. Set another OUTPUT_DIR, "
                 "and this file as MODEL.WEIGHTS to begin with what it has learnt."
             )
 
@@ -143,7 +147,7 @@ class Checkpointer(DetectionCheckpointer):
         if not checkpoint.get("matching_heuristics", False):
             weights = add_backbone_prefix(checkpoint["model"], self.model.state_dict())
             weights = fit_patches(weights, self.model.state_dict())
-            check_architecture(weights, self.model.state_dict(), self._file, self._class_layers)
+            check_architecture(weights, self.model.state_dict(), self.file, self._class_layers)
             checkpoint["model"] = self._fit_classes(weights, checkpoint.get("class_names", []))
         return super()._load_model(checkpoint)
 
@@ -157,11 +161,14 @@ class Checkpointer(DetectionCheckpointer):
             taken_for = "COCO's" if found else "the model's, in order" if num_found == len(self._class_names) else ""
             if taken_for:
                 self.logger.info(f"The checkpoint does not name its {num_found} classes: taken for {taken_for}.")
+        if not found and num_found != len(self._class_names):
+            self.summary.append(f"classes: {num_found} without names; those of the dataset begin anew")
         if not found or found == self._class_names:
             return weights
         match = ClassMatch(found, self._class_names)
         if match.added:
             self._partly_loaded = {name for name in weights if num_extra_rows(name, self._class_layers) is not None}
+        self.summary.append(match.summary())
         self.logger.log(logging.WARNING if match.added else logging.INFO, match.summary())
         return match.move(weights, self.model.state_dict(), self._class_layers)
 
@@ -170,6 +177,8 @@ class Checkpointer(DetectionCheckpointer):
         missing, unexpected = list(incompatible.missing_keys), list(incompatible.unexpected_keys)
         reshaped = [name for name, *_ in incompatible.incorrect_shapes]
         self.unloaded = {*missing, *reshaped, *self._partly_loaded}
+        rest = "; the others are left as initialised" if self.unloaded else ""
+        self.summary.insert(0, f"{self.file}: {total - len({*missing, *reshaped})} of {total} tensors{rest}")
         self.logger.info(f"Loaded {total - len(missing)} of the model's {total} tensors.")
         for names, meaning in (
             (missing, "not in the checkpoint, left as initialised"),

@@ -1,22 +1,19 @@
 """Drawing images with their objects for a report."""
 
 import base64
-import colorsys
 import io
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as mask_util
 
 from insta_rtdetr.data.segmentation import clean_segmentation, rasterise
 from insta_rtdetr.image_file import UNREADABLE, read_rgb
+from insta_rtdetr.visualization import paint, spread_color
 
 from .check_image import ImageTask
 
 LONGEST_SIDE = 360  # pixels
-OPACITY = 0.45
-GOLDEN_RATIO = 0.618034  # steps of it around the colour circle are never close to each other
 
 
 def draw_objects(task: ImageTask, class_names: dict[Any, str]) -> Image.Image:
@@ -35,18 +32,13 @@ def draw_objects(task: ImageTask, class_names: dict[Any, str]) -> Image.Image:
             mask = mask_util.decode(rasterise(clean, *pixels.shape[:2])).astype(bool)
         except Exception:  # The check reports what is wrong.
             continue
-        color = _color(index)
-        pixels[mask] = (pixels[mask] * (1 - OPACITY) + np.array(color) * OPACITY).astype(np.uint8)
+        color = spread_color(index)
+        paint(pixels, mask, color)
         outlines.append((annotation["bbox"], color, class_names.get(annotation["category_id"], "?")))
     image = Image.fromarray(pixels)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     _draw_outlines(image, outlines, image.width / pixels.shape[1], with_names=len(class_names) > 1)
     return image
-
-
-def _color(index: int) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb((index * GOLDEN_RATIO) % 1, 0.9, 1.0)
-    return int(255 * red), int(255 * green), int(255 * blue)
 
 
 def _draw_outlines(image: Image.Image, outlines: list[tuple], scale: float, with_names: bool) -> None:

@@ -1,8 +1,23 @@
 """Training: the loop, the optimizer, the moving average, the hooks."""
 
+from .checks import RunOptions, check
 from .ema import ModelEMA
 from .optimizer import build_optimizer
-from .setup import check, setup_cfg, start_logging
+from .plan import TrainingPlan, make_plan
+from .run import TrainingResult, fine_tune, train
+from .setup import setup_cfg
 from .trainer import Trainer
 
-__all__ = ["ModelEMA", "Trainer", "build_optimizer", "check", "setup_cfg", "start_logging"]
+__all__ = [
+    "ModelEMA",
+    "RunOptions",
+    "Trainer",
+    "TrainingPlan",
+    "TrainingResult",
+    "build_optimizer",
+    "check",
+    "fine_tune",
+    "make_plan",
+    "setup_cfg",
+    "train",
+]

@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
@@ -13,8 +15,10 @@ from insta_rtdetr.command_line import SHARED_OPTIONS, CommandParser, use_threads
 from insta_rtdetr.data import find_dataset, needs_masks, register_found
 from insta_rtdetr.errors import UserError, report
 
-from .setup import check, setup_cfg, start_logging
-from .trainer import Trainer
+from .checks import RunOptions, check
+from .plan import make_plan, starting_weights
+from .run import TrainingResult, evaluate, train
+from .setup import setup_cfg
 
 # Options that stand for a config key.
 KEY_OF_OPTION = {"weights": "MODEL.WEIGHTS", "device": "MODEL.DEVICE", "output": "OUTPUT_DIR"}
@@ -24,9 +28,18 @@ def main(arguments: list[str] | None = None, prog: str | None = None, descriptio
     """Run the command line; the exit code."""
     try:
         args = parse(arguments, prog, description)
-        cfg = setup_cfg(args.config_file, args.opts, args.dataset)
-        check(cfg, args)
-        launch(run, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(cfg, args))
+        use_threads(args.threads)
+        cfg = setup_cfg(args.config_file, args.opts, args.dataset, announce=False)
+        options = RunOptions(
+            args.dataset, args.eval_only, args.resume, args.verbose, args.num_gpus, args.num_machines
+        )
+        name = Path(args.config_file).stem
+        if args.eval_only:
+            work = (evaluate, cfg, name, check(cfg, options), args.verbose)
+        else:
+            file_cfg, weights = setup_cfg(args.config_file, []), starting_weights(args.config_file)
+            work = (train, make_plan(cfg, file_cfg, args.opts[::2], options, name, weights))
+        launch(run, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args, cfg, *work))
     except UserError as error:
         return report(error)
     except ProcessExitedException as error:
@@ -46,6 +59,7 @@ def parse(arguments: list[str] | None, prog: str | None, description: str | None
     parser.add_argument("--output", metavar="FOLDER", help="folder of the run (OUTPUT_DIR)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     parser.add_argument("--eval-only", action="store_true", help="evaluate the weights and do not train")
+    parser.add_argument("--verbose", action="store_true", help="tell the AP of each class too")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="GPUs of each machine (default: 1)")
     parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines (default: 1)")
     parser.add_argument("--machine-rank", type=int, default=0, metavar="I", help="number of this machine, from 0")
@@ -61,20 +75,17 @@ def parse(arguments: list[str] | None, prog: str | None, description: str | None
     return args
 
 
-def run(cfg: CfgNode, args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace, cfg: CfgNode, work: Callable, *arguments: Any) -> None:
     """Do what each process does."""
     try:
-        use_threads(args.threads)
-        if args.dataset and comm.get_world_size() > 1:
-            # A process of its own knows nothing of what the first has registered.
-            register_found(find_dataset(Path(args.dataset)), needs_masks(cfg))
-        start_logging(cfg, args)
-        if args.eval_only:
-            Trainer.evaluate_weights(cfg)
-            return
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
-        trainer.train()
+        if comm.get_world_size() > 1:
+            # A process of its own knows nothing of what the first has set and registered.
+            use_threads(args.threads)
+            if args.dataset:
+                register_found(find_dataset(Path(args.dataset)), needs_masks(cfg))
+        result = work(*arguments)
+        if isinstance(result, TrainingResult) and result.signal:
+            sys.exit(128 + result.signal)
     except UserError as error:
         # With several processes an error would reach main as a traceback.
         if comm.get_world_size() == 1:

@@ -1,6 +1,7 @@
 """curves.png: how a run went, drawn from Detectron2's metrics.json."""
 
 import json
+import math
 
 from detectron2.utils.file_io import PathManager
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ AP_METRICS = {"bbox/AP": "box AP", "segm/AP": "mask AP"}
 
 
 def draw_curves(metrics_file: str, image_file: str, batch_size: int) -> None:
-    """Draw losses, learning rate and AP over iterations and over images seen.
+    """Draw losses, learning rate and AP over iterations and over images seen, as far as there are any.
 
     The image is replaced in one go, so that a viewer never meets half of one.
 
@@ -27,15 +28,22 @@ def draw_curves(metrics_file: str, image_file: str, batch_size: int) -> None:
     if not PathManager.isfile(metrics_file):
         return
     records = read_metrics(metrics_file)
-    figure = Figure(figsize=(9, 11), layout="constrained")
+    names = {name for record in records for name, value in record.items() if math.isfinite(value)}
+    losses = {"total_loss": "total"} | {name: name for name in main_losses(sorted(names))}
+    panels = {
+        "loss": {name: label for name, label in losses.items() if name in names},
+        "learning rate": {"lr": "learning rate"} if "lr" in names else {},
+        "AP (0 to 100)": _ap_labels(sorted(names)),
+    }
+    panels = {title: labels for title, labels in panels.items() if labels}
+    if not panels:
+        return
+    figure = Figure(figsize=(9, 3.7 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
-    loss_axes, rate_axes, ap_axes = figure.subplots(3, 1)
-    _draw_losses(loss_axes, records)
-    _draw_series(rate_axes, records, {"lr": "learning rate"})
-    rate_axes.set_ylabel("learning rate")
-    _draw_series(ap_axes, records, _ap_names(records), marker="o")
-    ap_axes.set_ylabel("AP (0 to 100)")
-    for axes in (loss_axes, rate_axes, ap_axes):
+    for axes, (title, labels) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items()):
+        _draw_series(axes, records, labels, marker="o" if title.startswith("AP") else None)
+        axes.set_ylabel(title)
+        axes.set_yscale("log" if title == "loss" else "linear")
         _finish(axes, batch_size)
     with new_file(image_file) as unfinished:
         figure.savefig(unfinished, format="png", dpi=100)
@@ -61,29 +69,20 @@ def read_metrics(metrics_file: str) -> list[dict]:
     return records
 
 
-def _ap_names(records: list[dict]) -> dict[str, str]:
-    # With several test datasets Detectron2 puts the dataset's name before the metric's.
-    names = sorted({name for record in records for name in record if name.endswith(tuple(AP_METRICS))})
+def _ap_labels(names: list[str]) -> dict[str, str]:
+    """The metrics that are AP, and what they are called in the drawing."""
     labels = {}
-    for name in names:
+    for name in (name for name in names if name.endswith(tuple(AP_METRICS))):
+        # With several test datasets Detectron2 puts the dataset's name before the metric's.
         dataset, _, task = name.removesuffix("/AP").rpartition("/")
         labels[name] = " ".join(part for part in (AP_METRICS[f"{task}/AP"], dataset) if part)
     return labels
 
 
-def _draw_losses(axes: Axes, records: list[dict]) -> None:
-    names = main_losses(sorted({name for record in records for name in record}))
-    _draw_series(axes, records, {"total_loss": "total"} | {name: name for name in names})
-    axes.set_ylabel("loss")
-    if axes.lines:
-        axes.set_yscale("log")
-
-
 def _draw_series(axes: Axes, records: list[dict], labels: dict[str, str], **style) -> None:
     for name, label in labels.items():
         points = [(iterations_done(record), record[name]) for record in records if name in record]
-        if points:
-            axes.plot(*zip(*points), label=label, linewidth=1.2, **style)
+        axes.plot(*zip(*points), label=label, linewidth=1.2, **style)
 
 
 def iterations_done(record: dict) -> int:
@@ -97,5 +96,4 @@ def _finish(axes: Axes, batch_size: int) -> None:
     images = axes.secondary_xaxis("top", functions=(lambda x: x * batch_size, lambda x: x / batch_size))
     images.set_xlabel("images seen")
     axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend(fontsize=7, ncols=2)
+    axes.legend(fontsize=7, ncols=2)

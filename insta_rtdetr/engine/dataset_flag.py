@@ -1,17 +1,16 @@
 """--dataset, the option of every command line that builds a model."""
 
-import sys
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from insta_rtdetr.data import find_dataset, register_found
+from insta_rtdetr.data import FoundDataset, find_dataset, register_found
 from insta_rtdetr.data.class_names import set_num_classes
 from insta_rtdetr.data.layouts import WHOLE
 
 
-def use_dataset(cfg: CfgNode, path: str, needs_masks: bool = True) -> None:
-    """Register a dataset, set DATASETS.* and the number of classes to it, and print one line on what it is.
+def use_dataset(cfg: CfgNode, path: str, needs_masks: bool = True) -> FoundDataset:
+    """Register a dataset; set DATASETS.* and the number of classes to it.
 
     Args:
         path: folder or file of any layout in `insta_rtdetr.data.layouts`.
@@ -25,4 +24,4 @@ def use_dataset(cfg: CfgNode, path: str, needs_masks: bool = True) -> None:
     cfg.DATASETS.TRAIN = tuple(names[split] for split in ("train", WHOLE) if split in names)
     cfg.DATASETS.TEST = tuple(names[split] for split in ("val", "test", WHOLE) if split in names)[:1]
     set_num_classes(cfg, len(found.classes))
-    sys.stdout.write(found.summary() + "\n")
+    return found

@@ -1,20 +1,24 @@
 """What the stages of a training (MODEL.STAGE) mean to the trainer."""
 
-import logging
-
 from detectron2.config import CfgNode
 from torch import nn
 
 from insta_rtdetr.errors import UserError
+from insta_rtdetr.evaluation.table import TASKS
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
-
-logger = logging.getLogger(__name__)
 
 
 def best_metric(cfg: CfgNode) -> str:
     """TEST.BEST_METRIC, or that of boxes in a stage without masks."""
     name = cfg.TEST.BEST_METRIC
     return name.replace("segm/", "bbox/") if cfg.MODEL.STAGE == "detector" else name
+
+
+def metric_name(metric: str) -> str:
+    """What people call one of Detectron2's metrics: "segm/AP50" is mask AP50."""
+    prefix, _, name = metric.rpartition("/")
+    task = prefix.rpartition("/")[2]
+    return f"{TASKS[task]} {name}" if task in TASKS else metric
 
 
 def check_stage(cfg: CfgNode, model: nn.Module) -> None:
@@ -28,15 +32,12 @@ def check_stage(cfg: CfgNode, model: nn.Module) -> None:
         raise UserError(f"MODEL.STAGE is {cfg.MODEL.STAGE}, but {name} is not a model of stages.  Set it to joint.")
 
 
-def log_trained(model: nn.Module, stage: str) -> None:
-    """Log how many parameters are trained and how many are not."""
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """How many parameters are trained, and how many are not."""
     counts = {True: 0, False: 0}
     for parameter in model.parameters():
         counts[parameter.requires_grad] += parameter.numel()
-    logger.info(
-        f"Stage {stage}: {counts[True]:,} of {counts[True] + counts[False]:,} parameters are trained, "
-        f"{counts[False]:,} are frozen"
-    )
+    return counts[True], counts[False]
 
 
 def check_detector(model: InstanceSegmenter, unloaded: set[str], weights: str) -> None:

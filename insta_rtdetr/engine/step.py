@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from insta_rtdetr.errors import DivergenceError
 from insta_rtdetr.structures import GradientAccumulation
 
+from .stopping import deaf_to_sigterm
+
 logger = logging.getLogger(__name__)
 
 
@@ -52,11 +54,11 @@ class OptimizationStep:
         self.skipped_in_all = 0
         self._clip_norm = clip_norm
         self._norm_type = norm_type
-        self._amp_dtype = amp_dtype
+        self.amp_dtype = amp_dtype
         self._max_skipped = max_skipped
         self._accumulation_steps = accumulation_steps
         self._batches = None
-        self._device_type = next(model.parameters()).device.type
+        self.device = next(model.parameters()).device
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._buffers = list(model.buffers())
         self._good_buffers = [buffer.clone() for buffer in self._buffers]
@@ -97,11 +99,15 @@ class OptimizationStep:
 
     def _next_batches(self) -> tuple[list[list[dict]], float]:
         start = time.perf_counter()
-        if self._batches is None:
-            # Not earlier: the loader's processes start here, after a resumed run has told the mapper where it stands.
-            self._batches = iter(self.data_loader)
-        batches = [next(self._batches) for _ in range(self._accumulation_steps)]
+        # Not earlier: the loader's processes start here, after a resumed run has told the mapper where it stands.
+        with deaf_to_sigterm() if self._batches is None else nullcontext():
+            self._batches = self._batches or iter(self.data_loader)
+            batches = [next(self._batches) for _ in range(self._accumulation_steps)]
         return batches, time.perf_counter() - start
+
+    def close(self) -> None:
+        """End the loader's processes."""
+        self._batches = None
 
     def _accumulate(self, batches: list[list[dict]]) -> dict[str, Tensor]:
         """Add up the gradients of the batches' mean loss; the means of the losses."""
@@ -122,7 +128,7 @@ class OptimizationStep:
         return self.model.no_sync() if hasattr(self.model, "no_sync") else nullcontext()
 
     def _forward(self, batch: list[dict]) -> dict[str, Tensor]:
-        with torch.autocast(self._device_type, dtype=self._amp_dtype, enabled=self._amp_dtype is not None):
+        with torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None):
             return self.model(batch)
 
     def _skip(self, not_finite: list[str]) -> None:

@@ -1,14 +1,15 @@
 """The trainer: Detectron2's DefaultTrainer with this package's mapper, optimizer, EMA, checkpoints and hooks."""
 
 import logging
+import math
 import os
-import sys
 import weakref
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -17,25 +18,21 @@ from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
 from insta_rtdetr.checkpoint import Checkpointer
-from insta_rtdetr.data import InstanceMapper, config_class_names, load_datasets, needs_masks
+from insta_rtdetr.data import InstanceMapper, config_class_names
 from insta_rtdetr.errors import config_errors
 from insta_rtdetr.evaluation import build_evaluator
 
+from .checkpoints import BestCheckpointer, PeriodicCheckpointer
+from .data import build_train_loader, load_test_dataset, load_train_dataset
 from .ema import ModelEMA
-from .hooks import (
-    BestCheckpointer,
-    CurvesHook,
-    EarlyStoppingHook,
-    EMAHook,
-    PlainAugmentationHook,
-    ProgressBarHook,
-    TrainingStopped,
-)
+from .evaluating import Evaluation
+from .hooks import DrawingHook, EMAHook, PlainAugmentationHook, WritersHook
+from .log import say
 from .optimizer import build_optimizer
-from .sampler import ResumableSampler
-from .setup import load_test_dataset
-from .stage import best_metric, check_detector, check_stage, log_trained
+from .progress import EvaluationLoader, ProgressHook
+from .stage import best_metric, check_detector, check_stage
 from .step import OptimizationStep
+from .stopping import EarlyStoppingHook, SignalHook, TrainingStopped
 from .writers import ProgressPrinter, WandbWriter
 
 logger = logging.getLogger(__name__)
@@ -50,21 +47,31 @@ class Trainer(DefaultTrainer):
     Attributes:
         ema: the moving average of the weights, or None.
         mapper: the mapper of the training images.
+        epoch: iterations that see as many images as there are.
+        best: knows the best evaluation; None without evaluations, and in all processes but the main one.
+        evaluation: of DATASETS.TEST.
+        stopped: why training ended before its last iteration; None if it did not.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, dataset: list[dict] | None = None) -> None:
+        """Build the model and all that trains it; nothing is written yet.
+
+        Args:
+            dataset: the checked dicts of DATASETS.TRAIN; by default they are loaded.
+        """
         # DefaultTrainer's own __init__ would build Detectron2's loop, checkpointer and data loader.
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         self.max_iter = cfg.SOLVER.MAX_ITER
-        dataset = load_train_dataset(cfg)
+        dataset = load_train_dataset(cfg) if dataset is None else dataset
+        self.epoch = math.ceil(len(dataset) / cfg.SOLVER.IMS_PER_BATCH)
+        self.stopped: TrainingStopped | None = None
         with config_errors("mapper"):
             self.mapper = InstanceMapper(cfg, is_train=True, donors=dataset)
         data_loader, self._sampler = build_train_loader(cfg, dataset, self.mapper)
         # Convolutions are faster so, a third of the time on CPU.
         model = self.build_model(cfg).to(memory_format=torch.channels_last)
-        log_trained(model, cfg.MODEL.STAGE)
         optimizer = self.build_optimizer(cfg, model)
         self.ema = ModelEMA(model, cfg.SOLVER.EMA.DECAY, cfg.SOLVER.EMA.RAMP_ITERS) if cfg.SOLVER.EMA.ENABLED else None
         self._trainer = _build_step(cfg, model, data_loader, optimizer)
@@ -89,7 +96,10 @@ class Trainer(DefaultTrainer):
         try:
             super().train()
         except TrainingStopped as stop:
-            logger.info(str(stop))
+            self.stopped = stop
+            say(str(stop))
+        finally:
+            self.step.close()
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from OUTPUT_DIR's last checkpoint if resume is set and there is one, else load MODEL.WEIGHTS."""
@@ -108,26 +118,29 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[hooks.HookBase]:
         """The hooks, in the order in which they run after each iteration."""
         cfg, is_main = self.cfg, comm.is_main_process()
-        writers = self.build_writers() if is_main else []
+        signals = SignalHook(self.checkpointer, "Give the same command with --resume to go on.")
+        self.evaluation = Evaluation(cfg, self.build_evaluator, lambda: signals.received is not None)
+        self.best = None
+        if is_main and cfg.DATASETS.TEST:
+            self.best = BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, best_metric(cfg))
         built = [
             hooks.IterationTimer(),
             PlainAugmentationHook(self.mapper, cfg.INPUT.PLAIN_LAST_ITERS),
             EMAHook(self.ema) if self.ema else None,
             hooks.LRScheduler(),
-            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD) if is_main else None,
-            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate) if cfg.DATASETS.TEST else None,
         ]
-        best = None
-        if is_main and cfg.DATASETS.TEST:
-            best = BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, best_metric(cfg))
-            built.append(best)
         if is_main:
-            built.append(hooks.PeriodicWriter(writers, period=WRITE_PERIOD))
-            built.append(CurvesHook(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD, cfg.SOLVER.IMS_PER_BATCH, writers))
-            built.append(ProgressBarHook(sys.stderr))
+            solver = cfg.SOLVER
+            built.append(ProgressHook(self.epoch, solver.IMS_PER_BATCH, self.best, WRITE_PERIOD))
+            built.append(PeriodicCheckpointer(self.checkpointer, solver.CHECKPOINT_PERIOD, solver.KEEP_CHECKPOINTS))
+        built += [hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate) if cfg.DATASETS.TEST else None, self.best]
+        if is_main:
+            writers = WritersHook(self.build_writers, WRITE_PERIOD)
+            built.append(writers)
+            built.append(DrawingHook(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD, solver.IMS_PER_BATCH, writers, self.best))
         if patience := cfg.SOLVER.EARLY_STOPPING.PATIENCE:
-            built.append(EarlyStoppingHook(best, self.checkpointer, cfg.TEST.EVAL_PERIOD, patience))
-        return [hook for hook in built if hook is not None]
+            built.append(EarlyStoppingHook(self.best, self.checkpointer, cfg.TEST.EVAL_PERIOD, patience))
+        return [hook for hook in [*built, signals] if hook is not None]
 
     def build_writers(self) -> list[EventWriter]:
         """A line in the log, metrics.json, TensorBoard, and Weights & Biases if WANDB.ENABLED."""
@@ -143,11 +156,11 @@ class Trainer(DefaultTrainer):
         return writers
 
     def _evaluate(self) -> dict:
-        if self.ema is None:
-            self._last_eval_results = self.test(self.cfg, self.raw_model)
-        else:
-            with self.ema.applied(self.raw_model):
-                self._last_eval_results = self.test(self.cfg, self.raw_model)
+        with self.ema.applied(self.raw_model) if self.ema else nullcontext():
+            self._last_eval_results = self.evaluation.run(self.test, self.raw_model)
+        if self._last_eval_results and comm.is_main_process():
+            epochs = min(self.iter + 1, self.max_iter) / self.epoch
+            say(self.evaluation.table(self._last_eval_results, f"epoch {epochs:.3g}"))
         return self._last_eval_results
 
     def state_dict(self) -> dict:
@@ -164,12 +177,17 @@ class Trainer(DefaultTrainer):
         self._trainer.load_state_dict(state["_trainer"])
 
     @classmethod
-    def evaluate_weights(cls, cfg: CfgNode) -> dict:
-        """Evaluate MODEL.WEIGHTS (the moving average, where the file has one) on DATASETS.TEST; the metrics."""
+    def load_weights(cls, cfg: CfgNode) -> tuple[nn.Module, Checkpointer]:
+        """The model of a config with MODEL.WEIGHTS (the moving average, where the file has one), to be evaluated."""
         model = cls.build_model(cfg)
         checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, class_names=config_class_names(cfg))
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
-        return cls.test(cfg, model)
+        return model, checkpointer
+
+    @classmethod
+    def evaluate_weights(cls, cfg: CfgNode) -> dict:
+        """Evaluate MODEL.WEIGHTS on DATASETS.TEST; the metrics."""
+        return cls.test(cfg, cls.load_weights(cfg)[0])
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -208,46 +226,13 @@ class Trainer(DefaultTrainer):
         """Detectron2's loader with this package's mapper."""
         dataset = load_test_dataset(cfg, dataset_name)
         mapper = InstanceMapper(cfg, is_train=False)
-        return build_detection_test_loader(dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+        loader = build_detection_test_loader(dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
+        return EvaluationLoader(loader, f"evaluation on {dataset_name}" if comm.is_main_process() else "")
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """By the dataset's metadata, see evaluation/build.py."""
         return build_evaluator(cfg, dataset_name)
-
-
-def load_train_dataset(cfg: CfgNode) -> list[dict]:
-    """The checked dataset dicts of DATASETS.TRAIN.
-
-    Raises:
-        DatasetError: see insta_rtdetr.data.check_dataset.
-    """
-    return load_datasets(
-        cfg.DATASETS.TRAIN,
-        cfg.MODEL.NUM_CLASSES,
-        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-        max_missing=cfg.DATALOADER.MAX_UNREADABLE_IMAGES,
-        with_masks=needs_masks(cfg),
-    )
-
-
-def build_train_loader(
-    cfg: CfgNode, dataset: list[dict], mapper: InstanceMapper
-) -> tuple[Iterable, ResumableSampler | None]:
-    """Detectron2's endless loader of a dataset, and its sampler (None for samplers that cannot go on later).
-
-    Raises:
-        UserError: the config's values give no loader.
-    """
-    sampler = None
-    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
-        sampler = ResumableSampler(len(dataset), seed=cfg.SEED if cfg.SEED >= 0 else None)
-    batch_size = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATION_STEPS
-    with config_errors("data loader (DATALOADER.*)"):
-        loader = build_detection_train_loader(
-            cfg, mapper=mapper, dataset=dataset, sampler=sampler, total_batch_size=batch_size
-        )
-    return loader, sampler
 
 
 def _build_step(

@@ -4,13 +4,14 @@ import os
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator
 
 from insta_rtdetr.data import needs_masks
 from insta_rtdetr.errors import UserError
 
 from .cityscapes import CityscapesEvaluator
 from .coco import FasterCOCOEvaluator, has_faster_coco_eval
+from .quiet import QuietCOCOEvaluator
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluator:
@@ -34,7 +35,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = No
             f"Dataset {dataset_name} has evaluator_type {evaluator_type!r}, wanted 'coco' or 'cityscapes_instance'.  "
             "Register it in COCO format or choose another dataset in DATASETS.TEST."
         )
-    evaluator = FasterCOCOEvaluator if has_faster_coco_eval() else COCOEvaluator
+    evaluator = FasterCOCOEvaluator if has_faster_coco_eval() else QuietCOCOEvaluator
     return evaluator(
         dataset_name,
         tasks=("bbox", "segm") if needs_masks(cfg) else ("bbox",),

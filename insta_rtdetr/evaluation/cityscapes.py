@@ -1,11 +1,15 @@
 """Detectron2's Cityscapes evaluator, which cityscapesscripts does the scoring for."""
 
+import logging
 from typing import Any
 
 import numpy as np
 from detectron2.evaluation import CityscapesInstanceEvaluator
 
+from .printed import printed_to_log
 from .replaced import replaced
+
+logger = logging.getLogger(__name__)
 
 
 class CityscapesEvaluator(CityscapesInstanceEvaluator):
@@ -19,5 +23,9 @@ class CityscapesEvaluator(CityscapesInstanceEvaluator):
         """AP and AP50 of masks; on the main process alone."""
         import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as scoring
 
-        with replaced(np, "in1d", np.isin), replaced(scoring, "writeDict2JSON", lambda content, file: None):
+        with (
+            printed_to_log(logger),
+            replaced(np, "in1d", np.isin),
+            replaced(scoring, "writeDict2JSON", lambda content, file: None),
+        ):
             return super().evaluate()

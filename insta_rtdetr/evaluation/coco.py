@@ -7,9 +7,10 @@ import importlib.util
 import logging
 
 import numpy as np
-from detectron2.evaluation import COCOEvaluator, coco_evaluation
+from detectron2.evaluation import coco_evaluation
 from pycocotools.coco import COCO
 
+from .quiet import QuietCOCOEvaluator
 from .replaced import replaced
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def has_faster_coco_eval() -> bool:
     return importlib.util.find_spec("faster_coco_eval") is not None
 
 
-class FasterCOCOEvaluator(COCOEvaluator):
+class FasterCOCOEvaluator(QuietCOCOEvaluator):
     """The same metrics to the last bit, several times as fast; needs faster-coco-eval."""
 
     def _eval_predictions(self, predictions: list[dict], img_ids: list[int] | None = None) -> None:

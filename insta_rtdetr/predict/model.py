@@ -1,5 +1,8 @@
 """Model of a config that is ready to predict."""
 
+import os
+from collections.abc import Sequence
+
 import detectron2.data.transforms as T
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from torch import nn
 
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data import config_class_names
+from insta_rtdetr.engine import TrainingResult, fine_tune
 from insta_rtdetr.errors import UserError, config_errors
 from insta_rtdetr.layers.mask_resize import paste
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
@@ -51,6 +55,30 @@ class Model(Predictor):
         rest_of_checkpoint = checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         self.categories = categories_of(self.cfg, rest_of_checkpoint.get("class_names", []))
         self._resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+
+    def train(
+        self, dataset: str | os.PathLike, epochs: int = 50, output: str | os.PathLike = "", resume: bool = False,
+        opts: Sequence[object] = (),
+    ) -> TrainingResult:  # fmt: skip
+        """Fine-tune the model on a dataset, as `train_net.py --dataset` does; this object stays as it is.
+
+            result = create_model("insta_rtdetr_R50vd_D6_640").train("path/to/data", output="output/mine")
+            model = create_model(result.checkpoint)
+
+        Args:
+            dataset: folder or file of any layout in datasets/README.md; heads of classes that the model has by name
+                are kept.
+            epochs: passes over the dataset.
+            output: folder of the run; default: OUTPUT_DIR of the config.
+            resume: whether to go on with the run in that folder.
+            opts: KEY, value, ... of config keys to change.
+
+        Returns:
+            the best checkpoint and its metrics.
+        Raises:
+            UserError: the dataset, a key or the folder cannot be used.
+        """
+        return fine_tune(self.cfg, os.fspath(dataset), epochs, os.fspath(output), resume, list(opts))
 
     @torch.no_grad()
     def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:

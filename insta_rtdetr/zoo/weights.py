@@ -11,8 +11,8 @@ from .configs import PACKAGE, config_files
 from .published import PREFIX, published_files
 
 _SHIPPED = PACKAGE.parent / "demo" / "weights"
-# The value of MODEL.WEIGHTS that stands for what was published with the config.
-PUBLISHED = "published"
+# The values of MODEL.WEIGHTS that stand for what was published with the config, or for its backbone alone.
+PUBLISHED, BACKBONE = "published", "backbone"
 
 
 def published_weights(config_file: str) -> str:
@@ -33,24 +33,29 @@ def published_weights(config_file: str) -> str:
         return ""
 
 
-def resolve_weights(weights: str, config_file: str) -> str:
-    """MODEL.WEIGHTS with "published" replaced by what it stands for; other values stay as they are.
+def resolve_weights(weights: str, config_file: str, cfg: CfgNode | None = None) -> str:
+    """Return MODEL.WEIGHTS with "published" and "backbone" replaced by the file or address that they stand for.
 
     Args:
-        weights: MODEL.WEIGHTS.
+        weights: MODEL.WEIGHTS; other values are returned as they are.
         config_file: of `find_config`; empty if there is none.
+        cfg: the config, which names the backbone.
 
     Raises:
-        UserError: nothing was published with this config.
+        UserError: nothing was published with this config, or for its backbone.
     """
-    if weights != PUBLISHED:
+    if weights == PUBLISHED:
+        found, wanted = published_weights(config_file), config_file or "a model without a config file"
+    elif weights == BACKBONE and cfg is not None:
+        found, wanted = backbone_weights(cfg), f"the backbone {backbone_name(cfg)}"
+    else:
         return weights
-    if found := published_weights(config_file):
-        return found
-    raise UserError(
-        f"MODEL.WEIGHTS is published, but none are for {config_file or 'a model without a config file'}.  Give a file, "
-        f"or those of another config ({PREFIX}NAME, see `insta-rtdetr models`)."
-    )
+    if not found:
+        raise UserError(
+            f"MODEL.WEIGHTS is {weights}, but none are for {wanted}.  Give a file, or those of another config "
+            f"({PREFIX}NAME, see `insta-rtdetr models`)."
+        )
+    return found
 
 
 def backbone_name(cfg: CfgNode) -> str:

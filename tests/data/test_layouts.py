@@ -1,6 +1,5 @@
 """--dataset: every layout is recognised, trains, and scores what it must."""
 
-import argparse
 import json
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from detectron2.data import MetadataCatalog
 
 from insta_rtdetr.data import find_dataset, load_datasets, register_found
-from insta_rtdetr.engine import Trainer, check, setup_cfg
+from insta_rtdetr.engine import RunOptions, Trainer, check, setup_cfg
 from insta_rtdetr.errors import DatasetError
 from tests.data import oracle, trees  # noqa: F401  (registers the oracles)
 
@@ -61,7 +60,7 @@ def test_known_predictions_score_what_they_must(layout, tmp_path, model, expecte
         layout[1], "MODEL.META_ARCHITECTURE", model, "MODEL.WEIGHTS", tmp_path / "oracle.pth", "OUTPUT_DIR",
         tmp_path / "out",
     )  # fmt: skip
-    check(cfg, argparse.Namespace(num_gpus=0, num_machines=1, eval_only=True, resume=False))
+    check(cfg, RunOptions(eval_only=True, num_gpus=0))
     metrics = Trainer.evaluate_weights(cfg)
     assert metrics["segm"]["AP"] == pytest.approx(expected, abs=1e-6)
     assert metrics["bbox"]["AP"] == pytest.approx(expected, abs=1e-6)

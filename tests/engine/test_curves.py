@@ -26,17 +26,22 @@ def test_lines_cut_off_by_a_kill_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "records",
+    "records, num_axes",
     [
-        [],
-        [{"iteration": 0, "bbox/AP": float("nan"), "segm/AP": 0.0, "total_loss": 0.0, "loss_box": 1.0, "lr": 0.1}],
-        [{"iteration": i, "a/bbox/AP": 1.0, "b/segm/AP": 2.0, "loss_box": 1.0, "loss_box_3": 1.0} for i in range(3)],
+        ([{"iteration": 0, "bbox/AP": float("nan"), "segm/AP": 0.0, "total_loss": 0.0, "loss_box": 1.0, "lr": 0.1}], 3),
+        ([{"iteration": i, "a/bbox/AP": 1.0, "b/segm/AP": 2.0, "loss_box": 1.0} for i in range(3)], 2),
+        ([{"iteration": 0, "lr": 0.1, "bbox/AP": float("nan")}], 1),
     ],
 )
-def test_curves_are_a_whole_image_and_nothing_else_is_left(tmp_path, records):
+def test_curves_are_a_whole_image_of_what_there_is_and_nothing_else_is_left(tmp_path, records, num_axes):
     draw_curves(write(tmp_path / "metrics.json", records), str(tmp_path / "curves.png"), batch_size=2)
-    assert matplotlib.image.imread(tmp_path / "curves.png").shape == (1100, 900, 4)
+    assert matplotlib.image.imread(tmp_path / "curves.png").shape == (370 * num_axes, 900, 4)
     assert sorted(os.listdir(tmp_path)) == ["curves.png", "metrics.json"]
+
+
+def test_no_numbers_no_image(tmp_path):
+    draw_curves(write(tmp_path / "metrics.json", [{"iteration": 0}]), str(tmp_path / "curves.png"), batch_size=2)
+    assert os.listdir(tmp_path) == ["metrics.json"]
 
 
 def test_no_metrics_no_image(tmp_path):

@@ -1,5 +1,8 @@
 """Two processes on CPU (gloo) train and evaluate like one."""
 
+import os
+import pickle
+import signal
 import socket
 from pathlib import Path
 
@@ -11,11 +14,12 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 from torch import multiprocessing
 
-from insta_rtdetr.engine import Trainer
+from insta_rtdetr.engine import RunOptions, Trainer, TrainingPlan, TrainingResult, train
+from insta_rtdetr.engine.checks import CheckedData
 from insta_rtdetr.modeling.loss import SetCriterion
 from insta_rtdetr.structures import ModelOutput, Prediction, Target
 from tests.engine.predictable import IMAGES, gradients_of_step, predictable_model
-from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
+from tests.engine.tiny_training import TinySegmenter, register_dataset, tiny_cfg, write_dataset
 
 WORLD = 2
 DATASET = "tiny_distributed"
@@ -26,7 +30,9 @@ def _worker(rank: int, port: int, folder: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD)
     # Detectron2 wants to know which processes share this machine.
     comm._LOCAL_PROCESS_GROUP = torch.distributed.new_group(list(range(WORLD)))
-    results = (train_and_evaluate(folder), losses_of_each_process(folder), accumulated_gradients())
+    results = (
+        train_and_evaluate(folder), losses_of_each_process(folder), accumulated_gradients(), stopped_run(folder),
+    )  # fmt: skip
     torch.save(results, folder / f"{rank}.pth")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
@@ -82,7 +88,7 @@ def assert_close(left: dict, right: dict) -> None:
 
 
 def test_two_processes_train_and_evaluate_like_one(folder, of_processes):
-    first, second = (train for train, _, _ in of_processes)
+    first, second = (train for train, *_ in of_processes)
     assert first["skipped"] == second["skipped"] == 1
     for name in first["gradients"]:
         assert torch.equal(first["gradients"][name], second["gradients"][name])
@@ -117,7 +123,7 @@ def losses_of_each_process(folder: Path) -> tuple[dict[str, float], torch.Tensor
 
 
 def test_two_processes_with_an_image_each_have_the_losses_of_one_with_both(folder, of_processes):
-    (first, first_gradient), (second, second_gradient) = (losses for _, losses, _ in of_processes)
+    (first, first_gradient), (second, second_gradient) = (losses for _, losses, *_ in of_processes)
     alone, gradient = losses_of_each_process(folder)
     assert len(alone) == 5
     # Masks are compared at drawn points, of which a few lie on the border, where they count in part.
@@ -137,7 +143,7 @@ def accumulated_gradients() -> dict[str, dict]:
 
 
 def test_two_processes_accumulate_the_gradients_of_one(of_processes):
-    first, second = (gradients for _, _, gradients in of_processes)
+    first, second = (gradients for _, _, gradients, _ in of_processes)
     alone = accumulated_gradients()
     for stage, gradients in alone.items():
         assert gradients.keys() == first[stage].keys() == second[stage].keys()
@@ -146,3 +152,34 @@ def test_two_processes_accumulate_the_gradients_of_one(of_processes):
             torch.testing.assert_close(first[stage][name], gradient, rtol=1e-6, atol=1e-8, msg=name)
     # Those of the mask branch.
     assert 0 < len(alone["masks"]) < len(alone["joint"])
+
+
+def stopped_run(folder: Path) -> TrainingResult:
+    """A whole run with evaluations, in the fourth iteration of which the last process alone gets SIGTERM."""
+    more = {"SOLVER__MAX_ITER": 24, "TEST__EVAL_PERIOD": 8, "SOLVER__EARLY_STOPPING__PATIENCE": 9}
+    cfg = tiny_cfg(DATASET, folder / "run", **more)
+    plan = TrainingPlan(cfg, cfg, (), CheckedData([], {DATASET: (4, 4)}), "tiny", RunOptions())
+    losses, calls = TinySegmenter._losses, []
+
+    def signalled(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 4 and comm.get_rank() == WORLD - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TinySegmenter, "_losses", signalled)
+        # Processes get it so.
+        return train(pickle.loads(pickle.dumps(plan)))
+
+
+def test_processes_stop_together_at_a_signal_to_one(folder, of_processes):
+    results = [result for *_, result in of_processes]
+    assert [result.signal for result in results] == [signal.SIGTERM, signal.SIGTERM]
+    assert results[0].checkpoint == folder / "run" / "model_best.pth" and "segm/AP" in results[0].metrics
+    # They agree every twenty iterations.
+    saved = torch.load(folder / "run" / "model_0000019.pth", weights_only=True)
+    assert saved["iteration"] == 19 and saved["ema"]["updates"] == 20
+    logs = [(folder / "run" / name).read_text() for name in ("log.txt", "log.txt.rank1")]
+    assert "Stopped by SIGTERM after iteration 20" in logs[0] and "2 processes, cpu" in logs[0]
+    assert "Starting training from iteration 0" in logs[1]

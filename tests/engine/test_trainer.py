@@ -232,7 +232,7 @@ def test_schedule_warms_up_and_steps_down(tmp_path, dataset):
 def test_copy_paste_takes_what_the_trainer_has_loaded(tmp_path, dataset, monkeypatch):
     loaded = []
     monkeypatch.setattr(
-        "insta_rtdetr.engine.trainer.load_datasets", lambda *args, **more: loaded.append(args) or load(*args, **more)
+        "insta_rtdetr.engine.data.load_datasets", lambda *args, **more: loaded.append(args) or load(*args, **more)
     )
     monkeypatch.setattr("insta_rtdetr.data.instance_mapper.get_detection_dataset_dicts", lambda *_: 1 / 0)
     cfg = tiny_cfg(dataset, tmp_path / "out", INPUT__COPY_PASTE_PROB=1.0, DATASETS__TEST=())

@@ -13,6 +13,7 @@ from pycocotools import mask as mask_util
 
 from insta_rtdetr.evaluation import build_evaluator
 from insta_rtdetr.evaluation.coco import FasterCOCOEvaluator
+from insta_rtdetr.evaluation.quiet import QuietCOCOEvaluator
 from tests.tiny import tiny_config
 
 pytest.importorskip("faster_coco_eval")
@@ -160,4 +161,4 @@ def test_it_is_used_where_it_is_installed(dataset, monkeypatch):
     dataset(random_dataset(np.random.default_rng(0), num_images=1, most=3))
     assert type(build_evaluator(tiny_config(), NAME)) is FasterCOCOEvaluator
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert type(build_evaluator(tiny_config(), NAME)) is COCOEvaluator
+    assert type(build_evaluator(tiny_config(), NAME)) is QuietCOCOEvaluator

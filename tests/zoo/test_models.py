@@ -107,6 +107,13 @@ def test_what_published_stands_for(monkeypatch):
     assert resolve_weights("a/file.pth", file) == "a/file.pth" and resolve_weights("", file) == ""
 
 
+def test_what_backbone_stands_for():
+    cfg = setup_cfg("insta_rtdetr_R50vd_D3_640", ["MODEL.WEIGHTS", "backbone"])
+    assert cfg.MODEL.WEIGHTS == "published://resnet50vd_ssld_v2"
+    with pytest.raises(UserError, match="MODEL.WEIGHTS is backbone, but none are for the backbone ResNet-200"):
+        setup_cfg("insta_rtdetr_R50vd_D3_640", ["MODEL.RESNETS.DEPTH", "200", "MODEL.WEIGHTS", "backbone"])
+
+
 @pytest.mark.parametrize("config", ["insta_rtdetr_R18vd_D3_640", ""])
 def test_nothing_published_is_one_line(config):
     with pytest.raises(UserError, match=r"MODEL.WEIGHTS is published, but none are for .*(R18vd|without a config)"):

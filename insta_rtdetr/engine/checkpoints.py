@@ -1,0 +1,97 @@
+"""Which checkpoints a training keeps: the last ones and the best."""
+
+import logging
+from pathlib import Path
+
+import torch
+from detectron2.engine import hooks
+from detectron2.utils.events import get_event_storage
+
+logger = logging.getLogger(__name__)
+
+
+class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
+    """Detectron2's, but the number of kept files counts those of the run before a resume and model_final.pth too.
+
+    Args:
+        keep: files that stay (SOLVER.KEEP_CHECKPOINTS), not counting model_best.pth; 0: all.
+    """
+
+    def __init__(self, checkpointer, period: int, keep: int) -> None:
+        super().__init__(checkpointer, period)
+        self._keep = keep
+
+    def step(self, iteration: int, **kwargs) -> None:
+        """Save, and then remove the oldest files that are too many."""
+        is_last = self.max_iter is not None and iteration >= self.max_iter - 1
+        if is_last:
+            # Not the same twice.
+            self.checkpointer.save(f"{self.file_prefix}_final", iteration=iteration, **kwargs)
+        else:
+            super().step(iteration, **kwargs)
+        if self._keep and (is_last or (iteration + 1) % self.period == 0):
+            remove_old_checkpoints(self.checkpointer.save_dir, self._keep - is_last)
+
+
+def remove_old_checkpoints(folder: str, keep: int) -> None:
+    """Remove all numbered checkpoints but the newest ones; model_best.pth and model_final.pth stay."""
+    files = sorted(Path(folder).glob("model_[0-9]*.pth"))
+    for file in files[: max(len(files) - keep, 0)]:
+        file.unlink(missing_ok=True)
+
+
+class BestCheckpointer(hooks.BestCheckpointer):
+    """Detectron2's, but a resumed run knows the best value so far: it is kept in the best checkpoint itself.
+
+    Attributes:
+        metrics: all of the best evaluation, by Detectron2's names, for example "segm/AP50".
+    """
+
+    def __init__(self, eval_period: int, checkpointer, val_metric: str) -> None:
+        super().__init__(eval_period, checkpointer, val_metric)
+        self.metrics: dict[str, float] = {}
+
+    @property
+    def metric(self) -> str:
+        """The metric that tells which is the best."""
+        return self._val_metric
+
+    @property
+    def file(self) -> Path:
+        """The best checkpoint."""
+        return Path(self._checkpointer.save_dir) / f"{self._file_prefix}.pth"
+
+    def before_train(self) -> None:
+        if self.trainer.start_iter == 0 or not self.file.is_file():
+            return
+        # mmap: only the numbers are read, not the weights.
+        checkpoint = torch.load(self.file, map_location="cpu", mmap=True, weights_only=True)
+        if checkpoint.get("best_metric_name") == self._val_metric:
+            self.best_metric, self.best_iter = checkpoint["best_metric"], checkpoint["iteration"]
+            self.metrics = checkpoint.get("metrics", {})
+            logger.info(f"Best {self._val_metric} so far: {self.best_metric:.3f} (iteration {self.best_iter})")
+
+    def _best_checking(self) -> None:
+        if self.trainer.evaluation.stopped:
+            return
+        latest = get_event_storage().latest().get(self._val_metric)
+        if latest is None:
+            logger.warning(f"{self._val_metric} was not computed: no best checkpoint.  Set TEST.BEST_METRIC.")
+            return
+        value, iteration = latest
+        if self.best_metric is not None and not self._compare(value, self.best_metric):
+            logger.info(f"{self._val_metric} {value:.3f} is not better than {self.best_metric:.3f}")
+            return
+        if not self._update_best(value, iteration):
+            logger.warning(f"{self._val_metric} is {value}: no best checkpoint")
+            return
+        self.metrics = _metrics_of(iteration)
+        state = {"best_metric": value, "best_metric_name": self._val_metric, "metrics": self.metrics}
+        self._checkpointer.save(self._file_prefix, iteration=iteration, **state)
+        logger.info(f"Best {self._val_metric} so far: {value:.3f} (iteration {iteration})")
+
+
+def _metrics_of(iteration: int) -> dict[str, float]:
+    """What the evaluation after an iteration gave; no other scalar has a slash in its name."""
+    latest = get_event_storage().latest().items()
+    return {name: value for name, (value, when) in latest if "/" in name and when == iteration}

@@ -1,0 +1,113 @@
+"""An evaluation as a person follows it: a bar, one table, and drawn images."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.utils import comm
+from torch import nn
+
+from insta_rtdetr.evaluation.gallery import write_galleries
+from insta_rtdetr.evaluation.quiet import QuietCOCOEvaluator
+from insta_rtdetr.evaluation.table import ap_table
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluationStopped(Exception):
+    """Ends an evaluation before its last image."""
+
+
+class StopWatch(DatasetEvaluator):
+    """Scores nothing, but ends the evaluation when it is asked to.
+
+    Args:
+        is_to_stop: asked after each batch.
+    """
+
+    def __init__(self, is_to_stop: Callable[[], bool]) -> None:
+        self._is_to_stop = is_to_stop
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Ask.
+
+        Raises:
+            EvaluationStopped: it is to end.
+        """
+        if self._is_to_stop():
+            raise EvaluationStopped
+
+
+class Evaluation:
+    """Evaluates models on DATASETS.TEST, one after another.
+
+    Args:
+        cfg: the config.
+        build_evaluator: (cfg, dataset name) -> evaluator.
+        is_to_stop: whether to give up, asked after each batch.
+
+    Attributes:
+        per_class: whether the table has the AP of each class.
+        stopped: whether the last evaluation gave up.
+    """
+
+    def __init__(
+        self, cfg: CfgNode, build_evaluator: Callable[[CfgNode, str], DatasetEvaluator],
+        is_to_stop: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        self.per_class = False
+        self.stopped = False
+        self._cfg = cfg
+        self._build_evaluator = build_evaluator
+        self._is_to_stop = is_to_stop
+        self._evaluators: list[DatasetEvaluator] = []
+
+    def run(self, test: Callable[..., dict], model: nn.Module) -> dict:
+        """Evaluate.
+
+        Args:
+            test: Detectron2's `DefaultTrainer.test`.
+
+        Returns:
+            its metrics; empty if it was stopped.
+        """
+        self.stopped = False
+        self._evaluators = [self._build_evaluator(self._cfg, name) for name in self._cfg.DATASETS.TEST]
+        watched = self._evaluators
+        # Processes have to wait for one another: of several none stops alone.
+        if comm.get_world_size() == 1:
+            watched = [DatasetEvaluators([evaluator, StopWatch(self._is_to_stop)]) for evaluator in watched]
+        mode = model.training
+        try:
+            return test(self._cfg, model, watched)
+        except EvaluationStopped:
+            logger.info("The evaluation was stopped")
+            model.train(mode)  # Detectron2 does it at a whole evaluation's end alone
+            self.stopped, self._evaluators = True, []
+            return {}
+
+    def table(self, results: Mapping, title: str = "") -> str:
+        """A table for each dataset.
+
+        Args:
+            results: of `run`.
+            title: put before the dataset's name.
+        """
+        names = self._cfg.DATASETS.TEST
+        by_dataset = {names[0]: results} if len(names) == 1 else results
+        prefix = f"{title}, " if title else ""
+        return "\n".join(ap_table(found, f"{prefix}{name}", self.per_class) for name, found in by_dataset.items())
+
+    def draw(self, folder: str | os.PathLike) -> None:
+        """Write predictions.png and worst.png of the last evaluation; of several datasets, of the first.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        evaluators, self._evaluators = self._evaluators, []
+        if evaluators and isinstance(evaluators[0], QuietCOCOEvaluator) and comm.is_main_process():
+            root = MetadataCatalog.get(self._cfg.DATASETS.TEST[0]).get("image_root", "")
+            write_galleries(evaluators[0].truth, evaluators[0].found, root, folder)

@@ -1,0 +1,124 @@
+"""How far a training and an evaluation are: a bar on a terminal, a line now and then in a file."""
+
+import datetime
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from detectron2.engine import HookBase
+from tqdm import tqdm
+
+from .checkpoints import BestCheckpointer
+from .stage import metric_name
+from .stopping import deaf_to_sigterm
+
+TRAINING_FORMAT = "{desc} {percentage:3.0f}%|{bar}| "
+EVALUATION_FORMAT = "{desc} {n_fmt}/{total_fmt}|{bar}| {remaining} left"
+
+
+def on_terminal() -> bool:
+    """Whether a person looks on: all that is written goes to a terminal, which has a width."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        return False
+    # tqdm draws nothing on one of no columns, which some containers have.
+    return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+
+
+class ProgressHook(HookBase):
+    """Tells epoch, loss, best AP so far, images per second, memory and the time left.
+
+    Args:
+        epoch: iterations of an epoch.
+        batch_size: images of an iteration, all processes together.
+        best: knows the best evaluation; None without evaluations.
+        period: iterations from line to line.
+    """
+
+    def __init__(self, epoch: int, batch_size: int, best: BestCheckpointer | None, period: int) -> None:
+        self._epoch = epoch
+        self._batch_size = batch_size
+        self._best = best
+        self._period = period
+        self._bar = None
+
+    def before_train(self) -> None:
+        self._start = time.monotonic()
+        if on_terminal():
+            total, start = self.trainer.max_iter, self.trainer.start_iter
+            self._bar = tqdm(
+                total=total, initial=start, dynamic_ncols=True, leave=False, bar_format=TRAINING_FORMAT
+            )
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if self._bar is not None:
+            self._bar.set_description_str(self._epochs(done), refresh=False)
+            # tqdm's own postfix begins with a comma.
+            self._bar.bar_format = TRAINING_FORMAT + "  ".join(self._state(done))
+            self._bar.update()
+        elif done % self._period == 0 or done % self._epoch == 0 or done == self.trainer.max_iter:
+            parts = [self._epochs(done), f"iteration {done}/{self.trainer.max_iter}", *self._state(done)]
+            sys.stdout.write("  ".join(parts) + "\n")
+            sys.stdout.flush()
+
+    def after_train(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _epochs(self, done: int) -> str:
+        number, total = (-(-iterations // self._epoch) for iterations in (done, self.trainer.max_iter))
+        return f"epoch {number}/{total}"
+
+    def _state(self, done: int) -> list[str]:
+        histories = self.trainer.storage.histories()
+        parts = []
+        if "total_loss" in histories:
+            parts.append(f"loss {histories['total_loss'].median(self._period):.2f}")
+        if self._best is not None and self._best.best_metric is not None:
+            parts.append(f"best {metric_name(self._best.metric)} {self._best.best_metric:.1f}")
+        if "time" in histories:
+            parts.append(f"{self._batch_size / histories['time'].avg(self._period):.3g} images/s")
+        return [*parts, f"{peak_bytes(self.trainer.step.device) / 2**30:.1f} GiB", f"{self._time_left(done)} left"]
+
+    def _time_left(self, done: int) -> datetime.timedelta:
+        """By the time since the start, in which evaluations and checkpoints are counted."""
+        seconds = (time.monotonic() - self._start) / (done - self.trainer.start_iter)
+        return datetime.timedelta(seconds=round(seconds * (self.trainer.max_iter - done)))
+
+
+class EvaluationLoader:
+    """A test loader with a bar on a terminal; ends early when it is told to.
+
+    Args:
+        loader: with a length.
+        title: of the bar; empty for none.
+    """
+
+    def __init__(self, loader: Iterable, title: str) -> None:
+        self._loader = loader
+        self._title = title
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        is_shown = bool(self._title) and on_terminal()
+        with deaf_to_sigterm():
+            batches = iter(self._loader)
+        with tqdm(
+            batches, total=len(self), desc=self._title, disable=not is_shown, dynamic_ncols=True, leave=False,
+            bar_format=EVALUATION_FORMAT,
+        ) as bar:  # fmt: skip
+            yield from bar
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory so far: what PyTorch has allocated on a GPU; on CPU the resident set of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes, or KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,76 @@
+"""How long a run takes and how it begins and ends: schedules in epochs, and the recipe for a dataset of the user's."""
+
+import math
+from collections.abc import Collection
+
+from detectron2.config import CfgNode
+
+# What --dataset sets, for some hundred to some thousand images.
+RECIPE = {
+    "SOLVER.MAX_EPOCHS": 50,
+    "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
+    "SOLVER.WARMUP_ITERS": 500,
+    "SOLVER.EMA.ENABLED": True,
+    "SOLVER.EMA.DECAY": 0.9999,
+    "SOLVER.EMA.RAMP_ITERS": 2000,
+    "SOLVER.EARLY_STOPPING.PATIENCE": 15,
+}
+# The average of the weights reaches back over this part of a run at most, and the warm-up takes so much at most.
+EMA_SHARE = 0.1
+WARMUP_SHARE = 0.05
+
+
+def use_recipe(cfg: CfgNode, given: Collection[str]) -> None:
+    """Set what a dataset of the user's is trained with; the learning rate and the augmentation stay the config's.
+
+    Args:
+        given: keys that the user has set, which stay as they are.
+    """
+    recipe = dict(RECIPE)
+    if "SOLVER.MAX_ITER" in given:
+        recipe["SOLVER.MAX_EPOCHS"] = 0
+    if not cfg.DATASETS.TEST or ("TEST.EVAL_PERIOD" in given and not cfg.TEST.EVAL_PERIOD):
+        del recipe["SOLVER.EARLY_STOPPING.PATIENCE"]
+    set_keys(cfg, recipe, given)
+
+
+def set_schedule(cfg: CfgNode, file_iterations: int, num_images: int, given: Collection[str]) -> None:
+    """Turn SOLVER.MAX_EPOCHS (or SOLVER.MAX_ITER, if that is given) into all keys that count iterations.
+
+    Steps and the plain end of a run keep their shares of the config file's schedule; warm-up and average are shortened
+    to fit; an epoch ends with an evaluation and a checkpoint.
+
+    Args:
+        file_iterations: SOLVER.MAX_ITER of the config file, which its other keys are made for.
+        num_images: of an epoch.
+        given: keys that the user has set, which stay as they are.
+    """
+    solver = cfg.SOLVER
+    epoch = iterations_per_epoch(cfg, num_images)
+    total = solver.MAX_ITER if "SOLVER.MAX_ITER" in given else solver.MAX_EPOCHS * epoch
+    share = total / file_iterations
+    reach = max(round(total * EMA_SHARE), 1)
+    schedule = {
+        "SOLVER.MAX_ITER": total,
+        "SOLVER.WARMUP_ITERS": min(solver.WARMUP_ITERS, round(total * WARMUP_SHARE)),
+        "SOLVER.EMA.DECAY": min(solver.EMA.DECAY, round(1 - 1 / reach, 5)),
+        "SOLVER.EMA.RAMP_ITERS": min(solver.EMA.RAMP_ITERS, reach),
+        "SOLVER.CHECKPOINT_PERIOD": epoch,
+        "TEST.EVAL_PERIOD": epoch,
+        "INPUT.PLAIN_LAST_ITERS": round(cfg.INPUT.PLAIN_LAST_ITERS * share),
+    }
+    if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        schedule["SOLVER.STEPS"] = tuple(round(step * share) for step in solver.STEPS)
+    set_keys(cfg, schedule, given)
+
+
+def iterations_per_epoch(cfg: CfgNode, num_images: int) -> int:
+    """Iterations after which as many images have been seen as there are."""
+    return math.ceil(num_images / cfg.SOLVER.IMS_PER_BATCH)
+
+
+def set_keys(cfg: CfgNode, values: dict[str, object], given: Collection[str]) -> None:
+    """Set config keys, but for those that are given."""
+    for key, value in values.items():
+        if key not in given:
+            cfg.merge_from_list([key, value])

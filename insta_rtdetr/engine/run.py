@@ -1,0 +1,149 @@
+"""A training or an evaluation from its first line to its last."""
+
+import logging
+import os
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
+
+from insta_rtdetr.atomic import write_text
+from insta_rtdetr.errors import UserError
+
+from .checks import CheckedData, RunOptions
+from .evaluating import Evaluation
+from .lock import folder_errors, locked
+from .log import RunLog, say
+from .plan import TrainingPlan, make_plan
+from .screen import closing_lines, evaluation_screen, training_screen
+from .setup import change_cfg
+from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What became of a training.
+
+    Attributes:
+        checkpoint: the best one; without evaluations the last one.
+        metrics: its metrics on the validation set by Detectron2's names, percent: "segm/AP", "bbox/AP50", ...; empty
+            without evaluations.
+        signal: what stopped the training (signal.SIGINT, signal.SIGTERM), or None.
+    """
+
+    checkpoint: Path
+    metrics: dict[str, float]
+    signal: int | None = None
+
+
+def train(plan: TrainingPlan) -> TrainingResult:
+    """Train.
+
+    Until the model is built and its weights are loaded, nothing is printed or written.
+
+    Raises:
+        UserError: the config gives no model, the weights do not fit, another training runs in the folder, ...
+    """
+    cfg = plan.cfg
+    with RunLog() as log:
+        _prepare(cfg)
+        trainer = Trainer(cfg, plan.data.train or None)
+        # The loader has its own copy, packed.
+        plan.data.train.clear()
+        trainer.evaluation.per_class = plan.options.per_class
+        trainer.resume_or_load(plan.options.resume)
+        with locked(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
+            _open_log(log, cfg, cfg.OUTPUT_DIR)
+            say(training_screen(plan, trainer) + "\n")
+            trainer.train()
+            if comm.is_main_process() and (lines := closing_lines(plan, trainer)):
+                say(f"\n{lines}")
+    return _result(trainer)
+
+
+def fine_tune(
+    cfg: CfgNode, dataset: str, epochs: int, output: str, resume: bool, overrides: list[object]
+) -> TrainingResult:
+    """Train a model, from MODEL.WEIGHTS, on a dataset of the user's.
+
+    Args:
+        cfg: of the model; it is not changed.
+        dataset: what `use_dataset` takes.
+        epochs: passes over it.
+        output: folder of the run; empty for OUTPUT_DIR.
+        resume: whether to go on with the run in that folder.
+        overrides: KEY, value, ... of config keys to change.
+
+    Raises:
+        UserError: the dataset, a key or the folder cannot be used.
+    """
+    if epochs < 1:
+        raise UserError(f"epochs is {epochs}, wanted at least 1.")
+    overrides = ["SOLVER.MAX_EPOCHS", epochs, *(["OUTPUT_DIR", output] if output else []), *overrides]
+    changed = cfg.clone()
+    changed.defrost()
+    change_cfg(changed, overrides, dataset, origin="opts")
+    options = RunOptions(dataset, resume=resume)
+    return train(make_plan(changed, cfg, overrides[::2], options, name=""))
+
+
+def evaluate(cfg: CfgNode, name: str, data: CheckedData, per_class: bool) -> dict:
+    """Evaluate MODEL.WEIGHTS on DATASETS.TEST.
+
+    All files go to OUTPUT_DIR/inference, so that those of a training run stay as they are.
+
+    Args:
+        name: of the config, for people.
+        per_class: whether the table has the AP of each class.
+
+    Returns:
+        Detectron2's metrics.
+    Raises:
+        UserError: the config gives no model, or the weights do not fit.
+    """
+    folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    with RunLog() as log:
+        _prepare(cfg)
+        model, checkpointer = Trainer.load_weights(cfg)
+        _open_log(log, cfg, folder)
+        say(evaluation_screen(name, cfg, checkpointer, data.sizes) + "\n")
+        evaluation = Evaluation(cfg, Trainer.build_evaluator)
+        evaluation.per_class = per_class
+        results = evaluation.run(Trainer.test, model)
+        if comm.is_main_process():
+            say(evaluation.table(results))
+            evaluation.draw(folder)
+            say(f"\nDrawn images: {folder}/predictions.png, {folder}/worst.png")
+    return results
+
+
+def _prepare(cfg: CfgNode) -> None:
+    """As Detectron2's default_setup does."""
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def _open_log(log: RunLog, cfg: CfgNode, folder: str) -> None:
+    """Let the log be written, begin it with all that one may want to know later, and write config.yaml."""
+    with folder_errors():
+        os.makedirs(folder, exist_ok=True)
+        log.open(folder)
+        if comm.is_main_process():
+            write_text(Path(folder) / "config.yaml", cfg.dump())
+    command = " ".join(sys.argv)
+    logger.info(f"Command: {command}\nEnvironment:\n{collect_env_info()}\nConfig:\n{cfg.dump()}")
+
+
+def _result(trainer: Trainer) -> TrainingResult:
+    signal = trainer.stopped.signal if trainer.stopped else None
+    if trainer.best is not None and trainer.best.best_iter is not None:
+        return TrainingResult(trainer.best.file, trainer.best.metrics, signal)
+    return TrainingResult(Path(trainer.checkpointer.get_checkpoint_file()), {}, signal)

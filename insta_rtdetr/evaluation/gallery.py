@@ -1,0 +1,166 @@
+"""predictions.png and worst.png: validation images with the truth and the prediction side by side."""
+
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from pycocotools import mask as mask_util
+from pycocotools.coco import COCO
+
+from insta_rtdetr.data.segmentation import rasterise
+from insta_rtdetr.image_file import UNREADABLE, read_rgb
+from insta_rtdetr.visualization import paint, spread_color, write_image
+
+from .mistakes import DUPLICATE, INEXACT, MISSED, MISTAKES, NOTHING_THERE, RIGHT, WRONG_CLASS, ComparedImage, compare
+
+Color = tuple[int, int, int]
+
+NUM_IMAGES = 8
+PAIRS_IN_A_ROW = 2
+# Pixels: longest side of an image in the figure, between images, and of a line of text.
+PANEL_SIDE, GAP, LINE = 400, 12, 18
+MAX_NAMES = 40  # objects of an image that get their class name
+
+VERDICT_COLORS: dict[str, Color] = {
+    RIGHT: (60, 180, 75),
+    MISSED: (230, 25, 75),
+    DUPLICATE: (245, 150, 30),
+    WRONG_CLASS: (220, 60, 230),
+    INEXACT: (255, 225, 25),
+    NOTHING_THERE: (60, 110, 255),
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How objects are drawn.
+
+    Attributes:
+        names: of the classes, by category id.
+        by_verdict: whether colours tell what is right and wrong; else they tell classes, or objects of a single class.
+    """
+
+    names: dict[int, str]
+    by_verdict: bool
+
+    def colors(self, objects: Sequence[dict], verdicts: Sequence[str]) -> list[Color]:
+        """A colour for each object."""
+        if self.by_verdict:
+            return [VERDICT_COLORS[verdict] for verdict in verdicts]
+        order = list(self.names)
+        numbers = range(len(objects)) if len(order) == 1 else [order.index(one["category_id"]) for one in objects]
+        return [spread_color(number) for number in numbers]
+
+
+def write_galleries(truth: COCO, found: Sequence[dict], image_root: str, folder: str | os.PathLike) -> None:
+    """Write predictions.png, eight images spread over the dataset, and worst.png, those with the most mistakes.
+
+    Images that cannot be read are left out.  What there is nothing to draw for is not written, and an old one removed.
+
+    Args:
+        truth: the dataset.
+        found: predictions in COCO's format of results.
+        image_root: what the dataset's file names are relative to.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    compared, threshold = compare(truth, found)
+    names = {category_id: category["name"] for category_id, category in truth.cats.items()}
+    worst = sorted(compared, key=lambda one: (-one.mistakes.total(), one.image["id"]))[:NUM_IMAGES]
+    sides = f"truth left, prediction right (score of {threshold:.2f} or more: the best F1 on these images)"
+    for file_name, images, title, style in (
+        ("predictions.png", _spread(compared), f"Validation: {sides}", Style(names, by_verdict=False)),
+        ("worst.png", [one for one in worst if one.mistakes], f"Most mistakes: {sides}", Style(names, by_verdict=True)),
+    ):
+        pairs = [pair for one in images if (pair := _draw_pair(one, image_root, style)) is not None]
+        file = Path(folder) / file_name
+        if pairs:
+            write_image(np.asarray(_put_together(pairs, title, style)), file)
+        else:
+            file.unlink(missing_ok=True)
+
+
+def _spread(compared: list[ComparedImage]) -> list[ComparedImage]:
+    wanted = [one for one in compared if one.truths] or compared
+    steps = np.linspace(0, len(wanted) - 1, min(NUM_IMAGES, len(wanted))).round().astype(int)
+    return [wanted[step] for step in steps]
+
+
+def _draw_pair(compared: ComparedImage, image_root: str, style: Style) -> Image.Image | None:
+    """The image twice with a caption; None if it cannot be read."""
+    try:
+        image = Image.fromarray(read_rgb(os.path.join(image_root, compared.image["file_name"])))
+    except UNREADABLE:
+        return None
+    factor = PANEL_SIDE / max(image.size)
+    image = image.resize([max(1, round(side * factor)) for side in image.size], Image.Resampling.LANCZOS)
+    pair = Image.new("RGB", (2 * PANEL_SIDE + GAP, image.height + 2 * LINE), "white")
+    sides = ((compared.truths, compared.truth_verdicts), (compared.found, compared.found_verdicts))
+    for number, (objects, verdicts) in enumerate(sides):
+        panel = _draw_objects(image, compared, objects, style.colors(objects, verdicts), style.names)
+        pair.paste(panel, (number * (PANEL_SIDE + GAP), 2 * LINE))
+    counts = f"{len(compared.truths)} objects, {len(compared.found)} found: {_count(compared)}"
+    for number, line in enumerate((Path(compared.image["file_name"]).name[-90:], counts)):
+        ImageDraw.Draw(pair).text((0, number * LINE), line, "black", _font(12))
+    return pair
+
+
+def _count(compared: ComparedImage) -> str:
+    counts = compared.mistakes
+    return ", ".join(f"{counts[kind]} {kind}" for kind in MISTAKES if counts[kind]) or "no mistake"
+
+
+def _draw_objects(
+    image: Image.Image, compared: ComparedImage, objects: Sequence[dict], colors: Sequence[Color], names: dict[int, str]
+) -> Image.Image:
+    """An image with masks, or boxes of objects without a mask, and the names of several classes."""
+    pixels = np.asarray(image).copy()
+    size_hw = compared.image["height"], compared.image["width"]
+    for one, color in zip(objects, colors):
+        if segmentation := one.get("segmentation"):
+            mask = Image.fromarray(mask_util.decode(rasterise(segmentation, *size_hw)))
+            mask = np.asarray(mask.resize(image.size, Image.Resampling.NEAREST), dtype=bool)
+            paint(pixels, mask, color, outline=True)
+    drawn = Image.fromarray(pixels)
+    canvas = ImageDraw.Draw(drawn)
+    for number, (one, color) in enumerate(zip(objects, colors)):
+        left, top, width, height = (value * image.width / size_hw[1] for value in one["bbox"])
+        if not one.get("segmentation"):
+            canvas.rectangle([left, top, left + width, top + height], outline=color)
+        if len(names) > 1 and number < MAX_NAMES:
+            text = names.get(one["category_id"], "?") + (f" {one['score']:.2f}" if "score" in one else "")
+            place = (min(max(left, 0), image.width - 30), max(top, 0))
+            canvas.text(place, text, "white", _font(11), stroke_width=1, stroke_fill="black")
+    return drawn
+
+
+def _put_together(pairs: Sequence[Image.Image], title: str, style: Style) -> Image.Image:
+    """Rows of pairs below a title, and what the colours mean."""
+    rows = [pairs[start : start + PAIRS_IN_A_ROW] for start in range(0, len(pairs), PAIRS_IN_A_ROW)]
+    heights = [max(pair.height for pair in row) + GAP for row in rows]
+    width = max(len(row) for row in rows) * (pairs[0].width + 2 * GAP)
+    figure = Image.new("RGB", (width, sum(heights) + 4 * LINE), "white")
+    canvas = ImageDraw.Draw(figure)
+    canvas.text((GAP, LINE // 2), title, "black", _font(15))
+    place = GAP
+    for verdict, color in VERDICT_COLORS.items() if style.by_verdict else ():
+        canvas.rectangle([place, 2 * LINE, place + LINE, 2 * LINE + 12], fill=color)
+        canvas.text((place + LINE + 5, 2 * LINE - 1), verdict, "black", _font(12))
+        place += 130
+    top = 4 * LINE if style.by_verdict else 2 * LINE
+    for row, height in zip(rows, heights):
+        for number, pair in enumerate(row):
+            figure.paste(pair, (GAP + number * (pair.width + 2 * GAP), top))
+        top += height
+    return figure.crop((0, 0, width, top))
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

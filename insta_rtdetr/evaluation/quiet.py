@@ -1,0 +1,35 @@
+"""Detectron2's COCO evaluator, which keeps its predictions, and whose many lines go to the log."""
+
+import logging
+from typing import Any
+
+from detectron2.evaluation import COCOEvaluator
+
+from .printed import printed_to_log
+
+logger = logging.getLogger(__name__)
+
+
+class QuietCOCOEvaluator(COCOEvaluator):
+    """The same, but what pycocotools prints goes to the log.
+
+    Attributes:
+        truth: the dataset, as pycocotools has read it.
+        found: after `evaluate`, in the main process: all predictions in COCO's format of results, with the dataset's
+            category ids.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.truth = self._coco_api
+        self.found: list[dict] = []
+
+    def evaluate(self, img_ids: list[int] | None = None) -> dict[str, Any]:
+        """Score what has been processed."""
+        with printed_to_log(logger):
+            return super().evaluate(img_ids)
+
+    def _eval_predictions(self, predictions: list[dict], img_ids: list[int] | None = None) -> None:
+        super()._eval_predictions(predictions, img_ids)
+        # Detectron2 has given them the dataset's category ids in place.
+        self.found = [found for prediction in predictions for found in prediction["instances"]]
