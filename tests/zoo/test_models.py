@@ -110,7 +110,7 @@ def test_what_published_stands_for(monkeypatch):
 def test_what_backbone_stands_for():
     cfg = setup_cfg("insta_rtdetr_R50vd_D3_640", ["MODEL.WEIGHTS", "backbone"])
     assert cfg.MODEL.WEIGHTS == "published://resnet50vd_ssld_v2"
-    with pytest.raises(UserError, match="MODEL.WEIGHTS is backbone, but none are for the backbone ResNet-200"):
+    with pytest.raises(UserError, match=r"backbone, but none are for the backbone ResNet-200"):
         setup_cfg("insta_rtdetr_R50vd_D3_640", ["MODEL.RESNETS.DEPTH", "200", "MODEL.WEIGHTS", "backbone"])
 
 
