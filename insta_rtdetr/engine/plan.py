@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
-from insta_rtdetr.zoo import find_config, published_weights
+from insta_rtdetr.zoo import backbone_weights, find_config, published_weights
 
 from .checks import CheckedData, RunOptions, check
 from .recipe import use_recipe
@@ -49,7 +49,8 @@ def make_plan(
     Raises:
         UserError: see `insta_rtdetr.engine.checks.check`.
     """
-    if options.dataset and not file_cfg.SOLVER.MAX_EPOCHS:
+    # Who counts iterations, or has epochs in the config file, has a schedule.
+    if options.dataset and not file_cfg.SOLVER.MAX_EPOCHS and "SOLVER.MAX_ITER" not in given:
         use_recipe(cfg, given)
     if options.dataset and weights and "MODEL.WEIGHTS" not in given:
         cfg.MODEL.WEIGHTS = weights
@@ -59,6 +60,11 @@ def make_plan(
     return TrainingPlan(cfg, file_cfg, given, data, name, options)
 
 
-def starting_weights(config_file: str) -> str:
-    """What a dataset of the user's is learnt from, if the user does not say: the config's published weights."""
-    return published_weights(find_config(config_file)) if config_file else ""
+def starting_weights(cfg: CfgNode, config_file: str) -> str:
+    """Find what a dataset of the user's is learnt from, if the user does not say.
+
+    Returns:
+        the published weights of the config file; without any, what it names, or else its backbone's; or nothing.
+    """
+    published = published_weights(find_config(config_file)) if config_file else ""
+    return published or cfg.MODEL.WEIGHTS or backbone_weights(cfg)

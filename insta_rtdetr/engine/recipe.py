@@ -27,15 +27,13 @@ def use_recipe(cfg: CfgNode, given: Collection[str]) -> None:
         given: keys that the user has set, which stay as they are.
     """
     recipe = dict(RECIPE)
-    if "SOLVER.MAX_ITER" in given:
-        recipe["SOLVER.MAX_EPOCHS"] = 0
     if not cfg.DATASETS.TEST or ("TEST.EVAL_PERIOD" in given and not cfg.TEST.EVAL_PERIOD):
         del recipe["SOLVER.EARLY_STOPPING.PATIENCE"]
     set_keys(cfg, recipe, given)
 
 
 def set_schedule(cfg: CfgNode, file_iterations: int, num_images: int, given: Collection[str]) -> None:
-    """Turn SOLVER.MAX_EPOCHS (or SOLVER.MAX_ITER, if that is given) into all keys that count iterations.
+    """Turn SOLVER.MAX_EPOCHS into all keys that count iterations.
 
     Steps and the plain end of a run keep their shares of the config file's schedule; warm-up and average are shortened
     to fit; an epoch ends with an evaluation and a checkpoint.
