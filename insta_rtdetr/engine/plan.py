@@ -1,4 +1,4 @@
-"""What is asked of a training, checked."""
+"""A training that was asked for, with its config completed and checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .recipe import use_recipe
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A training that may begin.
+    """A training whose config and data have been checked.
 
     Attributes:
         cfg: its config.
@@ -35,7 +35,7 @@ class TrainingPlan:
 def make_plan(
     cfg: CfgNode, file_cfg: CfgNode, given: Sequence[str], options: RunOptions, name: str, weights: str = ""
 ) -> TrainingPlan:
-    """Set what a dataset of the user's is trained with, and check everything.
+    """Set the recipe and the weights for a dataset of the user's, and check everything.
 
     Args:
         cfg: with all that the user has set.
@@ -61,10 +61,11 @@ def make_plan(
 
 
 def starting_weights(cfg: CfgNode, config_file: str) -> str:
-    """Find what a dataset of the user's is learnt from, if the user does not say.
+    """Find the weights to fine-tune from if the user names none.
 
     Returns:
-        the published weights of the config file; without any, what it names, or else its backbone's; or nothing.
+        The published weights of the config file; without any, MODEL.WEIGHTS of the config; without those, the weights
+        of its backbone alone; empty if none are known.
     """
     published = published_weights(find_config(config_file)) if config_file else ""
     return published or cfg.MODEL.WEIGHTS or backbone_weights(cfg)

@@ -1,4 +1,4 @@
-"""From the command line to a config."""
+"""Building a config from a file, a dataset and the command line."""
 
 import difflib
 import re
@@ -98,7 +98,7 @@ def _explain_value(message: str) -> str:
 
 
 def flat_values(node: CfgNode, prefix: str = "") -> dict[str, Any]:
-    """All of a config by full key, such as "SOLVER.BASE_LR"; a section has an entry too."""
+    """Return all values of a config by full key, such as "SOLVER.BASE_LR"; a section has an entry too."""
     values = {}
     for name, value in node.items():
         values[prefix + name] = value
