@@ -38,7 +38,7 @@ def training_screen(plan: TrainingPlan, trainer: Trainer) -> str:
         "model": f"{name}{cfg.MODEL.META_ARCHITECTURE}{stage}: {trained:,} parameters trained, {frozen:,} frozen",
         "weights": _weights(trainer),
         "training": dataset_line(plan.data.sizes, ", ".join(cfg.DATASETS.TRAIN)),
-        "validation": "\n".join(dataset_line(plan.data.sizes, name) for name in cfg.DATASETS.TEST) or "none",
+        "validation": "\n".join(_validation(plan, name) for name in cfg.DATASETS.TEST) or "none",
         "schedule": _schedule(cfg, trainer),
         "learning rate": _learning_rate(cfg),
         "device": _device(cfg, trainer),
@@ -85,6 +85,12 @@ def dataset_line(sizes: dict[str, tuple[int, int]], name: str) -> str:
 def _count(number: float, one: str, several: str = "") -> str:
     shown = f"{number:,}" if isinstance(number, int) else f"{number:.3g}"
     return f"{shown} {one if number == 1 else several or one + 's'}"
+
+
+def _validation(plan: TrainingPlan, name: str) -> str:
+    is_trained_on = name in plan.cfg.DATASETS.TRAIN
+    warning = ", which are also trained on: there is no split for validation" if is_trained_on else ""
+    return dataset_line(plan.data.sizes, name) + warning
 
 
 def device_name(device: torch.device) -> str:
