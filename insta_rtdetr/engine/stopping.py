@@ -81,21 +81,30 @@ class SignalHook(HookBase):
         )
 
     def after_train(self) -> None:
-        self._restore()
+        self.restore()
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            return  # the loader's processes end with this one, not before
-        self.received = number
-        self._restore()
-        # Python's own streams may be in the middle of a line, and refuse to be written to from here.
-        text = f"\n{SIGNALS[number]}: saving a checkpoint after this iteration; once more stops at once.\n"
-        os.write(2, text.encode())
+    def restore(self) -> None:
+        """Give the signals the handlers that they had before training.
 
-    def _restore(self) -> None:
+        The trainer calls it too, because Detectron2 leaves out the hooks behind one whose `after_train` fails.
+        """
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            # A terminal sends Ctrl-C to all processes, but the loader's are needed until this training ends.  SIGTERM
+            # is how multiprocessing ends the processes of a pool, which waits for them for ever if they stay.
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        self.received = number
+        self.restore()
+        # Python's own streams may be in the middle of a line, and refuse to be written to from here.
+        text = f"\n{SIGNALS[number]}: saving a checkpoint after this iteration; once more stops at once.\n"
+        os.write(2, text.encode())
 
     def _is_to_stop(self, iterations_done: int) -> bool:
         if comm.get_world_size() == 1:

@@ -1,11 +1,14 @@
 """Ctrl-C and SIGTERM lose nothing."""
 
+import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 
 from insta_rtdetr.engine import Trainer
+from insta_rtdetr.errors import UserError
 from tests.engine.test_trainer import assert_same, read_without_folder, train
 from tests.engine.tiny_training import TinySegmenter, register_dataset, tiny_cfg, write_dataset
 
@@ -123,3 +126,38 @@ def test_the_loaders_processes_do_not_hear_sigterm(tmp_path, dataset):
 def test_nothing_is_heard_after_training(tmp_path, dataset):
     trainer = Trainer(tiny_cfg(dataset, tmp_path / "out"))
     assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler and trainer.stopped is None
+
+
+def test_handlers_are_as_before_when_the_last_evaluation_fails(tmp_path, dataset, monkeypatch):
+    def fail(*arguments):
+        raise UserError("broken image")
+
+    before = signal.getsignal(signal.SIGTERM)
+    trainer = Trainer(tiny_cfg(dataset, tmp_path / "out", TEST__EVAL_PERIOD=0))
+    monkeypatch.setattr(trainer.evaluation, "run", fail)
+    with pytest.raises(UserError, match="broken image"):
+        trainer.train()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_processes_started_during_training_end_at_sigterm(tmp_path, dataset):
+    """As those of the pool do with which Detectron2 reads Cityscapes."""
+    ended = []
+
+    def start_and_end(trainer):
+        run_step = trainer._trainer.run_step
+
+        def step():
+            if trainer.iter == 1:
+                child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+                child.start()
+                child.terminate()
+                child.join(10)
+                ended.append(child.exitcode)
+                child.kill()
+            run_step()
+
+        trainer._trainer.run_step = step
+
+    trainer = train(tiny_cfg(dataset, tmp_path / "out", DATASETS__TEST=()), before=start_and_end)
+    assert ended == [-signal.SIGTERM] and trainer.stopped is None
