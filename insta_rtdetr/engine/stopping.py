@@ -43,6 +43,33 @@ class TrainingStopped(BaseException):
         self.signal = signal_number
 
 
+_fork = threading.local()
+
+
+def _hold_signals() -> None:
+    """Make a signal to a process that is being forked wait, for Python forgets what comes before it has started."""
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
+
+
+def _forget_training() -> None:
+    """Give a forked process handlers of its own in place of its training's.
+
+    A terminal sends Ctrl-C to all processes, but those of a loader are needed until the training ends.  SIGTERM is how
+    multiprocessing ends the processes of a pool, and it waits for ever for one that stays.
+    """
+    for number, handler in ((signal.SIGINT, signal.SIG_IGN), (signal.SIGTERM, signal.SIG_DFL)):
+        if getattr(signal.getsignal(number), "__func__", None) is SignalHook._receive:
+            signal.signal(number, handler)
+    _release_signals()
+
+
+os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_forget_training)
+
+
 class SignalHook(HookBase):
     """Ends the iteration at Ctrl-C or SIGTERM, saves a checkpoint and stops.  It must be the last hook.
 
@@ -65,7 +92,6 @@ class SignalHook(HookBase):
     def before_train(self) -> None:
         # Python hears signals in its main thread alone.
         if threading.current_thread() is threading.main_thread():
-            self._process = os.getpid()
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
 
     def after_step(self) -> None:
@@ -93,13 +119,6 @@ class SignalHook(HookBase):
         self._before = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            # A terminal sends Ctrl-C to all processes, but the loader's are needed until this training ends.  SIGTERM
-            # is how multiprocessing ends the processes of a pool, which waits for them for ever if they stay.
-            if number == signal.SIGTERM:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-            return
         self.received = number
         self.restore()
         # Python's own streams may be in the middle of a line, and refuse to be written to from here.

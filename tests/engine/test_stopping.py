@@ -141,7 +141,7 @@ def test_handlers_are_as_before_when_the_last_evaluation_fails(tmp_path, dataset
 
 
 def test_processes_started_during_training_end_at_sigterm(tmp_path, dataset):
-    """As those of the pool do with which Detectron2 reads Cityscapes."""
+    """As those of the pool do with which Detectron2 reads Cityscapes, however soon it is closed."""
     ended = []
 
     def start_and_end(trainer):
@@ -149,15 +149,17 @@ def test_processes_started_during_training_end_at_sigterm(tmp_path, dataset):
 
         def step():
             if trainer.iter == 1:
-                child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-                child.start()
-                child.terminate()
-                child.join(10)
-                ended.append(child.exitcode)
-                child.kill()
+                for delay in (0, 0, 0, 0, 0.2):
+                    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+                    child.start()
+                    time.sleep(delay)
+                    child.terminate()
+                    child.join(10)
+                    ended.append(child.exitcode)
+                    child.kill()
             run_step()
 
         trainer._trainer.run_step = step
 
     trainer = train(tiny_cfg(dataset, tmp_path / "out", DATASETS__TEST=()), before=start_and_end)
-    assert ended == [-signal.SIGTERM] and trainer.stopped is None
+    assert ended == [-signal.SIGTERM] * 5 and trainer.stopped is None
