@@ -25,12 +25,13 @@ class BuildPy(build_py):
 BESIDE = {"insta_rtdetr.configs": "configs", "insta_rtdetr.weights": "demo/weights", "insta_rtdetr.tools": "tools"}
 # setuptools takes every folder for a package.
 CONFIG_FOLDERS = [f"insta_rtdetr.configs.{name}" for name in find_namespace_packages("configs")]
+PACKAGES = find_packages(include=["insta_rtdetr", "insta_rtdetr.*"])
 
 setup(
-    packages=[*find_packages(include=["insta_rtdetr", "insta_rtdetr.*"]), "insta_rtdetr.web.page", *BESIDE, *CONFIG_FOLDERS],
+    packages=[*PACKAGES, "insta_rtdetr.web.page", *BESIDE, *CONFIG_FOLDERS],
     package_dir=BESIDE,
     package_data={
-        **dict.fromkeys(CONFIG_FOLDERS, ["*.yaml"]),
+        **{folder: ["*.yaml"] for folder in CONFIG_FOLDERS},
         "insta_rtdetr.weights": ["*.pth"],
         "insta_rtdetr.web.page": ["*"],
         "insta_rtdetr.zoo": ["*.json"],

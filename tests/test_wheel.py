@@ -58,5 +58,6 @@ def test_nothing_else_is_in_the_wheel(in_wheel):
 
 def test_the_sdist_has_what_the_wheel_is_built_from(built):
     (sdist,) = built.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "demo/weights/quickstart_MNV2_D3_256.pth"} <= names

@@ -17,13 +17,13 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 # A checkout works without `pip install`, as it does for train_net.py.
-sys.path.append(str(REPOSITORY))
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from insta_rtdetr.command_line import CommandParser, run_command
 from insta_rtdetr.errors import UserError
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 # Run in the new environment.  24 coins are in the photograph.
 PROGRAM = """
 import sys
