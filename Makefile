@@ -1,4 +1,5 @@
 # make test   build .venv on the first call (about 2 minutes, 5 GB), then run the tests
+# make env    build .venv and no more
 # make demo   the same, then run the quick start
 # make lint   the same, then ruff
 # make docs   the same, then build the site into site/; docs-serve shows it while you write
@@ -15,7 +16,11 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.complete
 
-.PHONY: demo test lint docs docs-serve docs-test wheel-check clean
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: env demo test lint docs docs-serve docs-test wheel-check clean
+
+env: $(STAMP)
 
 demo: $(STAMP)
 	$(VENV)/bin/python demo/quickstart.py
