@@ -8,7 +8,7 @@ A comment stands on the lines before a block:
     <!-- background: URL -->    serves that address until the page is done
     <!-- file: NAME -->         is the content of a file, which blocks behind it use
 
-Blocks of `bash` and `python` are run; `text` is the output of the block before, and `plain`, `yaml` and so on are neither.
+Blocks of `bash` and `python` are run; `text` is the output of the block before; `plain`, `yaml` and so on are neither.
 """
 
 import re
