@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from insta_rtdetr.benchmark import report as report_module
-from insta_rtdetr.benchmark.backends import compare_models
+from insta_rtdetr.benchmark.comparison import compare_models
 from insta_rtdetr.benchmark.options import Options
 from insta_rtdetr.benchmark.run import benchmark
 from tests.tiny import CASCADE_MASK_RCNN, MASK_RCNN, SMALL_RCNN, tiny_config, tiny_model
@@ -131,7 +131,10 @@ def test_backends_of_several_models_are_put_side_by_side(tool, files, tmp_path, 
 
 def test_a_backend_that_finds_other_objects_is_not_the_best():
     names, times, parities = ("eager", "onnxruntime", "openvino"), (10.0, 8.0, 2.0), ("-", "passed", "FAILED")
-    rows = [{"backend": n, "network_ms": t, "parity": p} for n, t, p in zip(names, times, parities)]
+    rows = [
+        {"backend": n, "network_ms": {"median": t}, "network_ratio": t / times[0], "parity": p}
+        for n, t, p in zip(names, times, parities)
+    ]
     line = compare_models([{"config_file": "a/model.yaml", "backends": rows}]).splitlines()[-1]
     assert cells(line) == ["model", "10", "8", "2 (differs)", "0.80"]
 

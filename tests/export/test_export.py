@@ -15,10 +15,12 @@ from PIL import Image
 
 from insta_rtdetr import create_model
 from insta_rtdetr.errors import UserError
+from insta_rtdetr.export.check import compare
 from insta_rtdetr.export.formats import MODEL_FILE, onnx_in_half, onnx_to_openvino, write
 from insta_rtdetr.export.network import TopObjects
+from insta_rtdetr.export.options import Options
 from insta_rtdetr.export.parity import TOLERANCES, Parity
-from insta_rtdetr.export.run import Options, compare, describe, load_model
+from insta_rtdetr.export.run import describe, load_model
 from insta_rtdetr.predict.exported import ExportedModel
 from insta_rtdetr.predict.model import build_module
 from insta_rtdetr.predict.runtime.session import open_session
