@@ -52,7 +52,7 @@ def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances]
 
 
 def spread_color(index: int) -> tuple[int, int, int]:
-    """A bright colour, RGB, far from those of the numbers before."""
+    """Return a bright colour, RGB, that is far from those of the numbers before."""
     red, green, blue = colorsys.hsv_to_rgb((index * GOLDEN_RATIO) % 1, 0.9, 1.0)
     return int(255 * red), int(255 * green), int(255 * blue)
 

@@ -22,7 +22,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     """A YOLO dataset, and the checkpoint of two iterations on it."""
     folder = tmp_path_factory.mktemp("own")
     data = trees.write_yolo(folder / "cups")
-    output = ["OUTPUT_DIR", str(folder / "out")]
+    output = ["OUTPUT_DIR", str(folder / "out"), "MODEL.WEIGHTS", ""]
     assert train_net.main([*CONFIG, "--dataset", str(data), *SMALL, *output]) == 0
     return data, folder / "out" / "model_final.pth"
 

@@ -1,4 +1,4 @@
-"""Which checkpoints a training keeps: the last ones and the best."""
+"""Hooks that save checkpoints and keep the newest and the best of them."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
-    """Detectron2's, but the number of kept files counts those of the run before a resume and model_final.pth too.
+    """Detectron2's hook, which here also counts files from before a resume and model_final.pth among those it keeps.
 
     Args:
         keep: files that stay (SOLVER.KEEP_CHECKPOINTS), not counting model_best.pth; 0: all.
@@ -22,7 +22,7 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
         self._keep = keep
 
     def step(self, iteration: int, **kwargs) -> None:
-        """Save, and then remove the oldest files that are too many."""
+        """Save a checkpoint, then remove the oldest files that are too many."""
         is_last = self.max_iter is not None and iteration >= self.max_iter - 1
         if is_last:
             # Not the same twice.
@@ -34,7 +34,7 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
 
 
 def remove_old_checkpoints(folder: str, keep: int) -> None:
-    """Remove all numbered checkpoints but the newest ones; model_best.pth and model_final.pth stay."""
+    """Remove all numbered checkpoints but the newest `keep`; leave model_best.pth and model_final.pth."""
     files = sorted(Path(folder).glob("model_[0-9]*.pth"))
     for file in files[: max(len(files) - keep, 0)]:
         file.unlink(missing_ok=True)
@@ -92,6 +92,6 @@ class BestCheckpointer(hooks.BestCheckpointer):
 
 
 def _metrics_of(iteration: int) -> dict[str, float]:
-    """What the evaluation after an iteration gave; no other scalar has a slash in its name."""
+    """Return the metrics of the evaluation after an iteration; no other scalar has a slash in its name."""
     latest = get_event_storage().latest().items()
     return {name: value for name, (value, when) in latest if "/" in name and when == iteration}

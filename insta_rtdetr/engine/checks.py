@@ -1,4 +1,4 @@
-"""What is checked before anything is built, printed or written."""
+"""Checks of a run that are made before anything is built, printed or written."""
 
 import difflib
 import functools
@@ -47,7 +47,7 @@ LOWEST = {
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is asked of a run beside its config.
+    """The options of a run that are not in its config.
 
     Attributes:
         dataset: path of the user's dataset; empty for those that the config names.
@@ -67,7 +67,7 @@ class RunOptions:
 
     @property
     def num_processes(self) -> int:
-        """On all machines."""
+        """Processes on all machines together."""
         return max(self.num_gpus, 1) * self.num_machines
 
 
@@ -196,7 +196,7 @@ def _check_output(cfg: CfgNode, options: RunOptions) -> None:
 
 
 def _check_writable(folder: str) -> None:
-    """Refuse a folder that is none, or that cannot be made or written to."""
+    """Refuse a folder that cannot be made or written to, or that is a file."""
     existing = os.path.abspath(folder)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None, prog: str | None = None, descriptio
         if args.eval_only:
             work = (evaluate, cfg, name, check(cfg, options), args.verbose)
         else:
-            file_cfg, weights = setup_cfg(args.config_file, []), starting_weights(args.config_file)
+            file_cfg, weights = setup_cfg(args.config_file, []), starting_weights(cfg, args.config_file)
             work = (train, make_plan(cfg, file_cfg, args.opts[::2], options, name, weights))
         launch(run, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args, cfg, *work))
     except UserError as error:

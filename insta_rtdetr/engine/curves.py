@@ -70,7 +70,7 @@ def read_metrics(metrics_file: str) -> list[dict]:
 
 
 def _ap_labels(names: list[str]) -> dict[str, str]:
-    """The metrics that are AP, and what they are called in the drawing."""
+    """Choose the metrics that are AP, and name them as in the drawing."""
     labels = {}
     for name in (name for name in names if name.endswith(tuple(AP_METRICS))):
         # With several test datasets Detectron2 puts the dataset's name before the metric's.

@@ -12,7 +12,7 @@ from .sampler import ResumableSampler
 
 
 def load_train_dataset(cfg: CfgNode) -> list[dict]:
-    """The checked dataset dicts of DATASETS.TRAIN.
+    """Load and check the dataset dicts of DATASETS.TRAIN.
 
     Raises:
         DatasetError: see insta_rtdetr.data.check_dataset.
@@ -29,7 +29,7 @@ def load_train_dataset(cfg: CfgNode) -> list[dict]:
 def build_train_loader(
     cfg: CfgNode, dataset: list[dict], mapper: InstanceMapper
 ) -> tuple[Iterable, ResumableSampler | None]:
-    """Detectron2's endless loader of a dataset, and its sampler (None for samplers that cannot go on later).
+    """Build Detectron2's endless loader of a dataset, and its sampler (None for samplers that cannot go on later).
 
     Raises:
         UserError: the config's values give no loader.
@@ -46,7 +46,7 @@ def build_train_loader(
 
 
 def load_test_dataset(cfg: CfgNode, name: str) -> list[dict]:
-    """The checked dataset dicts of one of DATASETS.TEST.
+    """Load and check the dataset dicts of one of DATASETS.TEST.
 
     Raises:
         DatasetError: see insta_rtdetr.data.check_dataset.

@@ -1,4 +1,4 @@
-"""An evaluation as a person follows it: a bar, one table, and drawn images."""
+"""An evaluation with a bar, one table and drawn images."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ class StopWatch(DatasetEvaluator):
         self._is_to_stop = is_to_stop
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Ask.
+        """Ask whether to end.
 
         Raises:
             EvaluationStopped: it is to end.
@@ -66,7 +66,7 @@ class Evaluation:
         self._evaluators: list[DatasetEvaluator] = []
 
     def run(self, test: Callable[..., dict], model: nn.Module) -> dict:
-        """Evaluate.
+        """Evaluate a model.
 
         Args:
             test: Detectron2's `DefaultTrainer.test`.
@@ -90,7 +90,7 @@ class Evaluation:
             return {}
 
     def table(self, results: Mapping, title: str = "") -> str:
-        """A table for each dataset.
+        """Return a table for each dataset.
 
         Args:
             results: of `run`.

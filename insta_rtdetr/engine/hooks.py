@@ -56,7 +56,7 @@ class PlainAugmentationHook(HookBase):
 
 
 class WritersHook(hooks.PeriodicWriter):
-    """Detectron2's, but the writers make their files when training begins, not when the trainer is built.
+    """Detectron2's hook, whose writers here make their files when training begins, not when the trainer is built.
 
     Args:
         build_writers: makes them.
@@ -71,16 +71,16 @@ class WritersHook(hooks.PeriodicWriter):
         self._writers = self._build_writers()
 
     def flush_metrics(self) -> None:
-        """Write what there is to metrics.json."""
+        """Write the numbers so far to metrics.json."""
         for writer in self._writers:
             if isinstance(writer, JSONWriter):
                 writer.write()
 
 
 class DrawingHook(HookBase):
-    """After each evaluation draws curves.png and, if it is the best so far, predictions.png and worst.png.
+    """Draws curves.png after each evaluation, and predictions.png and worst.png if it is the best so far.
 
-    To stand after the evaluation, the best checkpointer and the writers.
+    It must come after the evaluation, the best checkpointer and the writers.
 
     Args:
         output_dir: holds metrics.json.

@@ -1,4 +1,4 @@
-"""One training at a time in an output folder."""
+"""A lock that keeps a second training out of an output folder."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def locked(folder: str | os.PathLike) -> Iterator[None]:
-    """Within the context the folder, which is made if need be, is this training's alone.
+    """Keep other trainings out of a folder within the context; make the folder if it is missing.
 
     The lock is the operating system's (flock): it ends with the process, however that ends.
 
@@ -44,7 +44,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
 
 @contextmanager
 def folder_errors() -> Iterator[None]:
-    """Within the context something is written to OUTPUT_DIR: what goes wrong is a UserError."""
+    """Turn an OSError within the context, in which OUTPUT_DIR is written to, into a UserError."""
     try:
         yield
     except OSError as error:

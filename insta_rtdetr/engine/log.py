@@ -1,4 +1,4 @@
-"""Where the lines of a run go: what a person wants to see to the terminal, and everything to log.txt."""
+"""The log of a run: what a person wants to see goes to the terminal, and everything goes to log.txt."""
 
 import logging
 import os
@@ -18,15 +18,15 @@ terminal = logging.getLogger("insta_rtdetr.terminal")
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal, and log it."""
+    """Write a text to the terminal and to the log."""
     terminal.info(text)
 
 
 class TerminalHandler(logging.Handler):
-    """Writes to stdout what is said, and this package's warnings; progress bars stay whole."""
+    """Writes what is said and this package's warnings to stdout, above progress bars."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is for the terminal."""
+        """Return whether the record is for the terminal."""
         # What the checkpointer warns of stands on the first screen.
         is_ours = record.name.startswith("insta_rtdetr.") and not record.exc_info
         return record.name == terminal.name or (is_ours and record.levelno >= logging.WARNING)
@@ -39,7 +39,7 @@ class TerminalHandler(logging.Handler):
 
 
 class RunLog:
-    """Within its context, all logs and warnings of this process are kept in memory, until `open` names a folder.
+    """Keeps all logs and warnings of this process in memory within its context, until `open` names a folder.
 
     So a run that is refused leaves nothing behind, neither on the terminal nor on the disk.  Loggers are as before
     afterwards.

@@ -1,11 +1,11 @@
-"""What is asked of a training, checked."""
+"""A training that was asked for, with its config completed and checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
-from insta_rtdetr.zoo import find_config, published_weights
+from insta_rtdetr.zoo import backbone_weights, find_config, published_weights
 
 from .checks import CheckedData, RunOptions, check
 from .recipe import use_recipe
@@ -13,7 +13,7 @@ from .recipe import use_recipe
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A training that may begin.
+    """A training whose config and data have been checked.
 
     Attributes:
         cfg: its config.
@@ -35,7 +35,7 @@ class TrainingPlan:
 def make_plan(
     cfg: CfgNode, file_cfg: CfgNode, given: Sequence[str], options: RunOptions, name: str, weights: str = ""
 ) -> TrainingPlan:
-    """Set what a dataset of the user's is trained with, and check everything.
+    """Set the recipe and the weights for a dataset of the user's, and check everything.
 
     Args:
         cfg: with all that the user has set.
@@ -49,7 +49,8 @@ def make_plan(
     Raises:
         UserError: see `insta_rtdetr.engine.checks.check`.
     """
-    if options.dataset and not file_cfg.SOLVER.MAX_EPOCHS:
+    # Who counts iterations, or has epochs in the config file, has a schedule.
+    if options.dataset and not file_cfg.SOLVER.MAX_EPOCHS and "SOLVER.MAX_ITER" not in given:
         use_recipe(cfg, given)
     if options.dataset and weights and "MODEL.WEIGHTS" not in given:
         cfg.MODEL.WEIGHTS = weights
@@ -59,6 +60,12 @@ def make_plan(
     return TrainingPlan(cfg, file_cfg, given, data, name, options)
 
 
-def starting_weights(config_file: str) -> str:
-    """What a dataset of the user's is learnt from, if the user does not say: the config's published weights."""
-    return published_weights(find_config(config_file)) if config_file else ""
+def starting_weights(cfg: CfgNode, config_file: str) -> str:
+    """Find the weights to fine-tune from if the user names none.
+
+    Returns:
+        The published weights of the config file; without any, MODEL.WEIGHTS of the config; without those, the weights
+        of its backbone alone; empty if none are known.
+    """
+    published = published_weights(find_config(config_file)) if config_file else ""
+    return published or cfg.MODEL.WEIGHTS or backbone_weights(cfg)

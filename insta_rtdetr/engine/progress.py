@@ -1,4 +1,4 @@
-"""How far a training and an evaluation are: a bar on a terminal, a line now and then in a file."""
+"""Progress of trainings and evaluations: a bar on a terminal, a line now and then in a file."""
 
 import datetime
 import os
@@ -21,7 +21,7 @@ EVALUATION_FORMAT = "{desc} {n_fmt}/{total_fmt}|{bar}| {remaining} left"
 
 
 def on_terminal() -> bool:
-    """Whether a person looks on: all that is written goes to a terminal, which has a width."""
+    """Return whether stdout and stderr both go to a terminal that has a width."""
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
         return False
     # tqdm draws nothing on one of no columns, which some containers have.
@@ -29,7 +29,7 @@ def on_terminal() -> bool:
 
 
 class ProgressHook(HookBase):
-    """Tells epoch, loss, best AP so far, images per second, memory and the time left.
+    """Shows epoch, loss, best AP so far, images per second, memory and the time left.
 
     Args:
         epoch: iterations of an epoch.
@@ -85,13 +85,13 @@ class ProgressHook(HookBase):
         return [*parts, f"{peak_bytes(self.trainer.step.device) / 2**30:.1f} GiB", f"{self._time_left(done)} left"]
 
     def _time_left(self, done: int) -> datetime.timedelta:
-        """By the time since the start, in which evaluations and checkpoints are counted."""
+        """Extrapolate the time since the start, which includes evaluations and checkpoints."""
         seconds = (time.monotonic() - self._start) / (done - self.trainer.start_iter)
         return datetime.timedelta(seconds=round(seconds * (self.trainer.max_iter - done)))
 
 
 class EvaluationLoader:
-    """A test loader with a bar on a terminal; ends early when it is told to.
+    """A test loader that shows a bar on a terminal.
 
     Args:
         loader: with a length.
@@ -117,7 +117,7 @@ class EvaluationLoader:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most memory so far: what PyTorch has allocated on a GPU; on CPU the resident set of the whole process."""
+    """Return the peak memory: PyTorch's allocations on a GPU, the resident set of the whole process on CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes, or KiB on Linux

@@ -1,4 +1,4 @@
-"""How long a run takes and how it begins and ends: schedules in epochs, and the recipe for a dataset of the user's."""
+"""Schedules in epochs, and the recipe for fine-tuning on a dataset of the user's."""
 
 import math
 from collections.abc import Collection
@@ -21,21 +21,19 @@ WARMUP_SHARE = 0.05
 
 
 def use_recipe(cfg: CfgNode, given: Collection[str]) -> None:
-    """Set what a dataset of the user's is trained with; the learning rate and the augmentation stay the config's.
+    """Set the recipe for a dataset of the user's; learning rate, batch and augmentation stay the config's.
 
     Args:
         given: keys that the user has set, which stay as they are.
     """
     recipe = dict(RECIPE)
-    if "SOLVER.MAX_ITER" in given:
-        recipe["SOLVER.MAX_EPOCHS"] = 0
     if not cfg.DATASETS.TEST or ("TEST.EVAL_PERIOD" in given and not cfg.TEST.EVAL_PERIOD):
         del recipe["SOLVER.EARLY_STOPPING.PATIENCE"]
     set_keys(cfg, recipe, given)
 
 
 def set_schedule(cfg: CfgNode, file_iterations: int, num_images: int, given: Collection[str]) -> None:
-    """Turn SOLVER.MAX_EPOCHS (or SOLVER.MAX_ITER, if that is given) into all keys that count iterations.
+    """Turn SOLVER.MAX_EPOCHS into all keys that count iterations.
 
     Steps and the plain end of a run keep their shares of the config file's schedule; warm-up and average are shortened
     to fit; an epoch ends with an evaluation and a checkpoint.
@@ -65,12 +63,12 @@ def set_schedule(cfg: CfgNode, file_iterations: int, num_images: int, given: Col
 
 
 def iterations_per_epoch(cfg: CfgNode, num_images: int) -> int:
-    """Iterations after which as many images have been seen as there are."""
+    """Return the iterations after which as many images have been seen as there are."""
     return math.ceil(num_images / cfg.SOLVER.IMS_PER_BATCH)
 
 
 def set_keys(cfg: CfgNode, values: dict[str, object], given: Collection[str]) -> None:
-    """Set config keys, but for those that are given."""
+    """Set config keys except those that are given."""
     for key, value in values.items():
         if key not in given:
             cfg.merge_from_list([key, value])

@@ -1,4 +1,4 @@
-"""A training or an evaluation from its first line to its last."""
+"""Running a training or an evaluation from its first line to its last."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What became of a training.
+    """The outcome of a training.
 
     Attributes:
         checkpoint: the best one; without evaluations the last one.
@@ -45,7 +45,7 @@ class TrainingResult:
 
 
 def train(plan: TrainingPlan) -> TrainingResult:
-    """Train.
+    """Train a model.
 
     Until the model is built and its weights are loaded, nothing is printed or written.
 
@@ -126,13 +126,13 @@ def evaluate(cfg: CfgNode, name: str, data: CheckedData, per_class: bool) -> dic
 
 
 def _prepare(cfg: CfgNode) -> None:
-    """As Detectron2's default_setup does."""
+    """Seed the random numbers and set cuDNN as Detectron2's default_setup does."""
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
 def _open_log(log: RunLog, cfg: CfgNode, folder: str) -> None:
-    """Let the log be written, begin it with all that one may want to know later, and write config.yaml."""
+    """Start log.txt with the command, the environment and the config, and write config.yaml."""
     with folder_errors():
         os.makedirs(folder, exist_ok=True)
         log.open(folder)

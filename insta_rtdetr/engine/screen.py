@@ -1,4 +1,4 @@
-"""What a run says when it begins and when it ends."""
+"""The texts that a run shows when it begins and when it ends."""
 
 import os
 import textwrap
@@ -29,7 +29,7 @@ SCHEDULES = {"WarmupMultiStepLR": "steps", "WarmupCosineLR": "cosine"}
 
 
 def training_screen(plan: TrainingPlan, trainer: Trainer) -> str:
-    """One screen on a training that begins."""
+    """Describe a training that begins, on one screen."""
     cfg = plan.cfg
     trained, frozen = count_parameters(trainer.raw_model)
     stage = "" if cfg.MODEL.STAGE == "joint" else f", stage {cfg.MODEL.STAGE}"
@@ -38,7 +38,7 @@ def training_screen(plan: TrainingPlan, trainer: Trainer) -> str:
         "model": f"{name}{cfg.MODEL.META_ARCHITECTURE}{stage}: {trained:,} parameters trained, {frozen:,} frozen",
         "weights": _weights(trainer),
         "training": dataset_line(plan.data.sizes, ", ".join(cfg.DATASETS.TRAIN)),
-        "validation": "\n".join(dataset_line(plan.data.sizes, name) for name in cfg.DATASETS.TEST) or "none",
+        "validation": "\n".join(_validation(plan, name) for name in cfg.DATASETS.TEST) or "none",
         "schedule": _schedule(cfg, trainer),
         "learning rate": _learning_rate(cfg),
         "device": _device(cfg, trainer),
@@ -49,7 +49,7 @@ def training_screen(plan: TrainingPlan, trainer: Trainer) -> str:
 
 
 def evaluation_screen(name: str, cfg: CfgNode, checkpointer: Checkpointer, sizes: dict[str, tuple[int, int]]) -> str:
-    """A few lines on an evaluation that begins."""
+    """Describe an evaluation that begins, in a few lines."""
     return table(
         {
             "model": ", ".join(part for part in (name, cfg.MODEL.META_ARCHITECTURE) if part),
@@ -62,7 +62,7 @@ def evaluation_screen(name: str, cfg: CfgNode, checkpointer: Checkpointer, sizes
 
 
 def table(rows: dict[str, str]) -> str:
-    """Rows of a name and a text, which is wrapped."""
+    """Format rows of a name and a text, which is wrapped."""
     width = max(map(len, rows)) + 2
     lines = []
     for name, text in rows.items():
@@ -74,7 +74,7 @@ def table(rows: dict[str, str]) -> str:
 
 
 def dataset_line(sizes: dict[str, tuple[int, int]], name: str) -> str:
-    """Images, objects and classes of a dataset."""
+    """Count the images, objects and classes of a dataset, in one line."""
     num_images, num_objects = sizes[name]
     classes = dataset_class_names(name.split(", ")[0])
     shown = f" ({textwrap.shorten(', '.join(classes), 60, placeholder=' ...')})" if classes else ""
@@ -87,8 +87,14 @@ def _count(number: float, one: str, several: str = "") -> str:
     return f"{shown} {one if number == 1 else several or one + 's'}"
 
 
+def _validation(plan: TrainingPlan, name: str) -> str:
+    is_trained_on = name in plan.cfg.DATASETS.TRAIN
+    warning = ", which are also trained on: there is no split for validation" if is_trained_on else ""
+    return dataset_line(plan.data.sizes, name) + warning
+
+
 def device_name(device: torch.device) -> str:
-    """What computes."""
+    """Name a device: the GPU's product name, or the number of CPU threads."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({_count(torch.get_num_threads(), 'thread')})" if device.type == "cpu" else str(device)
@@ -139,7 +145,7 @@ def _device(cfg: CfgNode, trainer: Trainer) -> str:
 
 
 def _changes(plan: TrainingPlan) -> str:
-    """What differs from the config file: first what the user has set."""
+    """List the keys that differ from the config file, those that the user has set first."""
     before, after = flat_values(plan.file_cfg), flat_values(plan.cfg)
     changed = [
         key
@@ -154,7 +160,7 @@ def _changes(plan: TrainingPlan) -> str:
 
 
 def closing_lines(plan: TrainingPlan, trainer: Trainer) -> str:
-    """Where the best checkpoint lies, and what one may want to do with it; empty if there is none to use yet."""
+    """Name the best checkpoint and the commands that use it; return nothing if there is no checkpoint to use yet."""
     folder, best = Path(plan.cfg.OUTPUT_DIR), trainer.best
     if best is not None and best.best_iter is not None:
         checkpoint, epochs = best.file, min(best.best_iter + 1, trainer.max_iter) / trainer.epoch

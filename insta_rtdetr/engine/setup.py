@@ -1,4 +1,4 @@
-"""From the command line to a config."""
+"""Building a config from a file, a dataset and the command line."""
 
 import difflib
 import re
@@ -37,19 +37,19 @@ def setup_cfg(config_file: str, overrides: list[str], dataset: str = "", announc
     if config_file:
         config_file = find_config(config_file)
         _merge(cfg, lambda: cfg.merge_from_file(config_file), f"config file {config_file}")
-    found = change_cfg(cfg, overrides, dataset)
-    cfg.MODEL.WEIGHTS = resolve_weights(cfg.MODEL.WEIGHTS, config_file, cfg)
+    found = change_cfg(cfg, overrides, dataset, config_file)
     if found and announce:
         sys.stdout.write(found.summary() + "\n")
     return cfg
 
 
 def change_cfg(
-    cfg: CfgNode, overrides: list[str], dataset: str = "", origin: str = "command line"
+    cfg: CfgNode, overrides: list[str], dataset: str = "", config_file: str = "", origin: str = "command line"
 ) -> FoundDataset | None:
     """Set a config to a dataset of the user's, then KEY VALUE pairs; see `setup_cfg`.
 
     Args:
+        config_file: of `find_config`, whose published weights MODEL.WEIGHTS may stand for; empty if there is none.
         origin: of the pairs, for messages.
 
     Returns:
@@ -65,6 +65,7 @@ def change_cfg(
         _merge(overridden, lambda: overridden.merge_from_list(overrides), origin)
         found = use_dataset(cfg, dataset, needs_masks(overridden))
     _merge(cfg, lambda: cfg.merge_from_list(overrides), origin)
+    cfg.MODEL.WEIGHTS = resolve_weights(cfg.MODEL.WEIGHTS, config_file, cfg)
     try:
         torch.device(cfg.MODEL.DEVICE)
     except RuntimeError as error:
@@ -97,7 +98,7 @@ def _explain_value(message: str) -> str:
 
 
 def flat_values(node: CfgNode, prefix: str = "") -> dict[str, Any]:
-    """All of a config by full key, such as "SOLVER.BASE_LR"; a section has an entry too."""
+    """Return all values of a config by full key, such as "SOLVER.BASE_LR"; a section has an entry too."""
     values = {}
     for name, value in node.items():
         values[prefix + name] = value

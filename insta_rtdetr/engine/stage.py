@@ -15,7 +15,7 @@ def best_metric(cfg: CfgNode) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """What people call one of Detectron2's metrics: "segm/AP50" is mask AP50."""
+    """Return what people call one of Detectron2's metrics: "segm/AP50" is mask AP50."""
     prefix, _, name = metric.rpartition("/")
     task = prefix.rpartition("/")[2]
     return f"{TASKS[task]} {name}" if task in TASKS else metric
@@ -33,7 +33,7 @@ def check_stage(cfg: CfgNode, model: nn.Module) -> None:
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """How many parameters are trained, and how many are not."""
+    """Count the parameters that are trained, and those that are not."""
     counts = {True: 0, False: 0}
     for parameter in model.parameters():
         counts[parameter.requires_grad] += parameter.numel()

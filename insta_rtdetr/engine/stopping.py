@@ -1,4 +1,4 @@
-"""What ends a training before its last iteration: no progress any more, Ctrl-C, SIGTERM."""
+"""Hooks that end a training before its last iteration: without progress, at Ctrl-C and at SIGTERM."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ AGREEMENT_PERIOD = 20
 
 @contextmanager
 def deaf_to_sigterm() -> Iterator[None]:
-    """Processes that start within the context do not hear SIGTERM; they end with this one.
+    """Start processes within the context that ignore SIGTERM; they end with this one.
 
     Slurm, systemd and others send it to all processes of a run at once, and a training whose loader is gone cannot end
     its iteration.
@@ -44,7 +44,7 @@ class TrainingStopped(BaseException):
 
 
 class SignalHook(HookBase):
-    """At Ctrl-C and SIGTERM ends the iteration, saves a checkpoint and stops.  To stand after all other hooks.
+    """Ends the iteration at Ctrl-C or SIGTERM, saves a checkpoint and stops.  It must be the last hook.
 
     A second Ctrl-C or SIGTERM does what it would do without this hook.
 
@@ -108,7 +108,7 @@ class SignalHook(HookBase):
 
 
 class EarlyStoppingHook(HookBase):
-    """Stops when evaluations have not been better for a while.  To stand after all other hooks.
+    """Stops when evaluations have not been better for a while.  It must come after all hooks that save and draw.
 
     What it counts is told by `BestCheckpointer`, which a resumed run reads from the best checkpoint.
 

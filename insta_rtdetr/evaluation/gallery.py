@@ -38,7 +38,7 @@ VERDICT_COLORS: dict[str, Color] = {
 
 @dataclass(frozen=True)
 class Style:
-    """How objects are drawn.
+    """The colours and names that objects are drawn with.
 
     Attributes:
         names: of the classes, by category id.
@@ -49,7 +49,7 @@ class Style:
     by_verdict: bool
 
     def colors(self, objects: Sequence[dict], verdicts: Sequence[str]) -> list[Color]:
-        """A colour for each object."""
+        """Return a colour for each object."""
         if self.by_verdict:
             return [VERDICT_COLORS[verdict] for verdict in verdicts]
         order = list(self.names)
@@ -93,7 +93,7 @@ def _spread(compared: list[ComparedImage]) -> list[ComparedImage]:
 
 
 def _draw_pair(compared: ComparedImage, image_root: str, style: Style) -> Image.Image | None:
-    """The image twice with a caption; None if it cannot be read."""
+    """Draw truth and prediction side by side below a caption; return None if the image cannot be read."""
     try:
         image = Image.fromarray(read_rgb(os.path.join(image_root, compared.image["file_name"])))
     except UNREADABLE:
@@ -119,7 +119,7 @@ def _count(compared: ComparedImage) -> str:
 def _draw_objects(
     image: Image.Image, compared: ComparedImage, objects: Sequence[dict], colors: Sequence[Color], names: dict[int, str]
 ) -> Image.Image:
-    """An image with masks, or boxes of objects without a mask, and the names of several classes."""
+    """Draw masks, or boxes of objects without a mask, and names where there are several classes."""
     pixels = np.asarray(image).copy()
     size_hw = compared.image["height"], compared.image["width"]
     for one, color in zip(objects, colors):
@@ -141,7 +141,7 @@ def _draw_objects(
 
 
 def _put_together(pairs: Sequence[Image.Image], title: str, style: Style) -> Image.Image:
-    """Rows of pairs below a title, and what the colours mean."""
+    """Arrange pairs in rows below a title, and a legend of the colours of mistakes."""
     rows = [pairs[start : start + PAIRS_IN_A_ROW] for start in range(0, len(pairs), PAIRS_IN_A_ROW)]
     heights = [max(pair.height for pair in row) + GAP for row in rows]
     width = max(len(row) for row in rows) * (pairs[0].width + 2 * GAP)

@@ -1,4 +1,4 @@
-"""What a model got right and wrong in each image, as a person would count it.
+"""Counting what a model got right and wrong in each image, as a person would.
 
 Shapes: T true objects and P predictions of an image.
 """
@@ -42,7 +42,7 @@ class ComparedImage:
 
     @property
     def mistakes(self) -> Counter:
-        """How many there are of each kind."""
+        """Number of mistakes of each kind."""
         missed = [verdict for verdict in self.truth_verdicts if verdict == MISSED]
         return Counter(missed + [verdict for verdict in self.found_verdicts if verdict != RIGHT])
 
@@ -75,7 +75,7 @@ def compare(truth: COCO, found: Iterable[dict]) -> tuple[list[ComparedImage], fl
 
 
 def best_threshold(scores: np.ndarray, hits: np.ndarray, num_truths: int) -> float:
-    """The score from which on predictions have the best F1; 0.5 if none is a hit.
+    """Return the score threshold that gives predictions the best F1, or 0.5 if none is a hit.
 
     Args:
         scores: (P,), of the predictions of all images.
@@ -96,7 +96,7 @@ def _split_crowds(annotations: list[dict]) -> tuple[list[dict], list[dict]]:
 
 
 def _outside_crowds(found: list[dict], crowds: list[dict], truth: COCO) -> list[dict]:
-    """The predictions that do not lie within a crowd, which COCO does not score."""
+    """Return the predictions outside of crowds; COCO does not score those inside."""
     if not crowds or not found:
         return found
     within = _ious(found, crowds, truth).max(axis=1) > MATCHED_IOU
@@ -104,7 +104,7 @@ def _outside_crowds(found: list[dict], crowds: list[dict], truth: COCO) -> list[
 
 
 def _ious(found: list[dict], truths: list[dict], truth: COCO) -> np.ndarray:
-    """(P, T): of masks, or of boxes where there are no masks; for a crowd the share of the prediction within it."""
+    """Return the IoUs (P, T) of masks, or of boxes without masks; of a crowd, the share of the prediction in it."""
     if not found or not truths:
         return np.zeros((len(found), len(truths)))
     is_crowd = [int(one.get("iscrowd", 0)) for one in truths]
@@ -116,7 +116,7 @@ def _ious(found: list[dict], truths: list[dict], truth: COCO) -> np.ndarray:
 
 
 def _match(found: list[dict], truths: list[dict], ious: np.ndarray) -> list[int | None]:
-    """For each prediction, best first, the free true object of its class that it overlaps most, if it does enough."""
+    """Give each prediction, best first, the free true object of its class that it overlaps most, if that is enough."""
     is_free = np.ones(len(truths), dtype=bool)
     categories = np.array([one["category_id"] for one in truths])
     matched: list[int | None] = []
@@ -130,7 +130,7 @@ def _match(found: list[dict], truths: list[dict], ious: np.ndarray) -> list[int 
 
 
 def _judged(compared: ComparedImage, ious: np.ndarray, threshold: float) -> ComparedImage:
-    """The image with the predictions from the threshold on, and all verdicts."""
+    """Return the image with the predictions from the threshold on, and all verdicts."""
     num_kept = sum(one["score"] >= threshold for one in compared.found)
     found, ious = compared.found[:num_kept], ious[:num_kept]
     truth_verdicts = [MISSED] * len(compared.truths)
@@ -151,7 +151,7 @@ def _judged(compared: ComparedImage, ious: np.ndarray, threshold: float) -> Comp
 
 
 def _verdict(one: dict, truths: list[dict], row: np.ndarray, nearest: int, truth_verdicts: list[str]) -> str:
-    """What is wrong with a prediction that matches no true object."""
+    """Return what is wrong with a prediction that matches no true object."""
     if not len(row) or row[nearest] < TOUCHING_IOU:
         return NOTHING_THERE
     if row[nearest] < MATCHED_IOU:

@@ -1,4 +1,4 @@
-"""What other libraries print."""
+"""A context that keeps what other libraries print off the terminal."""
 
 import contextlib
 import io
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def printed_to_log(logger: logging.Logger) -> Iterator[None]:
-    """Within the context, what is printed to stdout is kept, and goes to the log at the end."""
+    """Collect what is printed to stdout within the context, and log it at the end."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):

@@ -1,4 +1,4 @@
-"""Detectron2's COCO evaluator, which keeps its predictions, and whose many lines go to the log."""
+"""Detectron2's COCO evaluator, which keeps its predictions and writes its many lines to the log."""
 
 import logging
 from typing import Any
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class QuietCOCOEvaluator(COCOEvaluator):
-    """The same, but what pycocotools prints goes to the log.
+    """Detectron2's COCO evaluator, with what pycocotools prints in the log.
 
     Attributes:
         truth: the dataset, as pycocotools has read it.
@@ -25,7 +25,7 @@ class QuietCOCOEvaluator(COCOEvaluator):
         self.found: list[dict] = []
 
     def evaluate(self, img_ids: list[int] | None = None) -> dict[str, Any]:
-        """Score what has been processed."""
+        """Score the predictions that were processed, and return the metrics by task."""
         with printed_to_log(logger):
             return super().evaluate(img_ids)
 

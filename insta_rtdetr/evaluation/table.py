@@ -13,7 +13,7 @@ CLASS_PREFIX = "AP-"
 
 
 def ap_table(results: Mapping[str, Mapping[str, float]], title: str = "", per_class: bool = False) -> str:
-    """AP of boxes and masks, in percent; a dash where there are no objects to score.
+    """Return a table of the AP of boxes and masks, in percent, with a dash where there are no objects to score.
 
     Args:
         results: task -> metric -> value, as the evaluators give them; other tasks are left out.

@@ -42,7 +42,8 @@ def test_a_long_run_keeps_warm_up_and_average_of_the_config_file():
 @pytest.mark.parametrize(
     "key, value",
     [
-        ("SOLVER.MAX_ITER", 77), ("SOLVER.STEPS", (5,)), ("SOLVER.WARMUP_ITERS", 99), ("TEST.EVAL_PERIOD", 7),
+        ("SOLVER.MAX_ITER", 77), ("SOLVER.STEPS", (5,)), ("SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"),
+        ("SOLVER.WARMUP_ITERS", 99), ("TEST.EVAL_PERIOD", 7),
         ("SOLVER.CHECKPOINT_PERIOD", 8), ("SOLVER.EMA.RAMP_ITERS", 90), ("INPUT.PLAIN_LAST_ITERS", 60),
         ("SOLVER.EARLY_STOPPING.PATIENCE", 2), ("SOLVER.EMA.ENABLED", False), ("SOLVER.MAX_EPOCHS", 3),
     ],
@@ -62,10 +63,9 @@ def test_the_recipe_is_fifty_epochs_along_a_cosine_with_average_and_early_stoppi
     assert (solver.WARMUP_ITERS, solver.EMA.RAMP_ITERS, solver.EMA.DECAY) == (250, 500, 0.998)
 
 
-def test_iterations_given_with_the_recipe_replace_its_epochs():
-    cfg = scheduled(400, "SOLVER.MAX_ITER", 300, recipe=True)
-    assert cfg.SOLVER.MAX_EPOCHS == 0 and cfg.SOLVER.MAX_ITER == 300
-    assert cfg.TEST.EVAL_PERIOD == 100 and cfg.SOLVER.EMA.RAMP_ITERS == 30
+def test_iterations_given_beside_epochs_are_the_length():
+    cfg = scheduled(400, "SOLVER.MAX_EPOCHS", 50, "SOLVER.MAX_ITER", 300)
+    assert cfg.SOLVER.MAX_ITER == 300 and cfg.TEST.EVAL_PERIOD == 100 and cfg.SOLVER.EMA.RAMP_ITERS == 30
 
 
 def test_without_evaluations_nothing_stops_early():

@@ -29,6 +29,7 @@ import yaml
 from insta_rtdetr.errors import UserError
 
 from ..curves import iterations_done, read_metrics
+from ..setup import setup_cfg
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class Run:
 
     def arguments(self) -> list[str]:
         """The words after `insta-rtdetr train`; a run that has a checkpoint goes on from it."""
-        settings = self.overrides | {
+        # Of a dataset of the user's, training starts from published weights, unless it is told from what.
+        settings = {"MODEL.WEIGHTS": setup_cfg(self.config, []).MODEL.WEIGHTS} | self.overrides | {
             "SOLVER.MAX_ITER": self.iterations, "SEED": self.seed, "OUTPUT_DIR": str(self.folder)
         }  # fmt: skip
         words = ["--config-file", self.config]
