@@ -43,7 +43,8 @@ def _shapes(config: str) -> Shapes:
     keys = FOLDER / f"{_parity_name(config)}.keys.json"
     if keys.is_file():
         return json.loads(keys.read_text())
-    return {name: list(value.shape) for name, value in build_module(setup_cfg(config, [])).state_dict().items()}
+    model = build_module(setup_cfg(config, ["MODEL.DEVICE", "cpu"]))
+    return {name: list(value.shape) for name, value in model.state_dict().items()}
 
 
 def _parity_name(config: str) -> str:
