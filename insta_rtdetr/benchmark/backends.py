@@ -140,7 +140,7 @@ def _export(name: str, model: Model, settings: ExportOptions, folder: Path, imag
             export(model, replace(settings, export_format=export_format, precision=precision), target)
         return target
     _export("onnxruntime", model, settings, folder, images)
-    metadata = describe(model, replace(settings, export_format=export_format, precision=precision))
+    metadata = replace(describe(model, settings), precision=precision)
     if precision == "int8":
         prepared = [prepare([image], metadata) for image in images]
         write_int8(float_file, export_format, metadata, prepared, target, check=lambda file: True)
