@@ -1,7 +1,7 @@
 """Backbone and encoder of an exported network in int8, in a file of ONNX or of OpenVINO.
 
-NNCF inserts the operations that round to int8, with ranges that it measures on calibration images.  Query selection,
-decoder and heads stay in float32: they choose queries and places, and lose them in int8.
+NNCF, or for ONNX ONNX Runtime itself, inserts the operations that round to int8, with ranges measured on calibration
+images.  Query selection, decoder and heads stay in float32: they choose queries and places, and lose them in int8.
 
 Source: https://github.com/openvinotoolkit/nncf, post-training quantisation.
 """
@@ -57,25 +57,6 @@ class QuantizableNetwork:
         Raises:
             UserError: NNCF is not installed.
         """
-        nncf = import_nncf()
-        scope = nncf.IgnoredScope(names=list(kept), validate=False) if kept else None
-        # NNCF draws progress bars on stdout, which is for results.
-        with quiet(), contextlib.redirect_stdout(io.StringIO()):
-            return nncf.quantize(
-                self.float_front(),
-                nncf.Dataset([self.feed(image) for image in images]),
-                preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(images),
-                model_type=nncf.ModelType.TRANSFORMER,
-                ignored_scope=scope,
-            )
-
-    def float_front(self) -> Any:
-        """Return a copy of the front in float32."""
-        raise NotImplementedError
-
-    def feed(self, image: np.ndarray) -> Any:
-        """Return an image as the front is given it."""
         raise NotImplementedError
 
     def features(self, front: Any, images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
@@ -106,19 +87,28 @@ class OnnxNetwork(QuantizableNetwork):
         self.operations = [node.name for node in self.front.graph.node]
         self.layers = [node.name for node in self.front.graph.node if node.op_type in ONNX_LAYERS]
 
-    def float_front(self) -> "onnx.ModelProto":
-        """See `QuantizableNetwork`."""
-        return type(self.front).FromString(self.front.SerializeToString())
+    def quantize(self, images: Sequence[np.ndarray], kept: Collection[str] = ()) -> "onnx.ModelProto":
+        """See `QuantizableNetwork`; ONNX Runtime's own quantisation, as it runs NNCF's convolutions in float32."""
+        tools = import_extra("onnxruntime.quantization")
+        names = [name for name in self.layers if name not in kept]
+        if not names:
+            return self.front
+        with tempfile.TemporaryDirectory() as folder, quiet():
+            target = Path(folder) / "int8.onnx"
+            tools.quantize_static(
+                self._copy(), target, _Images(images), nodes_to_quantize=names, per_channel=True,
+                activation_type=tools.QuantType.QUInt8, weight_type=tools.QuantType.QInt8,
+            )  # fmt: skip
+            return import_extra("onnx").load(target)
 
-    def feed(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """See `QuantizableNetwork`."""
-        return {INPUT_NAME: image}
+    def _copy(self) -> "onnx.ModelProto":
+        return type(self.front).FromString(self.front.SerializeToString())
 
     def features(self, front: "onnx.ModelProto", images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """See `QuantizableNetwork`."""
         onnxruntime = import_extra("onnxruntime")
         session = onnxruntime.InferenceSession(front.SerializeToString(), providers=["CPUExecutionProvider"])
-        return [session.run(None, self.feed(image)) for image in images]
+        return [session.run(None, {INPUT_NAME: image}) for image in images]
 
     def write(self, front: "onnx.ModelProto", metadata: Metadata, target: Path) -> None:
         """See `QuantizableNetwork`."""
@@ -132,6 +122,17 @@ class OnnxNetwork(QuantizableNetwork):
         onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
         onnx.checker.check_model(model)
         onnx.save(model, target)
+
+
+class _Images:
+    """Calibration images as ONNX Runtime asks for them, one by one, then None."""
+
+    def __init__(self, images: Sequence[np.ndarray]) -> None:
+        self.images = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self.images, None)
+        return None if image is None else {INPUT_NAME: image}
 
 
 def _onnx_front(model: "onnx.ModelProto") -> tuple[set[str], list[str]]:
@@ -177,13 +178,20 @@ class OpenVinoNetwork(QuantizableNetwork):
             # From memory, because a model that is read from a file stays mapped to it.
             return self.core.read_model(file.read_bytes(), file.with_suffix(".bin").read_bytes())
 
-    def float_front(self) -> "openvino.Model":
+    def quantize(self, images: Sequence[np.ndarray], kept: Collection[str] = ()) -> "openvino.Model":
         """See `QuantizableNetwork`."""
-        return self.front.clone()
-
-    def feed(self, image: np.ndarray) -> np.ndarray:
-        """See `QuantizableNetwork`."""
-        return image
+        nncf = import_nncf()
+        scope = nncf.IgnoredScope(names=list(kept), validate=False) if kept else None
+        # NNCF draws progress bars on stdout, which is for results.
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            return nncf.quantize(
+                self.front.clone(),
+                nncf.Dataset(images),
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(images),
+                model_type=nncf.ModelType.TRANSFORMER,
+                ignored_scope=scope,
+            )
 
     def features(self, front: "openvino.Model", images: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """See `QuantizableNetwork`."""
