@@ -58,8 +58,8 @@ def check_unlocked(folder: str | os.PathLike) -> None:
         UserError: one does.
     """
     file = Path(folder) / LOCK_FILE
-    if file.is_file() and os.access(file, os.R_OK):
-        with open(file) as handle:
+    if file.is_file() and os.access(file, os.W_OK):
+        with open(file, "r+") as handle:
             _acquire(handle, folder)
 
 

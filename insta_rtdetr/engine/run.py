@@ -26,6 +26,7 @@ from .setup import change_cfg
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
+DRAWN = ("predictions.png", "worst.png")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def train(plan: TrainingPlan) -> TrainingResult:
     """
     cfg = plan.cfg
     with RunLog() as log:
-        _prepare(cfg)
+        _seed(cfg)
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         trainer = Trainer(cfg, plan.data.train or None)
         # The loader has its own copy, packed.
         plan.data.train.clear()
@@ -111,7 +113,7 @@ def evaluate(cfg: CfgNode, name: str, data: CheckedData, per_class: bool) -> dic
     """
     folder = os.path.join(cfg.OUTPUT_DIR, "inference")
     with RunLog() as log:
-        _prepare(cfg)
+        _seed(cfg)
         model, checkpointer = Trainer.load_weights(cfg)
         _open_log(log, cfg, folder)
         say(evaluation_screen(name, cfg, checkpointer, data.sizes) + "\n")
@@ -120,15 +122,16 @@ def evaluate(cfg: CfgNode, name: str, data: CheckedData, per_class: bool) -> dic
         results = evaluation.run(Trainer.test, model)
         if comm.is_main_process():
             say(evaluation.table(results))
-            evaluation.draw(folder)
-            say(f"\nDrawn images: {folder}/predictions.png, {folder}/worst.png")
+            with folder_errors():
+                evaluation.draw(folder)
+            drawn = [str(file) for name in DRAWN if (file := Path(folder) / name).is_file()]
+            say(f"\nDrawn images: {', '.join(drawn) or 'none'}")
     return results
 
 
-def _prepare(cfg: CfgNode) -> None:
-    """Seed the random numbers and set cuDNN as Detectron2's default_setup does."""
+def _seed(cfg: CfgNode) -> None:
+    """Seed the random numbers as Detectron2's default_setup does."""
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
-    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
 def _open_log(log: RunLog, cfg: CfgNode, folder: str) -> None:

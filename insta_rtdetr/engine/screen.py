@@ -1,6 +1,7 @@
 """The texts that a run shows when it begins and when it ends."""
 
 import os
+import sys
 import textwrap
 from pathlib import Path
 
@@ -170,7 +171,8 @@ def closing_lines(plan: TrainingPlan, trainer: Trainer) -> str:
     else:
         return ""
     dataset = f" --dataset {plan.options.dataset}" if plan.options.dataset else ""
-    program = "python -m insta_rtdetr"
+    # The module can be run without installing the package.
+    program = "insta-rtdetr" if Path(sys.argv[0]).name == "insta-rtdetr" else "python -m insta_rtdetr"
     lines += [
         f"  evaluate  {program} evaluate --config-file {folder / 'config.yaml'}{dataset} --weights {checkpoint}",
         f"  predict   {program} predict --model {checkpoint} --input IMAGE_OR_FOLDER --output found",

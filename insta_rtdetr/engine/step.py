@@ -101,7 +101,9 @@ class OptimizationStep:
         start = time.perf_counter()
         # Not earlier: the loader's processes start here, after a resumed run has told the mapper where it stands.
         with deaf_to_sigterm() if self._batches is None else nullcontext():
-            self._batches = self._batches or iter(self.data_loader)
+            # An iterator of PyTorch's loader over an endless sampler has no length, and so no truth.
+            if self._batches is None:
+                self._batches = iter(self.data_loader)
             batches = [next(self._batches) for _ in range(self._accumulation_steps)]
         return batches, time.perf_counter() - start
 

@@ -176,6 +176,11 @@ def test_too_many_losses_that_are_not_finite_stop_training(tmp_path, dataset):
         train(cfg, before=disturb({0, 2, 3, 4, 5}, []))
 
 
+def test_batches_need_not_be_of_one_orientation(tmp_path, dataset):
+    cfg = tiny_cfg(dataset, tmp_path / "out", DATASETS__TEST=(), DATALOADER__ASPECT_RATIO_GROUPING=False)
+    assert train(cfg).iter == 6
+
+
 def test_gradients_are_clipped_to_one_norm(tmp_path, dataset):
     trainer = train(tiny_cfg(dataset, tmp_path / "out", DATASETS__TEST=(), SOLVER__CLIP_GRADIENTS__CLIP_VALUE=0.01))
     norm = torch.stack([p.grad.norm() for p in trainer.raw_model.parameters()]).norm()
