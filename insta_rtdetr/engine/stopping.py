@@ -1,10 +1,10 @@
-"""Hooks that end a training before its last iteration: without progress, at Ctrl-C and at SIGTERM."""
+"""Hooks that end a training before its last iteration: without progress, and at a signal."""
 
+import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 from detectron2.engine import HookBase
@@ -12,12 +12,12 @@ from detectron2.utils import comm
 
 from .checkpoints import BestCheckpointer
 
-SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP (the terminal is gone)"}
 # Several processes agree on a stop every so many iterations, since they have to wait for one another.
 AGREEMENT_PERIOD = 20
 
 
-@contextmanager
+@contextlib.contextmanager
 def deaf_to_sigterm() -> Iterator[None]:
     """Start processes within the context that ignore SIGTERM; they end with this one.
 
@@ -44,9 +44,9 @@ class TrainingStopped(BaseException):
 
 
 class SignalHook(HookBase):
-    """Ends the iteration at Ctrl-C or SIGTERM, saves a checkpoint and stops.  It must be the last hook.
+    """Ends the iteration at Ctrl-C, SIGTERM or SIGHUP, saves a checkpoint and stops.  It must be the last hook.
 
-    A second Ctrl-C or SIGTERM does what it would do without this hook.
+    A second signal does what it would do without this hook, and so does one that is ignored, as nohup has it.
 
     Args:
         checkpointer: writes the checkpoint.
@@ -66,7 +66,8 @@ class SignalHook(HookBase):
         # Python hears signals in its main thread alone.
         if threading.current_thread() is threading.main_thread():
             self._process = os.getpid()
-            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._receive) for number in heard}
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -90,7 +91,8 @@ class SignalHook(HookBase):
         self._restore()
         # Python's own streams may be in the middle of a line, and refuse to be written to from here.
         text = f"\n{SIGNALS[number]}: saving a checkpoint after this iteration; once more stops at once.\n"
-        os.write(2, text.encode())
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode())
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
