@@ -11,7 +11,7 @@ int8 is for backbone and encoder, in ONNX and OpenVINO.  It is calibrated on the
 of --images, which is then compared on the other half.  Layers that lose too much in it stay in float32.
 """
 
-from insta_rtdetr.command_line import SHARED_OPTIONS, CommandParser, run_command, use_threads
+from insta_rtdetr.command_line import CommandParser, run_command, use_threads
 from insta_rtdetr.errors import UserError
 
 from .formats import FORMATS
@@ -32,7 +32,7 @@ def _run(options: Options) -> None:
 def parse(arguments: list[str] | None, prog: str | None = None) -> Options:
     """Parse; a wrong option is a UserError."""
     parser = CommandParser(prog, __doc__)
-    parser.add_argument("--config-file", "--model", required=True, **SHARED_OPTIONS["--config-file"])
+    parser.add_shared("--config-file", required=True)
     parser.add_shared("--weights", "--threads", "--opts")
     option = parser.add_argument
     option("--format", default="onnx", dest="export_format", metavar="F", help=", ".join(FORMATS) + " (default: onnx)")
