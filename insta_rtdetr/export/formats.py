@@ -33,7 +33,7 @@ def write(network: TopObjects, metadata: Metadata, export_format: str, target: P
     Raises:
         UserError: a package is missing.
     """
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = trace(network, metadata)
         WRITERS[export_format](program, network, metadata, target)
 
@@ -130,7 +130,7 @@ FORMATS = WRITERS.keys()
 
 
 @contextmanager
-def _quiet():
+def quiet():
     """Without the exporters' talk, which is of their own insides."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
