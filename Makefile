@@ -40,6 +40,7 @@ docs-serve: $(STAMP)
 
 docs-test: $(STAMP)
 	DOCS_SLOW=1 $(VENV)/bin/python -m pytest tests/docs
+	$(VENV)/bin/python -m pytest --nbmake docs/tutorial.ipynb
 
 wheel-check: $(STAMP)
 	$(VENV)/bin/python tools/check_wheel.py
