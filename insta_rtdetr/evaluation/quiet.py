@@ -32,7 +32,7 @@ class QuietCOCOEvaluator(COCOEvaluator):
     def _eval_predictions(self, predictions: list[dict], img_ids: list[int] | None = None) -> None:
         keys = [set(found) for prediction in predictions for found in prediction["instances"]]
         super()._eval_predictions(predictions, img_ids)
-        # Detectron2 has given them the dataset's category ids in place.  pycocotools has added what they lacked: to boxes
-        # alone an outline, which is no mask that was predicted.
+        # Detectron2 has given them the dataset's category ids in place.  pycocotools has added what they lacked: to
+        # boxes alone an outline, which is no mask that was predicted.
         found = [found for prediction in predictions for found in prediction["instances"]]
         self.found = [{key: one[key] for key in had} for one, had in zip(found, keys, strict=True)]
