@@ -1,4 +1,4 @@
-"""Hooks of mkdocs.yml: pages that lie outside docs/, links into the repository, pages that may be missing, config keys."""
+"""Hooks of mkdocs.yml: pages that lie outside docs/, links into the repository, missing pages, config keys."""
 
 import os
 import re

@@ -4,7 +4,7 @@ import re
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # Figures and paths differ from machine to machine.
-_NUMBER = re.compile(r"(?<![A-Za-z_])[-+]?\d[\d.,:]*(?:e[-+]?\d+)?")
+_NUMBER = re.compile(r"(?<![A-Za-z_\d])[-+]?\d[\d.,:]*(?:e[-+]?\d+)?")
 _PATH = re.compile(r"(?<![\w.])/[\w.+-]+(?:/[\w.+-]+)*")
 _RULE = re.compile(r"[-─═━=]{3,}")
 # A shown line that stands for any number of lines.

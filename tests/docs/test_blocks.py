@@ -66,7 +66,7 @@ def test_output_is_compared_without_figures(shown, printed, line):
 
 
 def test_names_with_figures_stay():
-    assert essence("ok  R50vd-D6 has 43.9 M") == ["ok R50vd-D6 has 0 M"]
+    assert essence("ok  R50vd-D6 and MNV2_D3_320 have 43.9 M") == ["ok R50vd-D6 and MNV2_D3_320 have 0 M"]
 
 
 def run(folder, *blocks: tuple[str, str], **marks: str) -> None:
