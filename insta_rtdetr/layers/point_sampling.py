@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .window import Window
+
 
 def cell_centres(height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """The centres of a map's cells, row by row, (height * width, 2), on the CPU."""
@@ -39,7 +41,7 @@ def sample_points(maps: Tensor, points: Tensor, inside: bool = False) -> Tensor:
 
 
 def sample_points_backward(gradient: Tensor, points: Tensor, size: tuple[int, int], inside: bool = False) -> Tensor:
-    """The gradient (N, h, w) of maps with one channel from that of their samples.
+    """Compute the gradient (N, h, w) of maps with one channel from the gradient of their samples.
 
     Args:
         gradient: (N, P).
@@ -57,9 +59,14 @@ def sample_points_backward(gradient: Tensor, points: Tensor, size: tuple[int, in
 
 
 class UncertainPoints:
-    """Random points of masks, most of them where a mask's logit is near 0.
+    """Draws random points of masks and chooses those where a mask's logit is near 0, and some others.
 
-    All random numbers are drawn at once, and the points chosen for a few masks at a time.
+    All random numbers are drawn at once, and the points are chosen for a few masks at a time.
+
+    Attributes:
+        num_points, num_uncertain: number of points of each mask, and how many of them are uncertain.
+        inside, regions_xyxy: the arguments.
+        anywhere: (N, num_points - num_uncertain, 2), the other points.
 
     Source: PointRend, https://arxiv.org/abs/1912.08193
     """
@@ -68,45 +75,52 @@ class UncertainPoints:
         self, num_masks: int, num_points: int, *, oversample_ratio: float, importance_ratio: float,
         inside: bool = False, regions_xyxy: Tensor | None = None, like: Tensor,
     ):  # fmt: skip
-        """Draw.
+        """Draw the random numbers.
 
         Args:
             num_masks: `N`.
-            num_points: points for each mask.
-            oversample_ratio: candidates drawn for each point.
+            num_points: number of points for each mask.
+            oversample_ratio: number of candidates for each point.
             importance_ratio: share of the points that are the most uncertain candidates; the others are random.
             inside: see `sample_points`.
-            regions_xyxy: (N, 4), where each mask's candidates are drawn, in [0, 1] of the map; None: everywhere.
-            like: a tensor of the device and type that the points shall have.
+            regions_xyxy: (N, 4), boxes in [0, 1] of the map in which the candidates are drawn; None for the whole map.
+            like: a tensor with the device and dtype of the points.
         """
         options = {"device": like.device, "dtype": like.dtype}
         self.num_points, self.inside, self.regions_xyxy = num_points, inside, regions_xyxy
-        self._num_uncertain = int(importance_ratio * num_points)
+        self.num_uncertain = int(importance_ratio * num_points)
         self._candidates = torch.rand(num_masks, int(num_points * oversample_ratio), 2, **options)
-        self._anywhere = torch.rand(num_masks, num_points - self._num_uncertain, 2, **options)
+        self.anywhere = torch.rand(num_masks, num_points - self.num_uncertain, 2, **options)
 
     @torch.no_grad()
-    def choose(self, which: Tensor, mask_logits: Tensor) -> Tensor:
-        """The points of some masks.
+    def choose_uncertain(self, which: Tensor, logits: Tensor, window: Window) -> Tensor:
+        """Choose the uncertain points of some masks.
 
         Args:
             which: (n,), indices of the masks.
-            mask_logits: (n, h, w).
+            logits: (n, rows, columns), logits of the masks in a window.
+            window: the window, in which all candidates of these masks are.
 
         Returns:
-            (n, number of points, 2).
+            (n, num_uncertain, 2), in [0, 1] of the whole map.
         """
         candidates = self._candidates[which]
         if self.regions_xyxy is not None:
             candidates = place_in_regions(candidates, self.regions_xyxy[which, None].to(candidates))
-        logits = sample_points(mask_logits[:, None], candidates, self.inside).squeeze(1)
-        chosen = indices_of_smallest(logits.abs(), self._num_uncertain)
-        uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
-        return torch.cat([uncertain, self._anywhere[which]], dim=1)
+        sampled = sample_points(logits[:, None], window.localise(candidates), self.inside).squeeze(1)
+        chosen = indices_of_smallest(sampled.abs(), self.num_uncertain)
+        return candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+
+    def choose(self, which: Tensor, logits: Tensor, window: Window) -> Tensor:
+        """Choose all points of some masks, (n, num_points, 2); the arguments are those of `choose_uncertain`."""
+        return torch.cat([self.choose_uncertain(which, logits, window), self.anywhere[which]], dim=1)
 
 
 def indices_of_smallest(values: Tensor, count: int) -> Tensor:
-    """(N, M) -> (N, count), in any order; on a CPU by numpy, which is several times as fast as PyTorch 2.11."""
+    """Find the smallest values of each row, (N, M) -> (N, count) indices in any order.
+
+    On a CPU numpy does it several times as fast as PyTorch 2.11.
+    """
     if values.device.type != "cpu" or not 0 < count < values.shape[1]:
         return values.topk(count, dim=1, largest=False, sorted=False).indices
     return torch.from_numpy(np.argpartition(values.detach().numpy(), count, axis=1)[:, :count])
@@ -142,7 +156,7 @@ def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool
 
 
 def _sample_mask_by_mask(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool) -> Tensor:
-    """A tenth of the time of the other way on a CPU, where a mask and its points fit into the cache."""
+    """Sample one mask after the other, so that a mask and its points fit into a processor's cache."""
     options = {"mode": "nearest", "padding_mode": "border"} if inside else {}
     samples = points.new_empty(len(mask_index), points.shape[1])
     counts = torch.bincount(mask_index, minlength=len(masks)).tolist()
@@ -155,6 +169,7 @@ def _sample_mask_by_mask(masks: Tensor, mask_index: Tensor, points: Tensor, insi
 
 
 def _sample_all_masks(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool) -> Tensor:
+    """Sample all masks at once, in few operations."""
     _, height, width = masks.shape
     x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
     if inside:

@@ -33,6 +33,8 @@ MODELS = {
     "insta_rtdetr": (tiny_model, tiny_config, ()),
     "insta_rtdetr, frozen norms": (tiny_model, tiny_config, ("MODEL.RESNETS.NORM", "FrozenBN")),
     "insta_rtdetr, as for nuclei": (tiny_model, tiny_config, NUCLEI),
+    # Few enough for windows around the objects in place of whole maps.
+    "insta_rtdetr, as for nuclei, few points": (tiny_model, tiny_config, (*NUCLEI, "MODEL.LOSS.NUM_POINTS", 16)),
     "mask_rtdetr": (tiny_mask_rtdetr, tiny_mask_rtdetr_config, ()),
     "fastinst": (tiny_fastinst, tiny_fastinst_config, ()),
     "rfdetr_seg": (tiny_rfdetr_seg, tiny_rfdetr_seg_config, ()),

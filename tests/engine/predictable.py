@@ -46,7 +46,7 @@ def gradients_of_step(model: nn.Module, batches: list[list[dict]]) -> tuple[dict
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}, losses
 
 
-def _fixed_points(drawn: criterion.UncertainPoints, which: Tensor, logits: Tensor) -> Tensor:
+def _fixed_points(drawn: criterion.UncertainPoints, which: Tensor, logits: Tensor, _: object) -> Tensor:
     """The same points for every mask, in place of random ones."""
     row = torch.linspace(0.05, 0.95, drawn.num_points, dtype=logits.dtype)
     return torch.stack([row, row.flip(0) ** 2], dim=-1).expand(len(logits), -1, -1)

@@ -11,6 +11,7 @@ from insta_rtdetr.layers.point_sampling import (
     sample_points,
     sample_points_backward,
 )
+from insta_rtdetr.layers.window import Window
 
 
 def test_centres_of_cells_row_by_row():
@@ -74,8 +75,8 @@ def test_one_pixel_mask_and_no_mask():
 def choose_all(logits: torch.Tensor, num_points: int, **options) -> torch.Tensor:
     """The points of all masks, chosen for one at a time, the last first."""
     drawn = UncertainPoints(len(logits), num_points, like=logits, **options)
-    which = torch.arange(len(logits)).flip(0)
-    return torch.cat([drawn.choose(one, logits[one]) for one in which.split(1)]).flip(0)
+    which, window = torch.arange(len(logits)).flip(0), Window.whole(tuple(logits.shape[1:]))
+    return torch.cat([drawn.choose(one, logits[one], window) for one in which.split(1)]).flip(0)
 
 
 def test_uncertain_points_lie_where_logits_are_near_zero():

@@ -165,14 +165,12 @@ class MaskCriterion(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, P) and points (N, P, 2) of all matched queries; (N, 4) are the boxes of their objects."""
         groups = group_by_features([(one.prediction, one.match) for one in supervised])
-        features = groups[0].features
-        num_points = num_points_of(features.shape[2:], self.num_points)
         drawn = UncertainPoints(
-            len(boxes_cxcywh), num_points, oversample_ratio=self.oversample_ratio,
-            importance_ratio=self.importance_ratio, inside=self.sample_inside, like=features,
+            len(boxes_cxcywh), num_points_of(groups[0].size, self.num_points), oversample_ratio=self.oversample_ratio,
+            importance_ratio=self.importance_ratio, inside=self.sample_inside, like=groups[0].features,
             regions_xyxy=regions_around(boxes_cxcywh, self.point_region) if self.point_region else None,
         )  # fmt: skip
-        found = [masks.at_points(drawn.choose, num_points, self.sample_inside) for masks in groups]
+        found = [masks.at_points(drawn) for masks in groups]
         if len(groups) == 1:
             return found[0]
         order = torch.cat([masks.places for masks in groups]).argsort()
@@ -332,7 +330,7 @@ class SetCriterion(MaskCriterion):
         if not (is_by_mask and one.prediction.has_masks and batch.masks is not None):
             return box_iou.detach()
         masks = MatchedMasks.join([(one.prediction, one.match)])
-        height, width = masks.features.shape[2:]
+        height, width = masks.size
         # No finer than half the input's size: each halving of a pixel's side makes four times the work.
         scale = 2 if 4 * height <= batch.masks.shape[1] else 1
         wanted, index = batch.reduced_masks((scale * height, scale * width)), batch.index(one.match)

@@ -1,79 +1,131 @@
-"""The masks of matched queries, made without those of the others and a few at a time.
+"""The masks of matched queries, computed without those of the other queries and a few at a time.
 
 Shapes: N matched pairs, n of them at a time, B images, C channels, P points, (h, w) the mask map.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...layers.chunks import masks_at_a_time
-from ...layers.point_sampling import sample_points, sample_points_backward
+from ...layers.point_sampling import UncertainPoints
 from ...layers.precision import full_precision
+from ...layers.window import Window, windows_around
 from ...structures import Match, Prediction
+from .logits_at_points import Chunk, logits_at_points, maps_of
 
-# Places of some masks, (n,), and their logits (n, h, w) -> points (n, P, 2).
-ChoosePoints = Callable[[Tensor, Tensor], Tensor]
+# Windows around objects are computed in place of whole maps on CPUs, where a mask has at most one point for so many
+# cells.  A GPU computes whole maps sooner than it starts many small products.
+MIN_CELLS_PER_POINT = 16
 
 
 @dataclass
 class MatchedMasks:
-    """Masks of queries that share their features: dot products that nobody has computed yet.
+    """The masks of matched queries that share their features, as dot products that are computed where they are needed.
 
     Attributes:
         features: (B, C, h, w).
         embeddings: (N, C).
-        biases: (N,), or None.
-        image: (N,), the image of each query.
-        places: (N,), where each stands in the row of all pairs, those with other features included.
+        image: (N,), index of the image of each query.
+        places: (N,), index of each query among all pairs, including those with other features.
     """
 
     features: Tensor
     embeddings: Tensor
-    biases: Tensor | None
     image: Tensor
     places: Tensor
 
     @classmethod
     def join(cls, pairs: list[tuple[Prediction, Match]], places: Tensor | None = None) -> "MatchedMasks":
-        """The matched queries of predictions with the same features, one prediction after the other."""
+        """Collect the matched queries of predictions with the same features, one prediction after the other."""
         features = full_precision(pairs[0][0].mask_features)
-        embeddings = torch.cat([p.mask_embeddings[match.image, match.query] for p, match in pairs])
+        embeddings = torch.cat([p.mask_embeddings[match.image, match.query] for p, match in pairs]).to(features)
         biases = [p.mask_biases[match.image, match.query] for p, match in pairs if p.mask_biases is not None]
+        if biases:
+            # A bias is an embedding for a feature that is 1 everywhere.
+            features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+            embeddings = torch.cat([embeddings, torch.cat(biases)[:, None].to(features)], dim=1)
         image = torch.cat([match.image for _, match in pairs])
         places = torch.arange(len(image), device=image.device) if places is None else places
-        return cls(features, embeddings.to(features), torch.cat(biases).to(features) if biases else None, image, places)
+        return cls(features, embeddings, image, places)
 
-    def chunks(self) -> list[tuple[int, Tensor]]:
-        """An image and indices (n,) of some of its masks, as many as are worked on at a time."""
-        size = masks_at_a_time(*self.features.shape[2:], self.features.device)
-        counts = torch.bincount(self.image, minlength=len(self.features)).tolist()
-        by_image = self.image.argsort(stable=True).split(counts)
-        return [(image, part) for image, members in enumerate(by_image) for part in members.split(size) if len(part)]
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w)."""
+        return tuple(self.features.shape[2:])
 
     @torch.no_grad()
     def maps(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Indices (n,) and logits (n, h, w) of some masks, until all have been given; without gradients."""
-        for image, part in self.chunks():
-            biases = None if self.biases is None else self.biases[part]
-            yield part, _maps(self.features[image], self.embeddings[part], biases)
+        """Yield indices (n,) and logits (n, h, w) of some masks, until all masks have been given; without gradients."""
+        for chunk in self._whole_maps():
+            yield chunk.members, maps_of(self.features, self.embeddings, chunk)
 
-    def at_points(self, choose: ChoosePoints, num_points: int, inside: bool) -> tuple[Tensor, Tensor]:
-        """Logits (N, P) at points (N, P, 2) that are chosen by the logits of the whole maps.
+    def at_points(self, drawn: UncertainPoints) -> tuple[Tensor, Tensor]:
+        """Choose the points of every mask, and compute the logits there.
 
         Args:
-            choose: gives the points of some masks, which it knows by their places.
-            num_points: `P`.
-            inside: see `sample_points`.
+            drawn: the random numbers for all pairs.
+
+        Returns:
+            Logits (N, P) and points (N, P, 2).
         """
-        tensors = (self.features, self.embeddings, self.biases, self.image, self.places)
-        return _LogitsAtPoints.apply(*tensors, choose, num_points, inside)
+        tensors = (self.features, self.embeddings, self.places)
+        if not self._are_windows_faster(drawn):
+            return logits_at_points(*tensors, self._whole_maps(), drawn.choose, drawn.num_points, drawn.inside)
+        chunks = self._windows(drawn.regions_xyxy[self.places])
+        logits, points = logits_at_points(*tensors, chunks, drawn.choose_uncertain, drawn.num_uncertain, drawn.inside)
+        others = drawn.anywhere[self.places]
+        return torch.cat([logits, self._sample(others, drawn.inside)], dim=1), torch.cat([points, others], dim=1)
+
+    def _are_windows_faster(self, drawn: UncertainPoints) -> bool:
+        height, width = self.size
+        is_sparse = drawn.num_points * MIN_CELLS_PER_POINT <= height * width
+        return drawn.regions_xyxy is not None and is_sparse and self.features.device.type == "cpu"
+
+    def _whole_maps(self) -> list[Chunk]:
+        number, window = masks_at_a_time(*self.size, self.features.device), Window.whole(self.size)
+        return [
+            Chunk(image, part, window) for image, members in self._by_image() for part in members.split(number)
+        ]
+
+    def _windows(self, regions_xyxy: Tensor) -> list[Chunk]:
+        """The masks of each region, (N, 4) in [0, 1] of the map, and the window around it."""
+        keys = torch.cat([self.image[:, None].to(regions_xyxy), regions_xyxy], dim=1)
+        different, which = keys.unique(dim=0, return_inverse=True)
+        members = which.argsort(stable=True).split(torch.bincount(which, minlength=len(different)).tolist())
+        return [
+            Chunk(int(image), part, window)
+            for image, window, group in zip(
+                different[:, 0].tolist(), windows_around(different[:, 1:], self.size), members, strict=True
+            )
+            for part in group.split(masks_at_a_time(*window.shape, self.features.device))
+        ]
+
+    def _by_image(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield an image and the indices (n,) of its masks, for each image that has any."""
+        counts = torch.bincount(self.image, minlength=len(self.features)).tolist()
+        for image, members in enumerate(self.image.argsort(stable=True).split(counts)):
+            if len(members):
+                yield image, members
+
+    def _sample(self, points: Tensor, inside: bool) -> Tensor:
+        """Logits (N, P) at few points (N, P, 2): the features are sampled, and no map is computed."""
+        logits = points.new_zeros(points.shape[:2])
+        padding_mode = "border" if inside else "zeros"
+        for image, members in self._by_image():
+            grid = 2 * points[members][None] - 1
+            features = self.features[image : image + 1]
+            sampled = F.grid_sample(features, grid, padding_mode=padding_mode, align_corners=False)[0]
+            values = torch.einsum("nc,cnp->np", self.embeddings[members], sampled)
+            logits = logits.index_put((members,), values)
+        return logits
 
 
 def group_by_features(pairs: list[tuple[Prediction, Match]]) -> list[MatchedMasks]:
-    """The matched masks of some predictions, together where they have the same features."""
+    """Collect the matched masks of some predictions, together where the predictions have the same features."""
     lengths = [len(match) for _, match in pairs]
     places = torch.arange(sum(lengths), device=pairs[0][1].image.device).split(lengths)
     members: dict[int, list[int]] = {}
@@ -83,49 +135,3 @@ def group_by_features(pairs: list[tuple[Prediction, Match]]) -> list[MatchedMask
         MatchedMasks.join([pairs[i] for i in group], torch.cat([places[i] for i in group]))
         for group in members.values()
     ]
-
-
-def _maps(features: Tensor, embeddings: Tensor, biases: Tensor | None) -> Tensor:
-    """(C, h, w), (n, C) and (n,) -> (n, h, w)."""
-    flat = features.flatten(1)
-    # Added by the product: a pass over all maps would take half as long again.
-    logits = embeddings @ flat if biases is None else torch.addmm(biases[:, None], embeddings, flat)
-    return logits.unflatten(1, features.shape[1:])
-
-
-class _LogitsAtPoints(torch.autograd.Function):
-    """Whole maps are made for a few masks at a time, in both directions, so that they stay in a processor's cache.
-
-    A gradient of all maps at once, zero but at a few points, took more time than the network.
-    """
-
-    @staticmethod
-    def forward(
-        ctx, features: Tensor, embeddings: Tensor, biases: Tensor | None, image: Tensor, places: Tensor,
-        choose: ChoosePoints, num_points: int, inside: bool,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """See `MatchedMasks.at_points`."""
-        masks = MatchedMasks(features, embeddings, biases, image, places)
-        logits, points = (features.new_empty(len(image), num_points, *more) for more in ((), (2,)))
-        for part, maps in masks.maps():
-            points[part] = choose(places[part], maps)
-            logits[part] = sample_points(maps[:, None], points[part], inside).squeeze(1)
-        ctx.chunks, ctx.inside, ctx.has_biases = masks.chunks(), inside, biases is not None
-        ctx.mark_non_differentiable(points)
-        ctx.save_for_backward(features, embeddings, points)
-        return logits, points
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of features, embeddings and biases."""
-        features, embeddings, points = ctx.saved_tensors
-        of_features, of_embeddings = torch.zeros_like(features), torch.empty_like(embeddings)
-        of_biases = embeddings.new_empty(len(embeddings)) if ctx.has_biases else None
-        for image, part in ctx.chunks:
-            of_maps = sample_points_backward(gradient[part], points[part], features.shape[2:], ctx.inside).flatten(1)
-            of_embeddings[part] = of_maps @ features[image].flatten(1).T
-            of_features[image].flatten(1).addmm_(embeddings[part].T, of_maps)
-            if ctx.has_biases:
-                of_biases[part] = of_maps.sum(1)
-        return of_features, of_embeddings, of_biases, None, None, None, None, None

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from insta_rtdetr.layers.point_sampling import sample_points
+from insta_rtdetr.layers.point_sampling import UncertainPoints, regions_around, sample_points
+from insta_rtdetr.layers.window import Window
 from insta_rtdetr.modeling.loss import matched_masks
 from insta_rtdetr.modeling.loss.matched_masks import MatchedMasks, group_by_features
 from insta_rtdetr.structures import Match, Prediction
@@ -60,15 +61,38 @@ def test_maps_are_those_of_all_queries(has_biases, has_own_features):
     torch.testing.assert_close(found, whole_maps(predictions).detach())
 
 
+def draw(regions_xyxy: Tensor | None, inside: bool) -> UncertainPoints:
+    torch.manual_seed(1)
+    return UncertainPoints(
+        5, 8, oversample_ratio=3.0, importance_ratio=0.75, inside=inside, regions_xyxy=regions_xyxy,
+        like=torch.zeros(1, dtype=torch.float64),
+    )  # fmt: skip
+
+
+# Two masks of the first image share their region; of the others one reaches over the border and one lies at a corner.
+REGIONS = regions_around(
+    torch.tensor([
+        [0.5, 0.4, 0.2, 0.1], [0.3, 0.9, 0.5, 0.4], [0.05, 0.05, 0.1, 0.1], [0.6, 0.6, 0.9, 0.9], [0.5, 0.4, 0.2, 0.1],
+    ], dtype=torch.float64),
+    2.0,
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("has_biases", [False, True])
 @pytest.mark.parametrize("inside", [False, True])
-def test_logits_at_points_and_their_gradients_are_those_of_whole_maps(has_biases, inside):
+@pytest.mark.parametrize("regions", [None, REGIONS], ids=["anywhere", "in regions"])
+@pytest.mark.parametrize("cells_per_point", [0, 100], ids=["windows", "whole maps"])
+def test_logits_at_points_and_their_gradients_are_those_of_whole_maps(
+    monkeypatch, has_biases, inside, regions, cells_per_point
+):
+    monkeypatch.setattr(matched_masks, "MIN_CELLS_PER_POINT", cells_per_point)
     predictions = layers(has_biases, has_own_features=False)
-    points = torch.rand(5, 7, 2, dtype=torch.float64) * 1.2 - 0.1
     (masks,) = group_by_features(list(zip(predictions, MATCHES, strict=True)))
-    found, chosen = masks.at_points(lambda places, maps: points[places], 7, inside)
-    expected = sample_points(whole_maps(predictions)[:, None], points, inside).squeeze(1)
-    assert torch.equal(chosen, points)
+    found, points = masks.at_points(draw(regions, inside))
+    maps = whole_maps(predictions)
+    chosen = draw(regions, inside).choose(torch.arange(5), maps, Window.whole((4, 5)))
+    torch.testing.assert_close(points.sort(1).values, chosen.sort(1).values)
+    expected = sample_points(maps[:, None], points, inside).squeeze(1)
     torch.testing.assert_close(found, expected)
     weights, tensors = torch.randn_like(expected), leaves(predictions)
     for got, wanted in zip(
@@ -77,18 +101,15 @@ def test_logits_at_points_and_their_gradients_are_those_of_whole_maps(has_biases
         torch.testing.assert_close(got, wanted)
 
 
-def test_points_are_chosen_by_the_logits_of_their_masks():
-    predictions = layers(has_biases=True, has_own_features=False)
-    corner = whole_maps(predictions)[:, 0, 0]
-    masks = MatchedMasks.join(list(zip(predictions, MATCHES, strict=True)))
-    _, points = masks.at_points(lambda places, maps: maps[:, :1, :1].expand(-1, 1, 2), 1, inside=False)
-    torch.testing.assert_close(points[:, 0, 0], corner.detach())
-
-
-def test_without_matches_features_get_a_gradient_of_zeros():
+@pytest.mark.parametrize("regions", [None, REGIONS[:0]])
+def test_without_matches_features_get_a_gradient_of_zeros(monkeypatch, regions):
+    monkeypatch.setattr(matched_masks, "MIN_CELLS_PER_POINT", 0)
     prediction = layers(has_biases=True, has_own_features=False)[0]
     masks = MatchedMasks.join([(prediction, MATCHES[2])])
-    logits, points = masks.at_points(lambda places, maps: maps, 7, inside=False)
-    assert logits.shape == (0, 7) and points.shape == (0, 7, 2)
+    drawn = UncertainPoints(
+        0, 8, oversample_ratio=3.0, importance_ratio=0.75, regions_xyxy=regions, like=masks.features
+    )  # fmt: skip
+    logits, points = masks.at_points(drawn)
+    assert logits.shape == (0, 8) and points.shape == (0, 8, 2)
     (gradient,) = torch.autograd.grad(logits.sum(), prediction.mask_features)
     assert gradient.shape == (2, 3, 4, 5) and not gradient.any()
