@@ -19,7 +19,7 @@ CONVOLUTIONS = (*WITH_FROZEN_NORM, *WITH_FROZEN_NORM.values())
 
 
 class _Tracer(fx.Tracer):
-    """Tracer that treats convolutions, batch norms, and what timm marks as impossible to trace, as single operations."""
+    """Tracer for which convolutions, batch norms, and what timm marks as impossible to trace, are single operations."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         leaves = (*BATCH_NORMS, *CONVOLUTIONS, DeformConv2d, *get_notrace_modules())
