@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
+from ...layers.mask_resize import exceeds
 from ...layers.point_sampling import UncertainPoints, regions_around, sample_masks
 from ...structures import DenoisingPredictions, GradientAccumulation, Match, ModelOutput, Prediction, Target
 from .dense import assign_positions
@@ -338,7 +339,7 @@ class SetCriterion(MaskCriterion):
         for part, maps in masks.maps():
             if scale > 1:
                 maps = F.interpolate(maps[:, None], scale_factor=scale, mode="bilinear")[:, 0]
-            quality[part] = mask_iou(maps > 0, wanted[index[part]]).to(quality)
+            quality[part] = mask_iou(exceeds(maps, 0), wanted[index[part]]).to(quality)
         return quality
 
     def _class_loss(self, one: MatchedPrediction, batch: BatchTargets, quality: Tensor) -> Tensor:

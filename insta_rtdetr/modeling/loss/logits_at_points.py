@@ -34,21 +34,25 @@ class Chunk:
     window: Window
 
 
-def maps_of(features: Tensor, embeddings: Tensor, chunk: Chunk) -> Tensor:
-    """Multiply embeddings (N, C) by features (B, C, h, w); the logits (n, r, c) of a chunk."""
-    part = chunk.window.crop(features[chunk.image])
-    return (embeddings[chunk.members] @ part.flatten(1)).unflatten(1, part.shape[1:])
+def maps_of(features: Tensor, embeddings: Tensor, biases: Tensor | None, chunk: Chunk) -> Tensor:
+    """Compute the logits (n, r, c) of a chunk from features (B, C, h, w), embeddings (N, C) and biases (N,)."""
+    part, embeddings = chunk.window.crop(features[chunk.image]), embeddings[chunk.members]
+    if biases is None:
+        return (embeddings @ part.flatten(1)).unflatten(1, part.shape[1:])
+    # Added by the product: a pass over all maps would take half as long again.
+    return torch.addmm(biases[chunk.members, None], embeddings, part.flatten(1)).unflatten(1, part.shape[1:])
 
 
 def logits_at_points(
-    features: Tensor, embeddings: Tensor, places: Tensor, chunks: list[Chunk], choose: ChoosePoints, num_points: int,
-    inside: bool,
+    features: Tensor, embeddings: Tensor, biases: Tensor | None, places: Tensor, chunks: list[Chunk],
+    choose: ChoosePoints, num_points: int, inside: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Choose points by the logits of the maps, and give the logits there.
 
     Args:
         features: (B, C, h, w).
         embeddings: (N, C).
+        biases: (N,), or None.
         places: (N,), by which `choose` knows the masks.
         chunks: each mask once.
         choose: gives the points of some masks.
@@ -56,9 +60,9 @@ def logits_at_points(
         inside: see `sample_points`.
 
     Returns:
-        Logits (N, P), whose gradient reaches features and embeddings, and points (N, P, 2).
+        Logits (N, P), whose gradient reaches features, embeddings and biases, and points (N, P, 2).
     """
-    return _LogitsAtPoints.apply(features, embeddings, places, chunks, choose, num_points, inside)
+    return _LogitsAtPoints.apply(features, embeddings, biases, places, chunks, choose, num_points, inside)
 
 
 class _LogitsAtPoints(torch.autograd.Function):
@@ -66,17 +70,17 @@ class _LogitsAtPoints(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, features: Tensor, embeddings: Tensor, places: Tensor, chunks: list[Chunk], choose: ChoosePoints,
-        num_points: int, inside: bool,
+        ctx, features: Tensor, embeddings: Tensor, biases: Tensor | None, places: Tensor, chunks: list[Chunk],
+        choose: ChoosePoints, num_points: int, inside: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """See `logits_at_points`."""
         logits, points = (features.new_empty(len(embeddings), num_points, *more) for more in ((), (2,)))
         for chunk in chunks:
-            maps = maps_of(features, embeddings, chunk)
+            maps = maps_of(features, embeddings, biases, chunk)
             chosen = choose(places[chunk.members], maps, chunk.window)
             logits[chunk.members] = sample_points(maps[:, None], chunk.window.localise(chosen), inside).squeeze(1)
             points[chunk.members] = chosen
-        ctx.chunks, ctx.inside = chunks, inside
+        ctx.chunks, ctx.inside, ctx.has_biases = chunks, inside, biases is not None
         ctx.mark_non_differentiable(points)
         ctx.save_for_backward(features, embeddings, points)
         return logits, points
@@ -84,17 +88,20 @@ class _LogitsAtPoints(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of features and embeddings."""
+        """Gradients of features, embeddings and biases."""
         features, embeddings, points = ctx.saved_tensors
         of_features, of_embeddings = torch.zeros_like(features), torch.empty_like(embeddings)
+        of_biases = embeddings.new_empty(len(embeddings)) if ctx.has_biases else None
         for chunk in ctx.chunks:
             members, window = chunk.members, chunk.window
             local = window.localise(points[members])
             of_maps = sample_points_backward(gradient[members], local, window.shape, ctx.inside).flatten(1)
             of_embeddings[members] = of_maps @ window.crop(features[chunk.image]).flatten(1).T
+            if ctx.has_biases:
+                of_biases[members] = of_maps.sum(1)
             if window.is_whole:
                 of_features[chunk.image].flatten(1).addmm_(embeddings[members].T, of_maps)
             else:
                 part = window.crop(of_features[chunk.image])
                 part += (embeddings[members].T @ of_maps).view(part.shape)
-        return of_features, of_embeddings, None, None, None, None, None
+        return of_features, of_embeddings, of_biases, None, None, None, None, None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ...layers.chunks import masks_at_a_time
 from ...layers.point_sampling import UncertainPoints
@@ -29,12 +30,14 @@ class MatchedMasks:
     Attributes:
         features: (B, C, h, w).
         embeddings: (N, C).
+        biases: (N,), or None.
         image: (N,), index of the image of each query.
         places: (N,), index of each query among all pairs, including those with other features.
     """
 
     features: Tensor
     embeddings: Tensor
+    biases: Tensor | None
     image: Tensor
     places: Tensor
 
@@ -42,15 +45,11 @@ class MatchedMasks:
     def join(cls, pairs: list[tuple[Prediction, Match]], places: Tensor | None = None) -> "MatchedMasks":
         """Collect the matched queries of predictions with the same features, one prediction after the other."""
         features = full_precision(pairs[0][0].mask_features)
-        embeddings = torch.cat([p.mask_embeddings[match.image, match.query] for p, match in pairs]).to(features)
+        embeddings = torch.cat([p.mask_embeddings[match.image, match.query] for p, match in pairs])
         biases = [p.mask_biases[match.image, match.query] for p, match in pairs if p.mask_biases is not None]
-        if biases:
-            # A bias is an embedding for a feature that is 1 everywhere.
-            features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
-            embeddings = torch.cat([embeddings, torch.cat(biases)[:, None].to(features)], dim=1)
         image = torch.cat([match.image for _, match in pairs])
         places = torch.arange(len(image), device=image.device) if places is None else places
-        return cls(features, embeddings, image, places)
+        return cls(features, embeddings.to(features), torch.cat(biases).to(features) if biases else None, image, places)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,7 +60,7 @@ class MatchedMasks:
     def maps(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield indices (n,) and logits (n, h, w) of some masks, until all masks have been given; without gradients."""
         for chunk in self._whole_maps():
-            yield chunk.members, maps_of(self.features, self.embeddings, chunk)
+            yield chunk.members, maps_of(self.features, self.embeddings, self.biases, chunk)
 
     def at_points(self, drawn: UncertainPoints) -> tuple[Tensor, Tensor]:
         """Choose the points of every mask, and compute the logits there.
@@ -72,7 +71,7 @@ class MatchedMasks:
         Returns:
             Logits (N, P) and points (N, P, 2).
         """
-        tensors = (self.features, self.embeddings, self.places)
+        tensors = (self.features, self.embeddings, self.biases, self.places)
         if not self._are_windows_faster(drawn):
             return logits_at_points(*tensors, self._whole_maps(), drawn.choose, drawn.num_points, drawn.inside)
         chunks = self._windows(drawn.regions_xyxy[self.places])
@@ -88,7 +87,10 @@ class MatchedMasks:
     def _whole_maps(self) -> list[Chunk]:
         number, window = masks_at_a_time(*self.size, self.features.device), Window.whole(self.size)
         return [
-            Chunk(image, part, window) for image, members in self._by_image() for part in members.split(number)
+            Chunk(image, part, window)
+            for image, members in enumerate(self._by_image())
+            for part in members.split(number)
+            if len(part)
         ]
 
     def _windows(self, regions_xyxy: Tensor) -> list[Chunk]:
@@ -104,24 +106,28 @@ class MatchedMasks:
             for part in group.split(masks_at_a_time(*window.shape, self.features.device))
         ]
 
-    def _by_image(self) -> Iterator[tuple[int, Tensor]]:
-        """Yield an image and the indices (n,) of its masks, for each image that has any."""
+    def _by_image(self) -> list[Tensor]:
+        """The indices (n,) of the masks of each image."""
         counts = torch.bincount(self.image, minlength=len(self.features)).tolist()
-        for image, members in enumerate(self.image.argsort(stable=True).split(counts)):
-            if len(members):
-                yield image, members
+        return list(self.image.argsort(stable=True).split(counts))
 
     def _sample(self, points: Tensor, inside: bool) -> Tensor:
         """Logits (N, P) at few points (N, P, 2): the features are sampled, and no map is computed."""
-        logits = points.new_zeros(points.shape[:2])
-        padding_mode = "border" if inside else "zeros"
-        for image, members in self._by_image():
-            grid = 2 * points[members][None] - 1
-            features = self.features[image : image + 1]
-            sampled = F.grid_sample(features, grid, padding_mode=padding_mode, align_corners=False)[0]
-            values = torch.einsum("nc,cnp->np", self.embeddings[members], sampled)
-            logits = logits.index_put((members,), values)
-        return logits
+        members = self._by_image()
+        # Padded to as many masks in every image, so that the images are sampled in parallel.
+        points, embeddings = (
+            pad_sequence([values[part] for part in members], batch_first=True) for values in (points, self.embeddings)
+        )
+        options = {"padding_mode": "border" if inside else "zeros", "align_corners": False}
+        sampled = F.grid_sample(self.features, 2 * points - 1, **options)  # (B, C, n, P)
+        logits = (embeddings.transpose(1, 2)[..., None] * sampled).sum(1)
+        if self.biases is not None:
+            biases = pad_sequence([self.biases[part] for part in members], batch_first=True)
+            # A bias, too, is 0 outside the map.
+            ones = torch.ones_like(self.features[:, :1])
+            logits = logits + biases[..., None] * F.grid_sample(ones, 2 * points - 1, **options)[:, 0]
+        in_order = torch.cat([values[: len(part)] for values, part in zip(logits, members, strict=True)])
+        return in_order[torch.cat(members).argsort()]
 
 
 def group_by_features(pairs: list[tuple[Prediction, Match]]) -> list[MatchedMasks]:
