@@ -115,19 +115,18 @@ class MatchedMasks:
         """Logits (N, P) at few points (N, P, 2): the features are sampled, and no map is computed."""
         members = self._by_image()
         # Padded to as many masks in every image, so that the images are sampled in parallel.
-        points, embeddings = (
-            pad_sequence([values[part] for part in members], batch_first=True) for values in (points, self.embeddings)
-        )
+        grid = 2 * pad_sequence([points[part] for part in members], batch_first=True) - 1
         options = {"padding_mode": "border" if inside else "zeros", "align_corners": False}
-        sampled = F.grid_sample(self.features, 2 * points - 1, **options)  # (B, C, n, P)
-        logits = (embeddings.transpose(1, 2)[..., None] * sampled).sum(1)
+        sampled = F.grid_sample(self.features, grid, **options)  # (B, C, n, P)
+        logits = torch.cat([
+            (self.embeddings[part, None] @ values[:, : len(part)].transpose(0, 1)).squeeze(1)
+            for part, values in zip(members, sampled.unbind(), strict=True)
+        ])[torch.cat(members).argsort()]  # fmt: skip
         if self.biases is not None:
-            biases = pad_sequence([self.biases[part] for part in members], batch_first=True)
             # A bias, too, is 0 outside the map.
-            ones = torch.ones_like(self.features[:, :1])
-            logits = logits + biases[..., None] * F.grid_sample(ones, 2 * points - 1, **options)[:, 0]
-        in_order = torch.cat([values[: len(part)] for values, part in zip(logits, members, strict=True)])
-        return in_order[torch.cat(members).argsort()]
+            ones = torch.ones_like(self.features[:1, :1])
+            logits = logits + self.biases[:, None] * F.grid_sample(ones, 2 * points[None] - 1, **options)[0, 0]
+        return logits
 
 
 def group_by_features(pairs: list[tuple[Prediction, Match]]) -> list[MatchedMasks]:
