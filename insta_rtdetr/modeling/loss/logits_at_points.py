@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...layers.point_sampling import sample_points, sample_points_backward
+from ...layers.tokens import project_tokens
 from ...layers.window import Window
 
 # Places of some masks (n,), their logits (n, r, c) and the window that these are of -> points (n, P, 2).
@@ -37,10 +38,15 @@ class Chunk:
 def maps_of(features: Tensor, embeddings: Tensor, biases: Tensor | None, chunk: Chunk) -> Tensor:
     """Compute the logits (n, r, c) of a chunk from features (B, C, h, w), embeddings (N, C) and biases (N,)."""
     part, embeddings = chunk.window.crop(features[chunk.image]), embeddings[chunk.members]
-    if biases is None:
-        return (embeddings @ part.flatten(1)).unflatten(1, part.shape[1:])
-    # Added by the product: a pass over all maps would take half as long again.
-    return torch.addmm(biases[chunk.members, None], embeddings, part.flatten(1)).unflatten(1, part.shape[1:])
+    biases, flat = None if biases is None else biases[chunk.members], part.flatten(1)
+    if flat.T.is_contiguous():  # channels last
+        logits = project_tokens(flat.T[None], embeddings, biases)[0].T.contiguous()
+    elif biases is None:
+        logits = embeddings @ flat
+    else:
+        # Added by the product: a pass over all maps would take half as long again.
+        logits = torch.addmm(biases[:, None], embeddings, flat)
+    return logits.unflatten(1, part.shape[1:])
 
 
 def logits_at_points(
@@ -82,12 +88,13 @@ class _LogitsAtPoints(torch.autograd.Function):
             points[chunk.members] = chosen
         ctx.chunks, ctx.inside, ctx.has_biases = chunks, inside, biases is not None
         ctx.mark_non_differentiable(points)
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(features, embeddings, points)
         return logits, points
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
         """Gradients of features, embeddings and biases."""
         features, embeddings, points = ctx.saved_tensors
         of_features, of_embeddings = torch.zeros_like(features), torch.empty_like(embeddings)

@@ -12,20 +12,24 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ...layers.chunks import masks_at_a_time
-from ...layers.point_sampling import UncertainPoints
+from ...layers.point_sampling import UncertainPoints, sample_points
 from ...layers.precision import full_precision
 from ...layers.window import Window, windows_around
 from ...structures import Match, Prediction
 from .logits_at_points import Chunk, logits_at_points, maps_of
 
-# Windows around objects are computed in place of whole maps on CPUs, where a mask has at most one point for so many
-# cells.  A GPU computes whole maps sooner than it starts many small products.
+# Windows around objects are computed in place of whole maps where a mask has at most one point for so many cells.
 MIN_CELLS_PER_POINT = 16
+# At least so many whole maps are computed at a time, because the features are read once for all of them.
+MIN_MAPS_AT_A_TIME = 64
 
 
 @dataclass
 class MatchedMasks:
     """The masks of matched queries that share their features, as dot products that are computed where they are needed.
+
+    A CPU computes a few of them at a time, so that they stay in its cache.  A GPU computes all of them at once, and is
+    not made to wait until the number of masks of each image is known.
 
     Attributes:
         features: (B, C, h, w).
@@ -59,6 +63,9 @@ class MatchedMasks:
     @torch.no_grad()
     def maps(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield indices (n,) and logits (n, h, w) of some masks, until all masks have been given; without gradients."""
+        if not self._is_on_cpu:
+            yield torch.arange(len(self.image), device=self.image.device), self._all_maps()
+            return
         for chunk in self._whole_maps():
             yield chunk.members, maps_of(self.features, self.embeddings, self.biases, chunk)
 
@@ -71,6 +78,10 @@ class MatchedMasks:
         Returns:
             Logits (N, P) and points (N, P, 2).
         """
+        if not self._is_on_cpu:
+            maps = self._all_maps()
+            points = drawn.choose(self.places, maps.detach(), Window.whole(self.size))
+            return sample_points(maps[:, None], points, drawn.inside).squeeze(1), points
         tensors = (self.features, self.embeddings, self.biases, self.places)
         if not self._are_windows_faster(drawn):
             return logits_at_points(*tensors, self._whole_maps(), drawn.choose, drawn.num_points, drawn.inside)
@@ -82,10 +93,32 @@ class MatchedMasks:
     def _are_windows_faster(self, drawn: UncertainPoints) -> bool:
         height, width = self.size
         is_sparse = drawn.num_points * MIN_CELLS_PER_POINT <= height * width
-        return drawn.regions_xyxy is not None and is_sparse and self.features.device.type == "cpu"
+        return drawn.regions_xyxy is not None and is_sparse
+
+    @property
+    def _is_on_cpu(self) -> bool:
+        return self.features.device.type == "cpu"
+
+    def _all_maps(self) -> Tensor:
+        """(N, h, w), as one product for each image, padded to as many masks in every image."""
+        counts = torch.bincount(self.image, minlength=len(self.features))
+        # The rank of each mask among its image's, which is its row in the padded batch.
+        order, row = self.image.argsort(stable=True), torch.empty_like(self.image)
+        first = (counts.cumsum(0) - counts)[self.image[order]]
+        row[order] = torch.arange(len(self.image), device=self.image.device) - first
+        padding = self.embeddings.new_zeros(len(self.features), int(counts.max()), self.embeddings.shape[1])
+        padded = padding.index_put((self.image, row), self.embeddings)
+        if self.biases is None:
+            maps = padded @ self.features.flatten(2)
+        else:
+            # Added by the product: a pass over all maps would take half as long again.
+            biases = padding[..., 0].index_put((self.image, row), self.biases)
+            maps = torch.baddbmm(biases[..., None], padded, self.features.flatten(2))
+        return maps[self.image, row].unflatten(1, self.size)
 
     def _whole_maps(self) -> list[Chunk]:
-        number, window = masks_at_a_time(*self.size, self.features.device), Window.whole(self.size)
+        window = Window.whole(self.size)
+        number = max(MIN_MAPS_AT_A_TIME, masks_at_a_time(*self.size, self.features.device))
         return [
             Chunk(image, part, window)
             for image, members in enumerate(self._by_image())

@@ -10,6 +10,7 @@ from insta_rtdetr.modeling.loss import matched_masks
 from insta_rtdetr.modeling.loss.matched_masks import MatchedMasks, group_by_features
 from insta_rtdetr.structures import Match, Prediction
 
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
 MATCHES = [
     Match(torch.tensor([0, 0, 1]), torch.tensor([5, 2, 0]), torch.tensor([0, 1, 0])),
     Match(torch.tensor([1, 0]), torch.tensor([1, 4]), torch.tensor([0, 0])),
@@ -20,12 +21,20 @@ MATCHES = [
 @pytest.fixture(autouse=True)
 def two_masks_at_a_time(monkeypatch):
     monkeypatch.setattr(matched_masks, "masks_at_a_time", lambda *_: 2)
+    monkeypatch.setattr(matched_masks, "MIN_MAPS_AT_A_TIME", 2)
 
 
-def layers(has_biases: bool, has_own_features: bool) -> list[Prediction]:
-    """Three predictions of six queries each; the last one has features of its own, or the first one's."""
+@pytest.fixture(params=[True, False], ids=["as on a CPU", "as on a GPU"])
+def device(request, monkeypatch):
+    monkeypatch.setattr(MatchedMasks, "_is_on_cpu", request.param)
+
+
+def layers(
+    has_biases: bool, has_own_features: bool, layout: torch.memory_format = torch.contiguous_format
+) -> list[Prediction]:
+    """Three predictions of six queries each; the second one has features of its own, or those of the others."""
     torch.manual_seed(0)
-    shared, own = torch.randn(2, 2, 3, 4, 5, dtype=torch.float64)
+    shared, own = (one.contiguous(memory_format=layout) for one in torch.randn(2, 2, 3, 4, 5, dtype=torch.float64))
     return [
         Prediction(
             torch.zeros(2, 6, 1),
@@ -49,14 +58,15 @@ def leaves(predictions: list[Prediction]) -> list[Tensor]:
 
 @pytest.mark.parametrize("has_biases", [False, True])
 @pytest.mark.parametrize("has_own_features", [False, True])
-def test_maps_are_those_of_all_queries(has_biases, has_own_features):
-    predictions = layers(has_biases, has_own_features)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_maps_are_those_of_all_queries(has_biases, has_own_features, layout, device):
+    predictions = layers(has_biases, has_own_features, layout)
     found = torch.zeros(5, 4, 5, dtype=torch.float64)
     groups = group_by_features(list(zip(predictions, MATCHES, strict=True)))
     assert len(groups) == 1 + has_own_features
     for masks in groups:
         for part, maps in masks.maps():
-            assert len(part) <= 2
+            assert len(part) <= 2 or not masks._is_on_cpu
             found[masks.places[part]] = maps
     torch.testing.assert_close(found, whole_maps(predictions).detach())
 
@@ -82,11 +92,12 @@ REGIONS = regions_around(
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("regions", [None, REGIONS], ids=["anywhere", "in regions"])
 @pytest.mark.parametrize("cells_per_point", [0, 100], ids=["windows", "whole maps"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_logits_at_points_and_their_gradients_are_those_of_whole_maps(
-    monkeypatch, has_biases, inside, regions, cells_per_point
+    monkeypatch, has_biases, inside, regions, cells_per_point, layout, device
 ):
     monkeypatch.setattr(matched_masks, "MIN_CELLS_PER_POINT", cells_per_point)
-    predictions = layers(has_biases, has_own_features=False)
+    predictions = layers(has_biases, has_own_features=False, layout=layout)
     (masks,) = group_by_features(list(zip(predictions, MATCHES, strict=True)))
     found, points = masks.at_points(draw(regions, inside))
     maps = whole_maps(predictions)
