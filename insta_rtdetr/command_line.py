@@ -3,11 +3,13 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from insta_rtdetr.errors import UserError, report
 
+# A second name of an option.  Users who do not think of a model as a config look for --model.
+_OTHER_NAMES = {"--config-file": ("--model",)}
 # The arguments of `add_argument` for each option that several commands have.
 SHARED_OPTIONS: dict[str, dict[str, Any]] = {
     "--config-file": {
@@ -49,14 +51,11 @@ class CommandParser(argparse.ArgumentParser):
             changes: arguments of `add_argument` that replace the shared ones for these options.
         """
         for name in names:
-            self.add_argument(name, **{**SHARED_OPTIONS[name], **changes})
+            self.add_argument(name, *_OTHER_NAMES.get(name, ()), **{**SHARED_OPTIONS[name], **changes})
 
-    def add_model(self, required: bool = True) -> None:
-        """Add the options that name a model; they are the arguments of `create_model`.
-
-        --model is a second name of --config-file, for users who do not think of a model as a config.
-        """
-        self.add_argument("--config-file", "--model", required=required, **SHARED_OPTIONS["--config-file"])
+    def add_model(self) -> None:
+        """Add the options that name a model; they are the arguments of `create_model`."""
+        self.add_shared("--config-file", required=True)
         self.add_shared("--weights", "--device", "--threads", "--opts")
 
     def error(self, message: str) -> NoReturn:
@@ -82,6 +81,24 @@ def run_command(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         return 130
+
+
+def run_subcommand(parser: CommandParser, arguments: Sequence[str] | None) -> int:
+    """Run the subcommand that the arguments choose and return its exit code; see `run_command`.
+
+    Args:
+        parser: each of its subcommands has set the default `run`, a function of the parsed options.
+        arguments: the command line; None for that of the process.
+    """
+
+    def run() -> int | None:
+        options = parser.parse_args(arguments)
+        try:
+            return options.run(options)
+        except OSError as error:
+            raise UserError(str(error)) from error
+
+    return run_command(run)
 
 
 def use_threads(number: int) -> None:

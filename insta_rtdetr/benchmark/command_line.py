@@ -6,7 +6,7 @@ Works with every Detectron2 instance-segmentation model; several are also put si
 ends in one line on stderr and exit code 1.
 """
 
-from insta_rtdetr.command_line import SHARED_OPTIONS, CommandParser, run_command
+from insta_rtdetr.command_line import CommandParser, run_command
 
 from .backends import BACKENDS
 from .options import AUTOCAST_DTYPES, Options
@@ -21,8 +21,7 @@ def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
 def parse(arguments: list[str] | None, prog: str | None = None) -> list[Options]:
     """Parse the options of each model; a wrong one is a UserError."""
     parser = CommandParser(prog, __doc__)
-    model = {**SHARED_OPTIONS["--config-file"], "nargs": "+", "help": "configs (name or file), or exported files"}
-    parser.add_argument("--config-file", "--model", required=True, **model)
+    parser.add_shared("--config-file", required=True, nargs="+", help="configs (name or file), or exported files")
     parser.add_shared("--weights", help="checkpoint (default: random weights)")
     parser.add_shared("--device", help="cpu or cuda (default: cuda where there is one)")
     parser.add_shared("--dataset", "--threads", "--opts")

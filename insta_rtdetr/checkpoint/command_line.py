@@ -14,10 +14,9 @@ MODEL.WEIGHTS; a converted one can be read by any tool of Detectron2.
 """
 
 import argparse
-import sys
 
-from insta_rtdetr.command_line import CommandParser, run_command
-from insta_rtdetr.errors import CheckpointError, UserError
+from insta_rtdetr.command_line import CommandParser, run_subcommand
+from insta_rtdetr.errors import CheckpointError
 
 from .contents import drop_classes, keep_classes, read_contents
 from .convert import convert
@@ -28,14 +27,7 @@ DESTINATION_HELP = "Detectron2 checkpoint to write (.pth, or .pkl of numpy array
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
     """Run the command line and return the exit code."""
-    return run_command(lambda: _run(_parser(prog).parse_args(arguments)))
-
-
-def _run(chosen: argparse.Namespace) -> None:
-    try:
-        sys.stdout.write(chosen.run(chosen) + "\n")
-    except OSError as error:
-        raise UserError(str(error)) from error
+    return run_subcommand(_parser(prog), arguments)
 
 
 def _parser(prog: str | None) -> CommandParser:
@@ -68,19 +60,20 @@ def _parser(prog: str | None) -> CommandParser:
     return parser
 
 
-def _info(chosen: argparse.Namespace) -> str:
-    return config_of(chosen.file) if chosen.config else read_contents(chosen.file).summary()
+def _info(chosen: argparse.Namespace) -> None:
+    print(config_of(chosen.file) if chosen.config else read_contents(chosen.file).summary())
 
 
-def _heads(chosen: argparse.Namespace) -> str:
+def _heads(chosen: argparse.Namespace) -> None:
     if chosen.drop_all:
-        return drop_classes(chosen.source, chosen.destination)
-    return keep_classes(chosen.source, chosen.destination, chosen.keep)
+        print(drop_classes(chosen.source, chosen.destination))
+    else:
+        print(keep_classes(chosen.source, chosen.destination, chosen.keep))
 
 
-def _convert(chosen: argparse.Namespace) -> str:
+def _convert(chosen: argparse.Namespace) -> None:
     rename = backbone_from_timm if chosen.from_timm else dict
-    return convert(chosen.source, chosen.destination, rename, chosen.half)
+    print(convert(chosen.source, chosen.destination, rename, chosen.half))
 
 
 def config_of(file: str) -> str:

@@ -11,8 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from insta_rtdetr.command_line import CommandParser, run_command
-from insta_rtdetr.errors import UserError
+from insta_rtdetr.command_line import CommandParser, run_subcommand
 
 from .check import check_folder
 from .convert import READERS, convert
@@ -22,14 +21,7 @@ from .split import split_dataset
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a command and return the exit code, 0 on success."""
-    return run_command(lambda: _run(_parser(prog).parse_args(arguments)))
-
-
-def _run(options: argparse.Namespace) -> int:
-    try:
-        return options.run(options)
-    except OSError as error:
-        raise UserError(str(error)) from error
+    return run_subcommand(_parser(prog), arguments)
 
 
 def _parser(prog: str | None) -> CommandParser:

@@ -11,7 +11,7 @@ from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException
 
-from insta_rtdetr.command_line import SHARED_OPTIONS, CommandParser, use_threads
+from insta_rtdetr.command_line import CommandParser, use_threads
 from insta_rtdetr.data import find_dataset, needs_masks, register_found
 from insta_rtdetr.errors import UserError, report
 
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None, prog: str | None = None, descriptio
 def parse(arguments: list[str] | None, prog: str | None, description: str | None) -> argparse.Namespace:
     """Parse Detectron2's options and the shared ones, which become pairs in `opts`; a wrong one is a UserError."""
     parser = CommandParser(prog, description or __doc__)
-    parser.add_argument("--config-file", "--model", default="", **SHARED_OPTIONS["--config-file"])
+    parser.add_shared("--config-file", default="")
     parser.add_shared("--dataset", "--threads")
     parser.add_shared("--weights", default=None, help="checkpoint to start from (MODEL.WEIGHTS)")
     parser.add_shared("--device", default=None)

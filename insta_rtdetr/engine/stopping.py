@@ -1,10 +1,10 @@
-"""Hooks that end a training before its last iteration: without progress, at Ctrl-C and at SIGTERM."""
+"""Hooks that end a training before its last iteration: without progress, and at a signal."""
 
+import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 from detectron2.engine import HookBase
@@ -12,12 +12,12 @@ from detectron2.utils import comm
 
 from .checkpoints import BestCheckpointer
 
-SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP (the terminal is gone)"}
 # Several processes agree on a stop every so many iterations, since they have to wait for one another.
 AGREEMENT_PERIOD = 20
 
 
-@contextmanager
+@contextlib.contextmanager
 def deaf_to_sigterm() -> Iterator[None]:
     """Start processes within the context that ignore SIGTERM; they end with this one.
 
@@ -43,10 +43,37 @@ class TrainingStopped(BaseException):
         self.signal = signal_number
 
 
-class SignalHook(HookBase):
-    """Ends the iteration at Ctrl-C or SIGTERM, saves a checkpoint and stops.  It must be the last hook.
+_fork = threading.local()
 
-    A second Ctrl-C or SIGTERM does what it would do without this hook.
+
+def _hold_signals() -> None:
+    """Make a signal to a process that is being forked wait, for Python forgets what comes before it has started."""
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
+
+
+def _forget_training() -> None:
+    """Give a forked process handlers of its own in place of its training's.
+
+    A terminal sends Ctrl-C and its end to all processes, but those of a loader are needed until the training ends.
+    SIGTERM is how multiprocessing ends the processes of a pool, and it waits for ever for one that stays.
+    """
+    for number in SIGNALS:
+        if getattr(signal.getsignal(number), "__func__", None) is SignalHook._receive:
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    _release_signals()
+
+
+os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_forget_training)
+
+
+class SignalHook(HookBase):
+    """Ends the iteration at Ctrl-C, SIGTERM or SIGHUP, saves a checkpoint and stops.  It must be the last hook.
+
+    A second signal does what it would do without this hook, and so does one that is ignored, as nohup has it.
 
     Args:
         checkpointer: writes the checkpoint.
@@ -65,8 +92,8 @@ class SignalHook(HookBase):
     def before_train(self) -> None:
         # Python hears signals in its main thread alone.
         if threading.current_thread() is threading.main_thread():
-            self._process = os.getpid()
-            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._receive) for number in heard}
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -81,21 +108,24 @@ class SignalHook(HookBase):
         )
 
     def after_train(self) -> None:
-        self._restore()
+        self.restore()
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            return  # the loader's processes end with this one, not before
-        self.received = number
-        self._restore()
-        # Python's own streams may be in the middle of a line, and refuse to be written to from here.
-        text = f"\n{SIGNALS[number]}: saving a checkpoint after this iteration; once more stops at once.\n"
-        os.write(2, text.encode())
+    def restore(self) -> None:
+        """Give the signals the handlers that they had before training.
 
-    def _restore(self) -> None:
+        The trainer calls it too, because Detectron2 leaves out the hooks behind one whose `after_train` fails.
+        """
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self.restore()
+        # Python's own streams may be in the middle of a line, and refuse to be written to from here.
+        text = f"\n{SIGNALS[number]}: saving a checkpoint after this iteration; once more stops at once.\n"
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode())
 
     def _is_to_stop(self, iterations_done: int) -> bool:
         if comm.get_world_size() == 1:

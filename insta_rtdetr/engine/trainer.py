@@ -51,6 +51,7 @@ class Trainer(DefaultTrainer):
         best: knows the best evaluation; None without evaluations, and in all processes but the main one.
         evaluation: of DATASETS.TEST.
         stopped: why training ended before its last iteration; None if it did not.
+        signals: the hook that hears Ctrl-C and SIGTERM.
     """
 
     def __init__(self, cfg: CfgNode, dataset: list[dict] | None = None) -> None:
@@ -99,6 +100,7 @@ class Trainer(DefaultTrainer):
             self.stopped = stop
             say(str(stop))
         finally:
+            self.signals.restore()
             self.step.close()
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -118,8 +120,8 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[hooks.HookBase]:
         """The hooks, in the order in which they run after each iteration."""
         cfg, is_main = self.cfg, comm.is_main_process()
-        signals = SignalHook(self.checkpointer, "Give the same command with --resume to go on.")
-        self.evaluation = Evaluation(cfg, self.build_evaluator, lambda: signals.received is not None)
+        self.signals = SignalHook(self.checkpointer, "Give the same command with --resume to go on.")
+        self.evaluation = Evaluation(cfg, self.build_evaluator, lambda: self.signals.received is not None)
         self.best = None
         if is_main and cfg.DATASETS.TEST:
             self.best = BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, best_metric(cfg))
@@ -140,7 +142,7 @@ class Trainer(DefaultTrainer):
             built.append(DrawingHook(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD, solver.IMS_PER_BATCH, writers, self.best))
         if patience := cfg.SOLVER.EARLY_STOPPING.PATIENCE:
             built.append(EarlyStoppingHook(self.best, self.checkpointer, cfg.TEST.EVAL_PERIOD, patience))
-        return [hook for hook in [*built, signals] if hook is not None]
+        return [hook for hook in [*built, self.signals] if hook is not None]
 
     def build_writers(self) -> list[EventWriter]:
         """A line in the log, metrics.json, TensorBoard, and Weights & Biases if WANDB.ENABLED."""

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from detectron2.structures import Instances
 from torch import Tensor
 
 from insta_rtdetr import add_insta_rtdetr_config
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+from insta_rtdetr.structures import Prediction
 from tests.tiny import CONFIG_DIR
 
 from .recipe import image_for, tensor_for
@@ -61,3 +63,13 @@ def published_model(config: str, file: Path) -> InstanceSegmenter:
     model = build_model(cfg).double().eval()
     Checkpointer(model).load(str(file))
     return model
+
+
+def predict_reference_image(model: InstanceSegmenter, name: str, image_size: Tensor) -> tuple[Prediction, Instances]:
+    """The network's prediction for the image of a reference, and the final result for an image of this (H, W)."""
+    height, width = image_size.tolist()
+    batch = model.preprocessor([{"image": reference_image(name), "height": height, "width": width}])
+    with torch.no_grad():
+        prediction = model.run_network(batch.images).layers[-1]
+        (result,) = model.postprocessor(prediction, batch.sizes)
+    return prediction, result

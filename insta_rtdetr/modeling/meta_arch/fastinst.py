@@ -55,7 +55,7 @@ class FastInst(InstanceSegmenter):
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
-        pyramid = self.encoder(self.backbone(images))
+        pyramid = self.extract_features(images)
         queries, proposal_logits = self.query_proposal(pyramid.levels[PROPOSAL_LEVEL], self.decoder.position_grid)
         layers, states = self.decoder(queries, pyramid.mask_features)
         if not self.training:

@@ -96,7 +96,7 @@ class InstaRTDETR(InstanceSegmenter):
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
-        pyramid = self.encoder(self.backbone(images), with_masks=self.predicts_masks)
+        pyramid = self.extract_features(images, with_masks=self.predicts_masks)
         memory = self.level_projection(pyramid.levels)
         mask_features = self.decoder.project_masks(pyramid.mask_features) if self.predicts_masks else None
         queries, encoder_prediction = self.select_queries(memory, mask_features)

@@ -61,7 +61,7 @@ class RFDETRSeg(InstanceSegmenter):
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
-        pyramid = self.encoder(self.backbone(images))
+        pyramid = self.extract_features(images)
         memory = Memory.of_levels(pyramid.levels)
         queries, tokens, class_logits, boxes = self.query_selection(memory)
         mask_features = None

@@ -11,7 +11,7 @@ import torch
 
 from insta_rtdetr.modeling.loss import FocalCriterion
 from insta_rtdetr.structures import DenoisingPredictions, ModelOutput
-from tests.modeling.loss.test_parity import prediction, targets
+from tests.modeling.loss.test_parity import assert_same_matches, prediction, targets
 from tests.tiny import tiny_maskdino_config
 
 FILE = Path(__file__).parents[2] / "parity" / "maskdino_losses.npz"
@@ -44,11 +44,7 @@ def our_name(name):
 
 @pytest.mark.parametrize("name", ["encoder", "initial", "layer0", "layer1"])
 def test_matches_equal_the_originals(reference, criterion, name):
-    (match,) = criterion.matcher([prediction(reference, name)], targets(reference))
-    for image in range(2):
-        here = match.image == image
-        assert match.query[here].tolist() == reference[f"match/{name}/{image}/query"].tolist()
-        assert match.object[here].tolist() == reference[f"match/{name}/{image}/target"].tolist()
+    assert_same_matches(reference, criterion, name)
 
 
 def test_losses_and_their_gradients_equal_the_originals(reference, criterion):

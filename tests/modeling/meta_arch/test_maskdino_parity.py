@@ -12,8 +12,8 @@ from tests.parity.maskdino_recipe import maskdino_weight_for, weighted_sum
 from tests.parity.reference import (
     image_for,
     original_state_dict,
+    predict_reference_image,
     published_model,
-    reference_image,
     reference_outputs,
 )
 from tests.tiny import tiny_maskdino
@@ -44,11 +44,7 @@ def test_network_outputs_and_final_objects_equal_the_originals(kind, suffix, fus
     expected = {key: torch.from_numpy(value) for key, value in reference_outputs(name).items()}
     if fused:
         model.fuse()
-    height, width = expected["orig"].tolist()
-    batch = model.preprocessor([{"image": reference_image(name), "height": height, "width": width}])
-    with torch.no_grad():
-        prediction = model.run_network(batch.images).layers[-1]
-        (result,) = model.postprocessor(prediction, batch.sizes)
+    prediction, result = predict_reference_image(model, name, expected["orig"])
 
     masks = prediction.mask_logits[0, :100, 3::8, 5::8].float()
     torch.testing.assert_close(prediction.class_logits[0].float(), expected["pred_logits"], atol=1e-4, rtol=0)
