@@ -4,10 +4,11 @@ Source: https://github.com/junjiehe96/FastInst/tree/4996a61; same numbers, other
 """
 
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...structures import MaskGuidedPredictions, ModelOutput, Target
+from ..backbone import build_backbone
 from ..encoder import build_encoder
 from ..head import DualPathDecoder, QueryProposal
 from ..head.dual_path_decoder import target_attention_mask

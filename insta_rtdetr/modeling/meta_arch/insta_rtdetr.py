@@ -6,10 +6,11 @@ Source: https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch/tree/8458661; s
 from collections.abc import Callable
 
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...structures import DenoisingPredictions, Memory, ModelOutput, NoisedQueries, Prediction, Queries, Target
+from ..backbone import build_backbone
 from ..encoder import build_encoder
 from ..head import BoxPrior, DeformableDecoder, Denoising, LevelProjection, MaskHead, QuerySelection
 from ..head.deformable_decoder import RefiningDecoder

@@ -5,10 +5,11 @@ code.
 """
 
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...structures import Memory, ModelOutput, Prediction, Target
+from ..backbone import build_backbone
 from ..encoder import build_encoder
 from ..head import GroupedDecoder, GroupedQuerySelection
 from ..head.mask_head import masks_of
