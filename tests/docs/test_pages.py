@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 import insta_rtdetr.engine.run
 from insta_rtdetr.zoo.cache import CACHE_VARIABLE
 
-from .blocks import MARKS, blocks_of, pages
+from .blocks import MARKS, OTHER_LANGUAGES, OUTPUT_LANGUAGE, RUN_LANGUAGES, blocks_of, pages
 from .running import PageRunner
 from .shortened.sitecustomize import shorten
 from .workspace import ITERATIONS, make_workspace, write_weights
@@ -51,8 +51,9 @@ def test_a_page_does_what_it_shows(page, runner):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_comments_before_blocks_are_known_and_have_reasons(page):
+def test_languages_and_comments_of_blocks_are_known_and_have_reasons(page):
     for block in blocks_of(page):
+        assert block.language in (*RUN_LANGUAGES, OUTPUT_LANGUAGE, *OTHER_LANGUAGES), block.place
         assert set(block.marks) <= set(MARKS), block.place
         for mark in ("not run", "background", "file"):
             assert block.marks.get(mark) != "", f"{block.place}: {mark} without a reason or value"
