@@ -26,6 +26,7 @@ SLOW_FILES = (
     "tests/export/test_export.py",
     "tests/predict/test_distributed.py",
     "tests/test_benchmarks.py",
+    "tests/docs/test_pages.py",
     "tests/modeling/meta_arch/test_rfdetr_seg_parity.py",
     "tests/modeling/meta_arch/test_mask_rtdetr_parity.py",
     "tests/modeling/meta_arch/test_fastinst_parity.py",
