@@ -24,6 +24,8 @@ from insta_rtdetr.command_line import CommandParser, run_command
 from insta_rtdetr.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# What a build needs.
+SOURCES = ("configs", "demo", "insta_rtdetr", "tools", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 # Run in the new environment.  24 coins are in the photograph.
 PROGRAM = """
 import sys
@@ -70,8 +72,18 @@ def check_wheel(arguments: list[str] | None) -> None:
 
 
 def build(folder: Path) -> Path:
-    """Build the sdist, and the wheel from the sdist; return the wheel."""
-    run([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, REPOSITORY], REPOSITORY, quiet=True)
+    """Build the sdist, and the wheel from the sdist; return the wheel.
+
+    A copy is built, because setuptools also packs what an earlier build's .egg-info lists.
+    """
+    with tempfile.TemporaryDirectory() as copy:
+        for name in SOURCES:
+            source, target = REPOSITORY / name, Path(copy) / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        run([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, copy], REPOSITORY, quiet=True)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
