@@ -10,7 +10,7 @@ import pytest
 from insta_rtdetr.errors import UserError
 
 TOOL = Path(__file__).resolve().parents[1] / "tools/plot_speed.py"
-MACHINE = {"cpu": "A processor", "gpu": None, "threads": 2, "torch": "2.11.0"}
+MACHINE = {"cpu": "A processor", "gpu": None, "threads": 2, "torch": "2.11.0", "instruction_sets": ["AVX2"]}
 LARGE, SMALL = "rfdetr_seg_large_504", "rfdetr_seg_nano_312"
 
 
@@ -30,8 +30,10 @@ def report(name: str, network: float, whole: float, batch_size: int = 1) -> dict
 
 
 def with_backends(name: str, *rows: tuple[str, float, str]) -> dict:
-    keys = ("backend", "network_ms", "parity")
-    backends = [dict(zip(keys, row, strict=True)) | {"end_to_end_ms": 2 * row[1]} for row in rows]
+    backends = [
+        {"backend": name, "network_ms": {"median": ms}, "end_to_end_ms": {"median": 2 * ms}, "parity": parity}
+        for name, ms, parity in rows
+    ]
     return {"config_file": name, "machine": MACHINE, "backends": backends}
 
 
@@ -76,12 +78,10 @@ def test_labels_do_not_cover_each_other(tool):
     assert not any(a.overlaps(b) for i, a in enumerate(places) for b in places[:i])
 
 
-@pytest.mark.parametrize(
-    "content, part", [("{", "cannot be read"), ("3", "cannot be read"), ('{"a": 1}', "is no report")]
-)
-def test_other_files_are_refused_in_one_line(tool, tmp_path, content, part):
+@pytest.mark.parametrize("content", ["{", "3", '{"a": 1}', '{"config_file": "a", "machine": {"cpu": "b"}}'])
+def test_other_files_are_refused_in_one_line(tool, tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(UserError, match=rf"a\.json {part}"):
+    with pytest.raises(UserError, match=r"a\.json is no report"):
         tool.plot([str(tmp_path / "a.json")])
 
 

@@ -93,11 +93,11 @@ def read_reports(file: Path) -> list[dict]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         reports = content if isinstance(content, list) else [content]
-        is_right = all({"config_file", "machine"} <= set(report) for report in reports)
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file} cannot be read: {error}.  Give what the benchmark's --output wrote.") from error
+        is_right = all(report.get("config_file") and machine_line(report["machine"]) for report in reports)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{file} is no report of this benchmark: {error}.  Give what its --output wrote.") from error
     if not is_right:
-        raise UserError(f"{file} is no report of the benchmark.  Give what its --output wrote.")
+        raise UserError(f"{file} is no report of this benchmark.  Give what its --output wrote.")
     return reports
 
 
@@ -111,7 +111,8 @@ def points_of(report: dict, stage: str) -> Iterator[Point]:
         key = "network_ms" if stage == "network" else "end_to_end_ms"
         for row in report["backends"]:
             if row["parity"] != "FAILED":
-                yield Point(name, PYTORCH if row["backend"] == "eager" else row["backend"], row[key], published.mask_ap)
+                runtime = PYTORCH if row["backend"] == "eager" else row["backend"]
+                yield Point(name, runtime, row[key]["median"], published.mask_ap)
         return
     times = report["stages_ms"]["network"] if stage == "network" else report["end_to_end_ms"]
     yield Point(name, PYTORCH, times["median"] / report["batch_size"], published.mask_ap)
