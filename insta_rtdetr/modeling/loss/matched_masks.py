@@ -1,4 +1,4 @@
-"""The masks of matched queries, made without those of the others.
+"""Mask logits of the matched queries alone.
 
 Shapes: N matched pairs, (h, w) the mask map.
 """
@@ -11,9 +11,9 @@ from .matcher import full_precision
 
 
 def matched_mask_logits(pairs: list[tuple[Prediction, Match]]) -> Tensor:
-    """(N, h, w) mask logits of the matched queries of some predictions, one prediction after the other.
+    """Compute the mask logits (N, h, w) of the matched queries of some predictions, one prediction after the other.
 
-    Each image's features are read once, for the queries of all predictions that share them.
+    Predictions that share mask features are computed together, so that each image's features are read once.
     """
     groups: dict[int, list[int]] = {}
     for i, (prediction, _) in enumerate(pairs):
@@ -33,7 +33,7 @@ def _logits_of_shared_features(pairs: list[tuple[Prediction, Match]]) -> Tensor:
     embeddings = torch.cat([p.mask_embeddings[match.image, match.query] for p, match in pairs])
     image = torch.cat([match.image for _, match in pairs])
     counts = torch.bincount(image, minlength=len(features))
-    # Rank of each query among its image's, which is its row in the padded batch.
+    # The row of each query in the padded batch is its rank among the queries of its image.
     order = image.argsort(stable=True)
     row = torch.empty_like(image)
     row[order] = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image[order]]
@@ -41,7 +41,7 @@ def _logits_of_shared_features(pairs: list[tuple[Prediction, Match]]) -> Tensor:
     padded = padding.index_put((image, row), embeddings.to(features))
     biases = [p.mask_biases[match.image, match.query] for p, match in pairs if p.mask_biases is not None]
     if biases:
-        # Added by the product: a pass over all maps would take half as long again.
+        # The matrix product adds the biases; a second pass over all maps would take half as long again.
         padded_biases = padding[..., 0].index_put((image, row), torch.cat(biases).to(features))
         logits = torch.baddbmm(padded_biases[..., None], padded, features.flatten(2))
     else:

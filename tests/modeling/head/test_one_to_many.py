@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from insta_rtdetr.modeling.head.one_to_many import isolate, split_queries
+from insta_rtdetr.modeling.head.one_to_many import extend_attention_mask, split_queries
 from insta_rtdetr.modeling.loss.matcher import assign
 from insta_rtdetr.structures import Prediction
 from tests.tiny import tiny_mask_rtdetr, tiny_model, training_input
@@ -11,9 +11,9 @@ KEY = "MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES"
 
 
 def test_added_queries_see_each_other_alone_and_are_not_seen():
-    blocked = isolate(torch.tensor([[False, True], [False, False]]), 2, 2, CPU)
+    blocked = extend_attention_mask(torch.tensor([[False, True], [False, False]]), 2, 2, CPU)
     assert blocked.int().tolist() == [[0, 1, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]]
-    assert isolate(None, 1, 1, CPU).int().tolist() == [[0, 1], [1, 0]]
+    assert extend_attention_mask(None, 1, 1, CPU).int().tolist() == [[0, 1], [1, 0]]
 
 
 def test_predictions_are_split_in_the_order_of_the_parts():

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from insta_rtdetr.modeling.head.query_selection import (
-    LEVEL_HANDICAP,
+    LEVEL_PENALTY,
     QuerySelection,
     anchors,
-    handicap_neighbours,
+    penalise_neighbours,
 )
 from insta_rtdetr.structures import Memory
 
@@ -61,7 +61,7 @@ def test_every_class_starts_with_a_probability_of_one_in_a_hundred():
 def test_neighbours_of_a_better_position_come_after_all_local_maxima():
     """One row of each of two levels: clumps at the ends of the first, one position alone in the second."""
     scores = torch.tensor([[5.0, 6.0, 5.5, 0.0, 1.0, 0.5, 2.0]])
-    order = handicap_neighbours(scores, [(1, 5), (1, 2)]).argsort(dim=1, descending=True)
+    order = penalise_neighbours(scores, [(1, 5), (1, 2)]).argsort(dim=1, descending=True)
     assert order[0, :3].tolist() == [1, 6, 4]
     assert order[0, 3:].tolist() == [2, 0, 5, 3]
 
@@ -86,10 +86,10 @@ def test_an_object_found_on_two_levels_gets_one_query_when_levels_are_compared()
     scores = torch.cat([fine.flatten(), coarse.flatten()])[None]
     sizes = [(8, 8), (4, 4)]
     four = [64, 9, 63, 64 + 11]
-    assert handicap_neighbours(scores, sizes).topk(4).indices[0].tolist() == four
-    compared = handicap_neighbours(scores, sizes, across_levels=True)
+    assert penalise_neighbours(scores, sizes).topk(4).indices[0].tolist() == four
+    compared = penalise_neighbours(scores, sizes, across_levels=True)
     assert compared.topk(2).indices[0].tolist() == [64, 63]
-    assert compared[0, [9, 64 + 11]].tolist() == [5 - LEVEL_HANDICAP, 3 - LEVEL_HANDICAP]
+    assert compared[0, [9, 64 + 11]].tolist() == [5 - LEVEL_PENALTY, 3 - LEVEL_PENALTY]
     # Those are still better than a neighbour on the same level.
     assert compared[0, 0] < compared[0, 64 + 11]
 
@@ -98,7 +98,7 @@ def test_an_object_found_on_two_levels_gets_one_query_when_levels_are_compared()
 def test_the_best_position_of_all_is_never_handicapped(sizes):
     torch.manual_seed(0)
     scores = torch.rand(2, sum(height * width for height, width in sizes))
-    compared = handicap_neighbours(scores, sizes, across_levels=True)
+    compared = penalise_neighbours(scores, sizes, across_levels=True)
     torch.testing.assert_close(compared.amax(1), scores.amax(1))
 
 
@@ -119,7 +119,7 @@ def test_positions_everywhere_predict_what_the_chosen_ones_do():
     selection = QuerySelection(dim=8, num_classes=1, num_queries=4, anchor_sizes=(0.1,), relative_boxes=True)
     torch.nn.init.normal_(selection.box_head.layers[-1].weight, std=0.1)
     memory = Memory(torch.randn(1, 4, 8), [(2, 2)])
-    everywhere = selection.predict_everywhere(memory, selection.class_head, selection.box_head)
+    everywhere = selection.predict_dense(memory, selection.class_head, selection.box_head)
     chosen = selection(memory)[1]
     order = everywhere.class_logits[0, :, 0].argsort(descending=True)
     torch.testing.assert_close(everywhere.boxes_cxcywh[:, order], chosen.boxes_cxcywh)
