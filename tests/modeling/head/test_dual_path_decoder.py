@@ -51,7 +51,7 @@ def test_guided_layers_see_what_they_are_shown():
     by_everything, by_nothing, by_part = (
         network.predict_guided(states, shown)[0].class_logits for shown in (everything, nothing, part)
     )
-    assert torch.equal(by_everything, by_nothing)  # who would see nothing sees everything
+    assert torch.equal(by_everything, by_nothing)  # queries that would see nothing see everything
     assert not torch.allclose(by_everything, by_part)
 
 
@@ -86,7 +86,7 @@ def test_masks_are_where_logits_are_not_negative():
 
 def test_matched_queries_are_shown_their_objects_and_others_everything():
     masks = torch.zeros(2, 4, 4, dtype=torch.bool)
-    masks[0, 0, 0] = masks[0, 1, 1] = True  # of the second pixel, nothing is left at half the size
+    masks[0, 0, 0] = masks[0, 1, 1] = True  # the second pixel is not sampled at half the size
     masks[1, 2:, 2:] = True
     targets = [Target(torch.zeros(2), torch.zeros(2, 4), masks), Target(torch.zeros(0), torch.zeros(0, 4), masks[:0])]
     match = Match(torch.tensor([0, 0]), torch.tensor([2, 0]), torch.tensor([0, 1]))

@@ -26,7 +26,7 @@ def test_an_object_is_matched_with_as_many_queries_as_it_is_repeated():
     cost = torch.tensor([[0.0, 9.0], [1.0, 9.0], [2.0, 9.0], [9.0, 0.0], [9.0, 1.0]])[None]
     (match,) = assign([cost, torch.zeros(1, 5, 0)], CPU, repeats=2)
     assert match.query.tolist() == [0, 1, 3, 4] and match.object.tolist() == [0, 0, 1, 1]
-    # Fewer queries than wanted: all are matched.
+    # There are fewer queries than wanted, so all are matched.
     (match,) = assign([cost[:, :3]], CPU, repeats=2)
     assert match.query.tolist() == [0, 1, 2] and sorted(match.object.tolist()) == [0, 0, 1]
 
