@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers.mask_resize import areas_of
+
 # Masks that are converted to floats at a time, which bounds the memory.
 MASKS_AT_A_TIME = 32
 
@@ -106,7 +108,7 @@ def reduce_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 def mask_iou(predicted: Tensor, wanted: Tensor) -> Tensor:
     """Return the IoU (N,), smoothed by 0.01 pixels, of each pair of bool masks (N, h, w)."""
-    overlap, union = ((a.flatten(1).sum(1) + 1e-2) for a in (predicted & wanted, predicted | wanted))
+    overlap, union = (areas_of(pixels) + 1e-2 for pixels in (predicted & wanted, predicted | wanted))
     return overlap / union
 
 

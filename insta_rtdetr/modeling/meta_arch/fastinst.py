@@ -4,10 +4,11 @@ Source: https://github.com/junjiehe96/FastInst/tree/4996a61; the code is our own
 """
 
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...structures import MaskGuidedPredictions, ModelOutput, Target
+from ..backbone import build_backbone
 from ..encoder import build_encoder
 from ..head import DualPathDecoder, QueryProposal
 from ..head.dual_path_decoder import target_visibility
@@ -58,7 +59,7 @@ class FastInst(InstanceSegmenter):
         Raises:
             ValueError: targets have no masks.
         """
-        pyramid = self.encoder(self.backbone(images))
+        pyramid = self.extract_features(images)
         queries, proposal_logits = self.query_proposal(pyramid.levels[PROPOSAL_LEVEL], self.decoder.position_grid)
         layers, states = self.decoder(queries, pyramid.mask_features)
         if not self.training:
