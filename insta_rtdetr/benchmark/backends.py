@@ -1,6 +1,6 @@
-"""One model run by several runtimes, side by side: PyTorch as it is and compiled, ONNX Runtime, OpenVINO.
+"""Comparison of runtimes for one model: PyTorch (eager and compiled), ONNX Runtime and OpenVINO.
 
-    network      the network's input -> classes, scores, boxes and mask maps of the top objects
+    network      the network's input -> classes, scores, boxes and mask maps of the best objects
     end to end   an image -> objects -> COCO RLE
 """
 
@@ -38,7 +38,7 @@ from .report import describe_machine
 from .subject import SEED, fit_image, load_image
 from .timing import time_in_turn
 
-# Of the objects that are made to images and RLE.
+# Lowest score of the objects whose masks are made and encoded.
 THRESHOLD = 0.3
 # Names and what they are exported as; besides these, PyTorch's, and the path of an exported file.
 EXPORTS = {
@@ -51,13 +51,13 @@ BACKENDS = ("eager", "eager-bf16", "compiled", *EXPORTS)
 
 @dataclass
 class Contender:
-    """A runtime with the model.
+    """A backend that is ready to be timed.
 
     Attributes:
-        name: of `BACKENDS`, or a file.
-        precision: in which it computes.
-        parity: what the comparison with the model said.
-        network, end_to_end: what is timed.
+        name: one of `BACKENDS`, or the path of an exported file.
+        precision: precision of its computation.
+        parity: result of the comparison with the model.
+        network, end_to_end: functions that are timed.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Contender:
 
 
 def run_backends(options: Options) -> dict:
-    """Time them; the report, whose table goes to stdout.
+    """Time the backends, write the table to stdout, and return the report.
 
     Raises:
-        UserError, CheckpointError: bad input.
+        UserError, CheckpointError: an option, the config or the weights are wrong.
     """
     check_backends(options.backends)
     image = load_image(options.input, "RGB") if options.input else read_images([])[0]
@@ -98,10 +98,10 @@ def run_backends(options: Options) -> dict:
 
 
 def check_backends(names: list[str]) -> None:
-    """Refuse what is no backend.
+    """Check that all names are those of backends.
 
     Raises:
-        UserError: names it.
+        UserError: a name is not; the message quotes it.
     """
     for name in names:
         if name not in BACKENDS and not is_exported(name):
@@ -150,7 +150,7 @@ def _export(name: str, model: Model, settings: ExportOptions, folder: Path, imag
 
 
 def _settings(options: Options, image: np.ndarray, folder: Path) -> ExportOptions:
-    """Of the exports; without weights, random ones."""
+    """Make the options of the exports; a config without weights gets random ones."""
     weights = options.weights
     try:
         cfg = model_config(options.config_file, weights, options.opts)

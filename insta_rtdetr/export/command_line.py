@@ -20,7 +20,7 @@ from .run import run
 
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     return run_command(lambda: _run(parse(arguments, prog)))
 
 
@@ -30,7 +30,11 @@ def _run(options: Options) -> None:
 
 
 def parse(arguments: list[str] | None, prog: str | None = None) -> Options:
-    """Parse; a wrong option is a UserError."""
+    """Parse the options.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     parser = CommandParser(prog, __doc__)
     parser.add_shared("--config-file", required=True)
     parser.add_shared("--weights", "--threads", "--opts")

@@ -1,4 +1,4 @@
-"""From the options to an exported file that was compared with the model."""
+"""Exporting a model and comparing the file with it."""
 
 import os
 import shutil
@@ -58,10 +58,10 @@ def run(options: Options) -> bool:
 
 
 def load_model(options: Options) -> Model:
-    """The model, which stretches images to one size as the exported network does.
+    """Build the model, which stretches images to one size as the exported network does.
 
     Raises:
-        UserError: it has no network that can be exported, or no size.
+        UserError: the model is not one of this package, or its input size is missing or wrong.
         CheckpointError: the weights do not fit.
     """
     opts = [*options.opts, "MODEL.DEVICE", "cpu"]
@@ -87,10 +87,10 @@ def _architecture(cfg) -> type:
 
 
 def export(model: Model, options: Options, target: Path) -> None:
-    """Write a file, or a folder of OpenVINO's.
+    """Write the file, or OpenVINO's folder.
 
     Raises:
-        UserError: the network has an operation that the format has not.
+        UserError: the network cannot be written in this format.
     """
     half = options.precision == "fp16" and options.export_format == "torch.export"
     network = TopObjects(model.module, tuple(model.cfg.INPUT.FIXED_SIZE), options.with_postprocess, half).eval()
@@ -127,7 +127,7 @@ def export_int8(
 
 
 def describe(model: Model, options: Options) -> Metadata:
-    """What the file will say of itself."""
+    """Make the metadata that are stored in the file."""
     cfg, postprocessor = model.cfg, model.module.postprocessor
     return Metadata(
         model=Path(options.config_file).stem,
@@ -153,10 +153,10 @@ def describe(model: Model, options: Options) -> Metadata:
 
 
 def target_of(options: Options, model: Model) -> Path:
-    """Where the export goes.
+    """Return the path of the export.
 
     Raises:
-        UserError: its ending is another format's, its folder does not exist, or something else lies there.
+        UserError: its ending is that of another format, its folder cannot be written to, or it exists and is no export.
     """
     ending = "_openvino" if options.export_format == "openvino" else ENDINGS[options.export_format]
     target = Path(options.output or f"{Path(options.config_file).stem}{ending}").absolute()
@@ -171,7 +171,7 @@ def target_of(options: Options, model: Model) -> Path:
 
 
 def put_in_place(made: Path, target: Path) -> None:
-    """Rename; a folder that is there already makes way."""
+    """Move the export to its path; an older folder there is removed first."""
     if target.is_dir():
         shutil.rmtree(target)
     os.replace(made, target)
