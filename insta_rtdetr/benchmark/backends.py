@@ -40,7 +40,7 @@ from .timing import time_in_turn
 
 # Lowest score of the objects whose masks are made and encoded.
 THRESHOLD = 0.3
-# Names and what they are exported as; besides these, PyTorch's, and the path of an exported file.
+# Backend -> format and precision of its file.  Other backends are those of PyTorch, and paths of exported files.
 EXPORTS = {
     "onnxruntime": ("onnx", "fp32"), "openvino": ("openvino", "fp32"),
     "onnxruntime-fp16": ("onnx", "fp16"), "openvino-bf16": ("openvino", "bf16"),
@@ -127,10 +127,14 @@ def _contenders(options: Options, image: np.ndarray, folder: Path) -> list[Conte
 
 
 def _export(name: str, model: Model, settings: ExportOptions, folder: Path, images: list[np.ndarray]) -> Path:
-    """Write a backend's file, most of them from the float32 ONNX file, which is written once.
+    """Write the file of a backend; most are converted from the float32 ONNX file, which is written once.
 
     Args:
-        images: that int8 is calibrated on, all layers of backbone and encoder, whatever the accuracy.
+        name: a key of `EXPORTS`.
+        model: the model.
+        settings: options of the export.
+        folder: folder of the files.
+        images: images on which int8 is calibrated, in all layers of backbone and encoder and without a check.
     """
     export_format, precision = EXPORTS[name]
     target = folder / (f"{name}.onnx" if export_format == "onnx" else name)

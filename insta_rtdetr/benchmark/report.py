@@ -49,7 +49,7 @@ def describe(subject: Subject, options: Options) -> dict:
 
 
 def describe_machine(device: torch.device) -> dict:
-    """CPU with its instruction sets, threads, GPU and versions."""
+    """Describe the CPU with its instruction sets, threads, GPU and versions."""
     on_gpu = device.type == "cuda"
     return {
         "cpu": processor_name(),

@@ -86,7 +86,7 @@ def predict(subject: Subject) -> list[Instances]:
 
 @contextmanager
 def inference_mode(subject: Subject) -> Iterator[None]:
-    """No gradients, and the subject's autocast."""
+    """Turn gradients off and the subject's autocast on within the context."""
     dtype, device = subject.autocast_dtype, subject.model.device
     with torch.no_grad(), torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
         yield

@@ -30,15 +30,15 @@ class Subject:
     """A model and its input.
 
     Attributes:
-        cfg: of the model.
-        model: in eval mode, on its device.
-        batched_inputs: one image, once for each image of the batch, on the host.
-        input_size: (height, width) of the image and of the result, in pixels.
-        weights: the file, or words for random ones.
-        num_parameters: of the model as built, before anything is fused.
-        precision: in which it computes.
-        autocast_dtype: of autocast around the whole model; None for none.
-        is_compiled: whether the network goes through torch.compile.
+        cfg: config of the model.
+        model: the model in eval mode, on its device.
+        batched_inputs: the same image for each image of the batch, on the host.
+        input_size: (height, width) of the image and of the result in pixels.
+        weights: path of the weights, or a description of random ones.
+        num_parameters: number of the model's parameters before anything is fused.
+        precision: precision in which the model computes.
+        autocast_dtype: type of autocast around the whole model; None for no autocast.
+        is_compiled: whether the network is compiled with torch.compile.
     """
 
     cfg: CfgNode
@@ -78,7 +78,7 @@ def build_subject(options: Options) -> Subject:
 
 
 def set_precision(subject: Subject, precision: str) -> None:
-    """Let the model compute in a precision: a model of this package in bf16 by `use_precision`, else autocast."""
+    """Set the precision of the model: bf16 of this package's models by `use_precision`, everything else by autocast."""
     if precision == "bf16" and isinstance(subject.model, InstanceSegmenter):
         subject.precision = use_precision(subject.model, precision)
     else:

@@ -28,12 +28,13 @@ from .options import Options
 
 
 def run(options: Options) -> bool:
-    """Export, check against the model, and report to stdout.
+    """Export a model, check the file against it, and report to stdout.
 
     Returns:
-        Whether the check was passed.  If it was not, nothing is left.
+        whether the file passed the check; if it did not, no file is left.
+
     Raises:
-        UserError, CheckpointError: bad input.
+        UserError, CheckpointError: an option, the config, the weights or the data are wrong.
     """
     given = read_images(options.images) if options.images or not options.dataset else []
     model = load_model(options)
@@ -42,7 +43,7 @@ def run(options: Options) -> bool:
     if options.dataset:
         check = AccuracyCheck(model, options.max_drop)
     else:
-        # Half of the images calibrate, so that the other half tells what new ones would.
+        # Calibration uses half of the images, so that the other half shows the result on new ones.
         calibration, compared = (given[::2], given[1::2] or given) if calibration else ([], given)
         check = ObjectCheck(model, compared)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
@@ -106,14 +107,18 @@ def export(model: Model, options: Options, target: Path) -> None:
 def export_int8(
     model: Model, options: Options, target: Path, images: list[np.ndarray], check: Callable[[Path], bool]
 ) -> bool:
-    """Write a file, or a folder of OpenVINO's, with backbone and encoder in int8.
+    """Write the file, or OpenVINO's folder, with backbone and encoder in int8.
 
     Args:
-        images: (H, W, 3), uint8, RGB, for calibration.
+        model: the model.
+        options: the options of the export.
+        target: path of the file or folder.
+        images: images for calibration, (H, W, 3), uint8, RGB.
         check: see `write_int8`.
 
     Returns:
-        Whether the file passes.
+        whether the file passes the check.
+
     Raises:
         UserError: see `export`; or NNCF is not installed.
     """

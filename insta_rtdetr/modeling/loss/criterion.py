@@ -60,7 +60,7 @@ class BatchTargets:
         return self.first[match.image] + match.object
 
     def reduced_masks(self, size: tuple[int, int]) -> Tensor:
-        """All masks at another size, (T, *size), bool; made once."""
+        """Return all masks at another size, (T, *size), bool; each size is computed once."""
         if size not in self._reduced:
             self._reduced[size] = reduce_masks(self.masks, size)
         return self._reduced[size]
@@ -165,7 +165,7 @@ class MaskCriterion(nn.Module):
     def _logits_at_points(
         self, matched: list[MatchedPrediction], boxes_cxcywh: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N, P) and points (N, P, 2) of all matched queries; (N, 4) are the boxes of their objects."""
+        """Return logits (N, P) and points (N, P, 2) of all matched queries, given the boxes (N, 4) of their objects."""
         groups = group_by_features([(one.prediction, one.match) for one in matched])
         drawn = UncertainPoints(
             len(boxes_cxcywh), num_points_of(groups[0].size, self.num_points), oversample_ratio=self.oversample_ratio,

@@ -61,7 +61,7 @@ class InstanceSegmenter(nn.Module):
         self.multi_scale_enabled = True
         # Losses are normalised over the accumulated batches; the trainer sets this.  None stands for the batch alone.
         self.accumulated: GradientAccumulation | None = None
-        # What backbone and encoder predict in, under autocast; None: what their weights have.
+        # Type of autocast for backbone and encoder in eval mode; None for no autocast.
         self.feature_dtype: torch.dtype | None = None
         self.is_fused = False
         # A one-element list, because a module stored as an attribute would become part of the checkpoint.
@@ -77,11 +77,11 @@ class InstanceSegmenter(nn.Module):
         raise NotImplementedError
 
     def extract_features(self, images: Tensor, **options: bool) -> Pyramid:
-        """Backbone and encoder, for `run_network`.
+        """Run backbone and encoder; for `run_network`.
 
         Args:
             images: (B, 3, H, W), normalised.
-            options: of the encoder.
+            options: more arguments of the encoder.
         """
         if self.feature_dtype is None or self.training:
             return self.encoder(self.backbone(images), **options)

@@ -28,9 +28,9 @@ class Session:
     """An exported file that is ready to run, with as many threads as PyTorch has.
 
     Attributes:
-        runtime: a key of `ENDINGS`.
-        metadata: of the file.
-        precision: in which the runtime computes.
+        runtime: format of the file, a key of `ENDINGS`.
+        metadata: metadata in the file.
+        precision: precision in which the runtime computes.
     """
 
     runtime: str
@@ -91,10 +91,10 @@ class OnnxSession(Session):
 
 
 class OpenVinoSession(Session):
-    """OpenVINO.
+    """Session of OpenVINO.
 
-    Of a bf16 file it computes backbone and encoder in bfloat16 where the processor can, see `split.py`; an int8 file
-    says itself which of its operations are in int8.
+    Backbone and encoder of a bf16 file are computed in bfloat16 if the processor supports it; see `split`.  In an int8
+    file, the operations that are in int8 are part of the graph.
     """
 
     runtime = "openvino"

@@ -22,8 +22,8 @@ class GraphNode:
     """An operation, constant or input of a model of any format.
 
     Attributes:
-        name: of the node, unique in the model.
-        sources: names of the nodes it reads.
+        name: unique name of the node.
+        sources: names of the nodes that it reads.
         is_input: whether it is an input of the model.
         is_front_weight: whether it is a constant that holds weights of backbone or encoder.
     """
@@ -35,13 +35,13 @@ class GraphNode:
 
 
 def front_and_constants(nodes: Iterable[GraphNode]) -> tuple[set[str], set[str]]:
-    """Find what backbone and encoder compute.
+    """Find the nodes of backbone and encoder.
 
     Args:
-        nodes: all of a model, each after those it reads.
+        nodes: all nodes of a model, each after those that it reads.
 
     Returns:
-        Names of the nodes that the front needs, and of all nodes that do not depend on the images.
+        the names of the nodes that the front needs, and of all nodes that do not depend on the images.
     """
     nodes = list(nodes)
     constants: set[str] = set()

@@ -181,7 +181,7 @@ def test_merged_frozen_norms_change_no_feature_and_no_name(build, overrides):
     expected, names = backbone(image), list(backbone.state_dict())
     merge_frozen_norms_(backbone)
     left = [name for name, module in backbone.named_modules() if type(module) is FrozenBatchNorm2d]
-    # That of a deformable convolution keeps its own pass: one in each of the four blocks of res3.
+    # The norms of deformable convolutions, one in each of the four blocks of res3, are not merged.
     assert len(left) == (4 if overrides else 0)
     assert list(backbone.state_dict()) == names
     for name, features in backbone(image).items():
