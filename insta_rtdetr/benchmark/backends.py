@@ -8,6 +8,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from insta_rtdetr.predict.inputs import LoadedImage
 from insta_rtdetr.predict.model import Model, build_module
 from insta_rtdetr.predict.predictor import Predictor
 from insta_rtdetr.predict.runtime.session import is_exported
+from insta_rtdetr.zoo import PREFIX, find_published, is_cached
 
 from .comparison import KINDS, describe_times, to_markdown
 from .options import Options
@@ -154,11 +156,11 @@ def _export(name: str, model: Model, settings: ExportOptions, folder: Path, imag
 
 
 def _settings(options: Options, image: np.ndarray, folder: Path) -> ExportOptions:
-    """Make the options of the exports; a config without weights gets random ones."""
-    weights = options.weights
-    try:
+    """Make the options of the exports, with random weights if there are none on this machine."""
+    cfg, weights = None, options.weights
+    with nullcontext() if weights else suppress(UserError):
         cfg = model_config(options.config_file, weights, options.opts)
-    except UserError:
+    if cfg is None or not (weights or _is_on_disk(cfg.MODEL.WEIGHTS)):
         cfg = model_config(options.config_file, "random", [*options.opts, "MODEL.DEVICE", "cpu"])
         torch.manual_seed(SEED)
         weights = str(folder / "random.pth")
@@ -170,6 +172,11 @@ def _settings(options: Options, image: np.ndarray, folder: Path) -> ExportOption
     return ExportOptions(
         options.config_file, weights, size=size, opts=options.opts, dynamic_batch=options.batch_size > 1
     )
+
+
+def _is_on_disk(weights: str) -> bool:
+    """Tell whether weights need no download; a benchmark measures time, for which random ones do as well."""
+    return not weights.startswith(PREFIX) or is_cached(find_published(weights.removeprefix(PREFIX)))
 
 
 def _pytorch(name: str, model: Model, images: list[np.ndarray], batch: list[LoadedImage]) -> Contender:

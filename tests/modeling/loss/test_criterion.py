@@ -27,7 +27,7 @@ def test_without_objects_only_the_class_loss_of_matching_queries_is_left():
 def test_training_on_one_image_lowers_every_kind_of_loss():
     """Gradients are clipped as in the recipe, because training would be unstable with some seeds otherwise."""
     model = tiny_model("MODEL.RESNETS.NORM", "FrozenBN")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     batch = [training_input(3)]
     history = []
     for _ in range(90):
