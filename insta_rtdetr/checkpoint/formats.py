@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from insta_rtdetr.errors import CheckpointError
+from insta_rtdetr.errors import CheckpointError, DamagedCheckpointError
 
 from . import fastinst, insta_rtdetr, maskdino, paddle, rfdetr
 
@@ -94,14 +94,14 @@ def _find_weights(content: dict) -> dict[str, Tensor] | None:
 
 def _read_torch(path: str) -> object:
     if not Path(path).is_file():
-        raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
+        raise DamagedCheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
     try:
         # RF-DETR's files hold the arguments of its training in classes that have nothing but attributes, which is safe.
         # We do not use them.
         with torch.serialization.safe_globals([argparse.Namespace, types.SimpleNamespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path} {_explain(error, path)}. Change MODEL.WEIGHTS.") from error
+        raise DamagedCheckpointError(f"{path} {_explain(error, path)}. Change MODEL.WEIGHTS.") from error
 
 
 def _explain(error: Exception, path: str) -> str:

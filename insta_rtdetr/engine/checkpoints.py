@@ -3,9 +3,11 @@
 import logging
 from pathlib import Path
 
-import torch
 from detectron2.engine import hooks
 from detectron2.utils.events import get_event_storage
+
+from insta_rtdetr.checkpoint import read_checkpoint
+from insta_rtdetr.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +66,11 @@ class BestCheckpointer(hooks.BestCheckpointer):
     def before_train(self) -> None:
         if self.trainer.start_iter == 0 or not self.file.is_file():
             return
-        # mmap: only the numbers are read, not the weights.
-        checkpoint = torch.load(self.file, map_location="cpu", mmap=True, weights_only=True)
+        try:
+            checkpoint = read_checkpoint(str(self.file))
+        except CheckpointError as error:
+            logger.warning(f"{str(error).removesuffix(' Change MODEL.WEIGHTS.')} The next evaluation is the best one.")
+            return
         if checkpoint.get("best_metric_name") == self._val_metric:
             self.best_metric, self.best_iter = checkpoint["best_metric"], checkpoint["iteration"]
             self.metrics = checkpoint.get("metrics", {})

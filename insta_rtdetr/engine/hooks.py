@@ -5,13 +5,15 @@ import os
 from collections.abc import Callable
 
 from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter
 
 from .checkpoints import BestCheckpointer
-from .curves import draw_curves
+from .curves import draw_curves, forget_later_metrics, read_metrics
 from .ema import ModelEMA
 
 logger = logging.getLogger(__name__)
+WRITE_PERIOD = 20  # iterations from one record in metrics.json to the next
 
 
 class EMAHook(HookBase):
@@ -60,11 +62,10 @@ class WritersHook(hooks.PeriodicWriter):
 
     Args:
         build_writers: makes them.
-        period: iterations from one writing to the next.
     """
 
-    def __init__(self, build_writers: Callable[[], list[EventWriter]], period: int) -> None:
-        super().__init__([], period)
+    def __init__(self, build_writers: Callable[[], list[EventWriter]]) -> None:
+        super().__init__([], WRITE_PERIOD)
         self._build_writers = build_writers
 
     def before_train(self) -> None:
@@ -75,6 +76,61 @@ class WritersHook(hooks.PeriodicWriter):
         for writer in self._writers:
             if isinstance(writer, JSONWriter):
                 writer.write()
+
+
+class CatchUpHook(HookBase):
+    """Makes up, when a run goes on, for what its last process was killed before: the evaluation and the record.
+
+    A checkpoint is written before the evaluation of the same iteration and before its line in metrics.json, and either
+    may never have come.  Its losses are in the checkpoint for that.
+
+    Args:
+        metrics_file: metrics.json.
+        period: of evaluation, iterations; 0: only at the end.
+        is_evaluated: whether there is a dataset for it.
+        behind: the hooks that come behind the one that writes checkpoints.
+    """
+
+    def __init__(self, metrics_file: str, period: int, is_evaluated: bool, behind: list[HookBase]) -> None:
+        self._metrics_file = metrics_file
+        self._period = period
+        self._is_evaluated = is_evaluated
+        self._behind = behind
+        self._scalars: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the scalars of this iteration, which metrics.json does not have yet."""
+        trainer = self.trainer
+        latest = trainer.storage.latest_with_smoothing_hint(WRITE_PERIOD).items()
+        return {name: float(value) for name, (value, when) in latest if when == trainer.iter and "/" not in name}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Load what state_dict gave."""
+        self._scalars = state
+
+    def before_train(self) -> None:
+        last = self.trainer.start_iter - 1
+        # All processes evaluate together, and one has the file.
+        if not any(comm.all_gather(comm.is_main_process() and self._is_missing(last))):
+            return
+        self.trainer.iter = self.trainer.storage.iter = last
+        if comm.is_main_process():
+            forget_later_metrics(self._metrics_file, last)
+        self.trainer.storage.put_scalars(**self._scalars)
+        for hook in self._behind:
+            hook.after_step()
+        self.trainer.iter = self.trainer.storage.iter = last + 1
+
+    def _is_missing(self, last: int) -> bool:
+        done = last + 1
+        records = read_metrics(self._metrics_file) if os.path.isfile(self._metrics_file) else []
+        record = next((record for record in records if record["iteration"] == last), {})
+        if done == 0:
+            return False
+        is_last, is_period = done == self.trainer.max_iter, self._period > 0 and done % self._period == 0
+        if self._is_evaluated and is_period and not is_last:
+            return not any("/" in name for name in record)
+        return not record and (is_last or is_period or done % WRITE_PERIOD == 0)
 
 
 class DrawingHook(HookBase):

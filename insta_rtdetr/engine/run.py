@@ -18,7 +18,7 @@ from insta_rtdetr.errors import UserError
 
 from .checks import CheckedData, RunOptions
 from .evaluating import Evaluation
-from .lock import folder_errors, locked
+from .lock import disk_errors, folder_errors, locked
 from .log import RunLog, say
 from .plan import TrainingPlan, make_plan
 from .screen import closing_lines, evaluation_screen, training_screen
@@ -65,7 +65,8 @@ def train(plan: TrainingPlan) -> TrainingResult:
         with locked(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
             _open_log(log, cfg, cfg.OUTPUT_DIR)
             say(training_screen(plan, trainer) + "\n")
-            trainer.train()
+            with disk_errors():
+                trainer.train()
             if comm.is_main_process() and (lines := closing_lines(plan, trainer)):
                 say(f"\n{lines}")
     return _result(trainer)

@@ -31,7 +31,10 @@ def train(cfg, resume: bool = False, before=None) -> Trainer:
 
 
 def read(folder, name: str) -> dict:
-    return torch.load(folder / name, weights_only=True)
+    """The checkpoint, without the scalars for metrics.json, which tell the time that iterations took."""
+    checkpoint = torch.load(folder / name, weights_only=True)
+    checkpoint["trainer"]["hooks"].pop("CatchUpHook")
+    return checkpoint
 
 
 def read_without_folder(folder, name: str) -> dict:
