@@ -9,7 +9,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter
 
 from .checkpoints import BestCheckpointer
-from .curves import draw_curves, forget_later_metrics, read_metrics
+from .curves import draw_curves, forget_later_metrics, iterations_done, read_metrics
 from .ema import ModelEMA
 
 logger = logging.getLogger(__name__)
@@ -96,15 +96,19 @@ class CatchUpHook(HookBase):
         self._period = period
         self._is_evaluated = is_evaluated
         self._behind = behind
-        self._scalars: dict[str, float] = {}
+        self._scalars: dict[str, tuple[float, bool]] = {}
 
-    def state_dict(self) -> dict[str, float]:
-        """Return the scalars of this iteration, which metrics.json does not have yet."""
-        trainer = self.trainer
-        latest = trainer.storage.latest_with_smoothing_hint(WRITE_PERIOD).items()
-        return {name: float(value) for name, (value, when) in latest if when == trainer.iter and "/" not in name}
+    def state_dict(self) -> dict[str, tuple[float, bool]]:
+        """Return the scalars of this iteration, which metrics.json does not have yet, and whether they are smoothed."""
+        storage, hints = self.trainer.storage, self.trainer.storage.smoothing_hints()
+        latest = storage.latest_with_smoothing_hint(WRITE_PERIOD).items()
+        return {
+            name: (float(value), hints[name])
+            for name, (value, when) in latest
+            if when == self.trainer.iter and "/" not in name
+        }
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, tuple[float, bool]]) -> None:
         """Load what state_dict gave."""
         self._scalars = state
 
@@ -116,21 +120,22 @@ class CatchUpHook(HookBase):
         self.trainer.iter = self.trainer.storage.iter = last
         if comm.is_main_process():
             forget_later_metrics(self._metrics_file, last)
-        self.trainer.storage.put_scalars(**self._scalars)
+        for name, (value, is_smoothed) in self._scalars.items():
+            self.trainer.storage.put_scalar(name, value, smoothing_hint=is_smoothed)
         for hook in self._behind:
             hook.after_step()
         self.trainer.iter = self.trainer.storage.iter = last + 1
 
     def _is_missing(self, last: int) -> bool:
-        done = last + 1
-        records = read_metrics(self._metrics_file) if os.path.isfile(self._metrics_file) else []
-        record = next((record for record in records if record["iteration"] == last), {})
+        done, total = last + 1, self.trainer.max_iter
         if done == 0:
             return False
-        is_last, is_period = done == self.trainer.max_iter, self._period > 0 and done % self._period == 0
-        if self._is_evaluated and is_period and not is_last:
-            return not any("/" in name for name in record)
-        return not record and (is_last or is_period or done % WRITE_PERIOD == 0)
+        records = read_metrics(self._metrics_file) if os.path.isfile(self._metrics_file) else []
+        names = {name for record in records if iterations_done(record) == done for name in record}
+        is_period = self._period > 0 and done % self._period == 0
+        if self._is_evaluated and is_period and done < total:
+            return not any("/" in name for name in names)
+        return "lr" not in names and (done == total or is_period or done % WRITE_PERIOD == 0)
 
 
 class DrawingHook(HookBase):

@@ -1,4 +1,4 @@
-"""Processes that a fault can be done to: forked, so that nothing has to be imported again, with their output in a file."""
+"""Forked processes that a fault can be done to: nothing is imported again, and their output is in a file."""
 
 import multiprocessing
 import os

@@ -14,7 +14,8 @@ import torch
 from .table import Row
 from .training import ITERATIONS, PERIOD, Training, Trainings, final_weights, whole_checkpoints, wrong_metrics
 
-RECORDS = {True: [19, 29, 39, 59, 60], False: [19, 29, 39, 59]}  # iterations in metrics.json, with evaluations and without
+# Iterations in metrics.json, with evaluations and without.
+RECORDS = {True: [19, 29, 39, 59, 60], False: [19, 29, 39, 59]}
 NO_EVALUATION = {"DATASETS__TEST": ()}
 UNFINISHED = ".*.unfinished"
 
@@ -161,7 +162,7 @@ def full_quota(trainings: Trainings) -> Row:
         time.sleep(0.001)
     resource.prlimit(full.pid, resource.RLIMIT_FSIZE, (12_000, 12_000))
     full.wait()
-    return _after_full(trainings, full, "RLIMIT_FSIZE of 12 kB, less than a checkpoint, from iteration 30 on", lambda: None)
+    return _after_full(trainings, full, "RLIMIT_FSIZE of 12 kB from iteration 30 on", lambda: None)
 
 
 def _after_full(trainings: Trainings, full: Training, means: str, make_room: Callable[[], None]) -> Row:
