@@ -33,7 +33,7 @@ def train(cfg, resume: bool = False, before=None) -> Trainer:
 def read(folder, name: str) -> dict:
     """The checkpoint, without the scalars for metrics.json, which tell the time that iterations took."""
     checkpoint = torch.load(folder / name, weights_only=True)
-    checkpoint["trainer"]["hooks"].pop("CatchUpHook")
+    checkpoint["trainer"]["hooks"].pop("CatchUpHook", None)
     return checkpoint
 
 
