@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from insta_rtdetr.zoo import PREFIX, fetch, find_published
 from ..modeling.meta_arch import InstanceSegmenter
 from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, num_extra_rows, shorten
 from .dinov2 import fit_patches
-from .formats import read_checkpoint
+from .formats import parse_config, read_checkpoint
 from .resuming import LAST, resumable
 
 _BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.", "backbone.bottom_up.body.")
@@ -186,7 +185,9 @@ class Checkpointer(DetectionCheckpointer):
             )
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        for weights in (checkpoint["model"], checkpoint.get("ema", {}).get("model", {})):
+        averaged = checkpoint.get("ema")
+        averaged = averaged.get("model", {}) if isinstance(averaged, dict) else {}
+        for weights in (checkpoint["model"], averaged):
             check_finite(weights, self.model.state_dict(), self.file)
         if not checkpoint.get("matching_heuristics", False):
             weights = add_backbone_prefix(checkpoint["model"], self.model.state_dict())
@@ -235,7 +236,7 @@ class Checkpointer(DetectionCheckpointer):
 
 def _stage_of(config: str) -> str | None:
     """Return MODEL.STAGE of a config given as yaml; None without a config."""
-    return yaml.safe_load(config)["MODEL"].get("STAGE", "joint") if config else None
+    return parse_config(config)["MODEL"].get("STAGE", "joint") if config else None
 
 
 def add_backbone_prefix(weights: dict[str, Tensor], model_state: dict[str, Tensor]) -> dict[str, Tensor]:

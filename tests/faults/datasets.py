@@ -1,8 +1,6 @@
 """Broken and unusual datasets through the check, two ways of training, and an evaluation."""
 
-import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
