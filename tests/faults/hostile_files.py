@@ -66,8 +66,13 @@ def write_checkpoints(folder: Path, marker: Path) -> Iterator[tuple[str, Path]]:
         yield f".{ending} that runs code", folder / f"code.{ending}"
     zip_bomb(folder / "bomb.pth")
     yield ".pth, a zip bomb of 2 GiB", folder / "bomb.pth"
-    for what, content in (("10 GB from 20 bytes (bytearray)", BYTEARRAY), ("16 GB of memo from 8 bytes", MEMO),
-                          ("1 KiB doubled 25 times", doubled(25)), ("a million nested lists", NESTED_LISTS)):  # fmt: skip
+    pickles = {
+        "10 GB from 20 bytes (bytearray)": BYTEARRAY,
+        "16 GB of memo from 8 bytes": MEMO,
+        "1 KiB doubled 25 times": doubled(25),
+        "a million nested lists": NESTED_LISTS,
+    }
+    for what, content in pickles.items():
         for ending in ("pth", "pkl", "pdparams"):
             file = folder / f"pickle_{len(content)}.{ending}"
             file.write_bytes(archive(content) if ending == "pth" else content)
@@ -80,8 +85,8 @@ def write_checkpoints(folder: Path, marker: Path) -> Iterator[tuple[str, Path]]:
     yield ".pth, a sparse tensor", folder / "sparse.pth"
     (folder / "objects.pkl").write_bytes(pickle.dumps({"model": {"a": np.array([{}, []], dtype=object)}}))
     yield ".pkl, an array of objects", folder / "objects.pkl"
-    for what, config in configs(marker):
-        file = folder / f"config_{what.split()[0]}.pth"
+    for number, (what, config) in enumerate(configs(marker)):
+        file = folder / f"config_{number}.pth"
         torch.save({"model": {"a": torch.zeros(1)}, "config": config}, file)
         yield f".pth whose config holds {what}", file
     for ending in ("pth", "pt", "pkl", "pdparams"):
@@ -92,9 +97,8 @@ def write_checkpoints(folder: Path, marker: Path) -> Iterator[tuple[str, Path]]:
 def configs(marker: Path) -> Iterator[tuple[str, str]]:
     """Hostile texts of yaml: what each does, and the text."""
     yield "!!python/object that runs code", f"MODEL: !!python/object/apply:os.mknod ['{marker}']\n"
-    yield "aliases that repeat 10**9 values", "\n".join(
-        ["A0: &a0 {x: 1}", *(f"A{n}: &a{n} {{{', '.join(f'k{k}: *a{n - 1}' for k in range(9))}}}" for n in range(1, 10))]
-    )
+    levels = (f"A{n}: &a{n} {{{', '.join(f'k{k}: *a{n - 1}' for k in range(9))}}}" for n in range(1, 10))
+    yield "aliases that repeat 10**9 values", "\n".join(["A0: &a0 {x: 1}", *levels])
     yield "itself", "MODEL: &a {x: *a}\n"
     yield "100,000 nested lists", "MODEL: " + "[" * 100_000
 
@@ -145,7 +149,8 @@ def _openvino_constant(size: int) -> str:
     constant = f'<layer id="0" name="c" type="Const" version="opset1">{data}<output>{port}</output></layer>'
     result = f'<layer id="1" name="r" type="Result" version="opset1"><input>{port}</input></layer>'
     edge = '<edge from-layer="0" from-port="0" to-layer="1" to-port="0"/>'
-    return f'<?xml version="1.0"?><net name="m" version="11"><layers>{constant}{result}</layers><edges>{edge}</edges></net>'
+    content = f"<layers>{constant}{result}</layers><edges>{edge}</edges>"
+    return f'<?xml version="1.0"?><net name="m" version="11">{content}</net>'
 
 
 def _onnx_files(folder: Path) -> Iterator[tuple[str, Path]]:
