@@ -7,6 +7,7 @@ The file describes itself: "class_names" are the names of its classes, in the or
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,10 @@ class Checkpointer(DetectionCheckpointer):
             with new_file(file) as unfinished:
                 torch.save(data, unfinished)
             self.tag_last_checkpoint(file.name)
-        except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError if it cannot write.
+        except (OSError, RuntimeError) as error:
+            # PyTorch's own if it cannot write; another one may be of a loader whose process was killed meanwhile.
+            if isinstance(error, RuntimeError) and not re.search("inline_container|PytorchStreamWriter", str(error)):
+                raise
             reason = getattr(error, "strerror", None) or "is the disk full?"
             raise CheckpointError(
                 f"{file} cannot be written ({reason}). The checkpoints before it are whole: make room, and give the "

@@ -24,14 +24,14 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
         self._keep = keep
 
     def step(self, iteration: int, **kwargs) -> None:
-        """Save a checkpoint, then remove the oldest files that are too many."""
+        """Save a checkpoint, then remove the oldest files that are too many, unless training may be diverging."""
         is_last = self.max_iter is not None and iteration >= self.max_iter - 1
         if is_last:
             # Not the same twice.
             self.checkpointer.save(f"{self.file_prefix}_final", iteration=iteration, **kwargs)
         else:
             super().step(iteration, **kwargs)
-        if self._keep and (is_last or (iteration + 1) % self.period == 0):
+        if self._keep and not self.trainer.step.is_unstable and (is_last or (iteration + 1) % self.period == 0):
             remove_old_checkpoints(self.checkpointer.save_dir, self._keep - is_last)
 
 

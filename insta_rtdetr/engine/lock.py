@@ -1,6 +1,5 @@
 """A lock that keeps a second training out of an output folder."""
 
-import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from insta_rtdetr.errors import UserError
 
 logger = logging.getLogger(__name__)
 LOCK_FILE = ".lock"
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
@@ -51,19 +49,6 @@ def folder_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"OUTPUT_DIR cannot be written to: {error}.  Set another OUTPUT_DIR.") from error
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Turn an OSError of a disk that is full or fails, within the context of a training, into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise UserError(
-            f"A file cannot be written: {error}.  Make room on the disk, and give the same command with --resume."
-        ) from error
 
 
 def check_unlocked(folder: str | os.PathLike) -> None:

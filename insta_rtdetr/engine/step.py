@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -29,7 +30,7 @@ class OptimizationStep:
         clip_norm: gradients of the full model are scaled down to this norm; inf: never.
         norm_type: which norm, 2 for the usual one.
         amp_dtype: type of mixed precision, or None; on CPU bfloat16.
-        max_skipped: consecutive iterations that may be skipped before training stops.
+        max_skipped: iterations that may be skipped, of twice as many, before training stops.
         accumulation_steps: batches of the loader whose gradients make one iteration.
     """
 
@@ -56,6 +57,8 @@ class OptimizationStep:
         self._norm_type = norm_type
         self.amp_dtype = amp_dtype
         self._max_skipped = max_skipped
+        # Of the last iterations, whether each was skipped.
+        self._recent: deque[bool] = deque(maxlen=2 * max_skipped)
         self._accumulation_steps = accumulation_steps
         self._batches = None
         self.device = next(model.parameters()).device
@@ -70,11 +73,16 @@ class OptimizationStep:
         """Whether the last iteration was skipped."""
         return self.skipped_in_a_row > 0
 
+    @property
+    def is_unstable(self) -> bool:
+        """Whether so many of the last iterations were skipped that the weights may be useless."""
+        return 2 * sum(self._recent) >= self._max_skipped
+
     def run_step(self) -> None:
         """One iteration.
 
         Raises:
-            DivergenceError: max_skipped consecutive iterations had losses that are not finite.
+            DivergenceError: max_skipped iterations, of twice as many, had losses that are not finite.
         """
         batches, data_time = self._next_batches()
         torch._foreach_copy_(self._good_buffers, self._buffers)
@@ -88,6 +96,7 @@ class OptimizationStep:
         # The scaler of float16 finds its scale by trying too large ones; those steps it skips itself.
         if self.grad_scaler.is_enabled() and not_finite == ["grad_norm"]:
             not_finite = []
+        self._recent.append(bool(not_finite))
         if not_finite:
             self._skip(not_finite)
         else:
@@ -144,11 +153,11 @@ class OptimizationStep:
             f"Iteration {self.iter} skipped: not finite: {names} "
             f"({self.skipped_in_a_row} in a row, {self.skipped_in_all} in all)"
         )
-        if self.skipped_in_a_row >= self._max_skipped:
+        if sum(self._recent) >= self._max_skipped:
             raise DivergenceError(
-                f"{self.skipped_in_a_row} iterations in a row (the last is {self.iter}) had values that are not "
-                f"finite: {names}.  Lower SOLVER.BASE_LR, set SOLVER.AMP.ENABLED to False, or raise "
-                "SOLVER.MAX_SKIPPED_ITERS."
+                f"{sum(self._recent)} of the last {len(self._recent)} iterations (the last is {self.iter}) had values "
+                f"that are not finite: {names}.  Lower SOLVER.BASE_LR, set SOLVER.AMP.ENABLED to False, or raise "
+                "SOLVER.MAX_SKIPPED_ITERS; begin again from a checkpoint of before."
             )
 
     def _log(self, values: dict[str, Tensor], data_time: float) -> None:

@@ -159,7 +159,9 @@ def _onnx_files(folder: Path) -> Iterator[tuple[str, Path]]:
     def save(name: str, tensor: TensorProto) -> Path:
         output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
         node = helper.make_node("Identity", [tensor.name], ["y"])
-        model = helper.make_model(helper.make_graph([node], "g", [], [output], [tensor]))
+        model = helper.make_model(helper.make_graph([node], "g", [], [output], [tensor]), ir_version=9)
+        del model.opset_import[:]
+        model.opset_import.add(version=17)
         (folder / name).write_bytes(model.SerializeToString())
         return folder / name
 

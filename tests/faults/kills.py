@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from .table import Row
-from .training import ITERATIONS, PERIOD, Training, Trainings, final_weights, whole_checkpoints, wrong_metrics
+from .training import ITERATIONS, PERIOD, Training, Trainings, weights_of, whole_checkpoints, wrong_metrics
 
 # Iterations in metrics.json, with evaluations and without.
 RECORDS = {True: [19, 29, 39, 59, 60], False: [19, 29, 39, 59]}
@@ -50,7 +50,7 @@ def kills(trainings: Trainings, number: int) -> Row:
         whole = trainings.start(trainings.folder / f"whole_{with_evaluation}", **_settings(with_evaluation))
         whole.wait()
         seconds[with_evaluation] = time.monotonic() - start
-        wanted[with_evaluation] = final_weights(whole.output)
+        wanted[with_evaluation] = weights_of(whole.output)
     lost, num_saving = [], 0
     while row.tried < number:
         with_evaluation = rng.random() < 0.25
@@ -100,7 +100,7 @@ def _wrong_after_kill(
     lost[-1] = killed.iterations_done - begun
     if lost[-1] > PERIOD or begun < last:
         return f"{killed.iterations_done} iterations done, the last checkpoint after {last}, resumed at {begun}"
-    final = final_weights(killed.output)
+    final = weights_of(killed.output)
     if any(not torch.equal(final[name], value) for name, value in wanted.items()):
         return "other weights at the end than without the kill"
     return wrong_metrics(killed.output, RECORDS[with_evaluation])

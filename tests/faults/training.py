@@ -93,9 +93,9 @@ def whole_checkpoints(output: Path) -> dict[str, int]:
     return {name: content["iteration"] + 1 for name, content in files.items()}
 
 
-def final_weights(output: Path) -> dict[str, torch.Tensor]:
-    """The weights, and their moving average, at the end of a training."""
-    content = torch.load(output / "model_final.pth", weights_only=True)
+def weights_of(output: Path, name: str = "model_final") -> dict[str, torch.Tensor]:
+    """The weights, and their moving average, of a checkpoint of a training."""
+    content = torch.load(output / f"{name}.pth", weights_only=True)
     return content["raw_model"] | {f"ema.{name}": value for name, value in content["model"].items()}
 
 
