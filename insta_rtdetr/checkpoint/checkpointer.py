@@ -7,7 +7,6 @@ The file describes itself: "class_names" are the names of its classes, in the or
 """
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,10 +85,10 @@ class Checkpointer(DetectionCheckpointer):
             with new_file(file) as unfinished:
                 torch.save(data, unfinished)
             self.tag_last_checkpoint(file.name)
-        except (OSError, RuntimeError) as error:
-            # PyTorch's own if it cannot write; another one may be of a loader whose process was killed meanwhile.
-            if isinstance(error, RuntimeError) and not re.search("inline_container|PytorchStreamWriter", str(error)):
-                raise
+        except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError if it cannot write.
+            # Training hears of a killed process of its loader at any moment, also while a file is written.
+            if of_loader := next((one for one in (error, error.__context__) if "DataLoader worker" in str(one)), None):
+                raise of_loader from None
             reason = getattr(error, "strerror", None) or "is the disk full?"
             raise CheckpointError(
                 f"{file} cannot be written ({reason}). The checkpoints before it are whole: make room, and give the "

@@ -97,6 +97,7 @@ class CatchUpHook(HookBase):
         self._is_evaluated = is_evaluated
         self._behind = behind
         self._scalars: dict[str, tuple[float, bool]] = {}
+        self._is_missed = False
 
     def state_dict(self) -> dict[str, tuple[float, bool]]:
         """Return the scalars of this iteration, which metrics.json does not have yet, and whether they are smoothed."""
@@ -112,19 +113,23 @@ class CatchUpHook(HookBase):
         """Load what state_dict gave."""
         self._scalars = state
 
+    def prepare_metrics(self) -> None:
+        """Remove from metrics.json what will be recorded again; the main process calls it before it opens the file."""
+        done = self.trainer.start_iter
+        self._is_missed = self._is_missing(done - 1)
+        forget_later_metrics(self._metrics_file, done - self._is_missed)
+
     def before_train(self) -> None:
-        last = self.trainer.start_iter - 1
         # All processes evaluate together, and one has the file.
-        if not any(comm.all_gather(comm.is_main_process() and self._is_missing(last))):
+        if not any(comm.all_gather(self._is_missed)):
             return
-        self.trainer.iter = self.trainer.storage.iter = last
-        if comm.is_main_process():
-            forget_later_metrics(self._metrics_file, last)
+        trainer = self.trainer
+        trainer.iter = trainer.storage.iter = trainer.start_iter - 1
         for name, (value, is_smoothed) in self._scalars.items():
-            self.trainer.storage.put_scalar(name, value, smoothing_hint=is_smoothed)
+            trainer.storage.put_scalar(name, value, smoothing_hint=is_smoothed)
         for hook in self._behind:
             hook.after_step()
-        self.trainer.iter = self.trainer.storage.iter = last + 1
+        trainer.iter = trainer.storage.iter = trainer.start_iter
 
     def _is_missing(self, last: int) -> bool:
         done, total = last + 1, self.trainer.max_iter

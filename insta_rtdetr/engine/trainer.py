@@ -23,7 +23,6 @@ from insta_rtdetr.errors import config_errors
 from insta_rtdetr.evaluation import build_evaluator
 
 from .checkpoints import BestCheckpointer, PeriodicCheckpointer
-from .curves import forget_later_metrics
 from .data import build_train_loader, load_test_dataset, load_train_dataset
 from .ema import ModelEMA
 from .evaluating import Evaluation
@@ -140,8 +139,9 @@ class Trainer(DefaultTrainer):
             built.append(ProgressHook(self.epoch, solver.IMS_PER_BATCH, self.best, WRITE_PERIOD))
             built.append(PeriodicCheckpointer(self.checkpointer, solver.CHECKPOINT_PERIOD, solver.KEEP_CHECKPOINTS))
         behind = self._build_hooks_behind_saving(is_main)
-        catch_up = CatchUpHook(self._metrics_file, cfg.TEST.EVAL_PERIOD, bool(cfg.DATASETS.TEST), behind)
-        return [hook for hook in [*built, *behind, catch_up, self.signals] if hook is not None]
+        period = cfg.TEST.EVAL_PERIOD
+        self._catch_up = CatchUpHook(self._metrics_file, period, bool(cfg.DATASETS.TEST), behind)
+        return [hook for hook in [*built, *behind, self._catch_up, self.signals] if hook is not None]
 
     def _build_hooks_behind_saving(self, is_main: bool) -> list[hooks.HookBase]:
         cfg = self.cfg
@@ -158,7 +158,7 @@ class Trainer(DefaultTrainer):
         """A line in the log, metrics.json, TensorBoard, and Weights & Biases if WANDB.ENABLED."""
         directory = self.cfg.OUTPUT_DIR
         os.makedirs(directory, exist_ok=True)
-        forget_later_metrics(self._metrics_file, self.start_iter)
+        self._catch_up.prepare_metrics()
         writers = [
             ProgressPrinter(self.max_iter),
             JSONWriter(self._metrics_file),

@@ -32,7 +32,7 @@ def run(folder: Path) -> Iterator[Row]:
     folder.mkdir(parents=True)
     marker = folder / "code_was_run"
     for what, file in write_checkpoints(folder, marker):
-        yield _try(what, file, marker, _open_checkpoint)
+        yield _try(what, file, marker, open_checkpoint)
         file.unlink()
     for what, file in list(write_configs(folder, marker)):
         yield _try(what, file, marker, lambda file: setup_cfg(file, []))
@@ -41,7 +41,7 @@ def run(folder: Path) -> Iterator[Row]:
     yield _wrong_numbers(folder, marker)
 
 
-def _open_checkpoint(file: str) -> None:
+def open_checkpoint(file: str) -> None:
     """As info and training read it; the second says what the first does not look at."""
     read_contents(file).summary()
     Checkpointer(tiny_model()).load(file)

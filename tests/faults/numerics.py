@@ -47,10 +47,10 @@ def divergence(trainings: Trainings) -> Row:
     return row
 
 
-def killed_loader(trainings: Trainings) -> Row:
+def killed_loader(trainings: Trainings, times: int = 5) -> Row:
     """SIGKILL to a process of the loader, as the kernel does when the memory is full."""
     row = Row("SIGKILL to a process of the data loader", "one line with advice; the run goes on with --resume")
-    for number in range(5):
+    for number in range(times):
         output = trainings.folder / f"loader_{number}"
         training = trainings.start(output, SOLVER__MAX_ITER=100_000, **LOADER)
         while training.iterations_done < 10 + 7 * number and training.is_alive:

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import signal
 import socket
 import time
 from collections import Counter
@@ -62,11 +63,21 @@ class Server:
         client.sendall(f"POST /api/predict HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode() + body)
         return client
 
+    def end(self) -> None:
+        """Kill it."""
+        self.child.send(signal.SIGKILL)
+        self.child.wait()
+
     @property
     def megabytes(self) -> float:
         """Its resident memory."""
         pages = int(Path(f"/proc/{self.child.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / MEGA
+
+
+def small_image() -> bytes:
+    """A PNG of noise, 80 x 48 pixels."""
+    return as_file(np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8))
 
 
 def _serve(listener: socket.socket, folder: Path) -> None:
@@ -87,14 +98,13 @@ def run(folder: Path, times: float = 1.0) -> Iterator[Row]:
         times: share of the 1,000 requests.
     """
     server = Server(folder)
-    image = as_file(np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8))
+    image = small_image()
     try:
         for fault in (uploads_at_once, stalling, leaving, wrong_lengths, bombs, foreign):
             yield _healthy(fault(server, image), server, image)
         yield memory(server, image, round(1000 * times))
     finally:
-        server.child.send(9)
-        server.child.wait()
+        server.end()
 
 
 def _healthy(row: Row, server: Server, image: bytes) -> Row:
