@@ -1,6 +1,5 @@
-"""Times of the stages and of the whole."""
+"""Timing the stages of prediction, and prediction as a whole."""
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,29 +16,28 @@ from insta_rtdetr.errors import UserError
 from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
-from .options import AUTOCAST_DTYPES
 from .subject import Subject
 
 
-def time_end_to_end(subject: Subject, precision: str, runs: int, warmup: int) -> list[float]:
-    """Milliseconds of each timed call from images on the host to RLE."""
+def time_end_to_end(subject: Subject, runs: int, warmup: int) -> list[float]:
+    """Return the milliseconds of each timed call from images on the host to RLE."""
     device = subject.model.device
 
     def call() -> None:
         _encode(predict(subject))
 
-    with inference_mode(device, precision):
+    with inference_mode(subject):
         for _ in range(warmup):
             call()
         return [_timed(call, device)[0] for _ in range(runs)]
 
 
-def time_stages(subject: Subject, precision: str, runs: int, warmup: int) -> dict[str, list[float]]:
-    """Milliseconds of each stage in each timed run; in a run, each stage gets what the one before it gave."""
+def time_stages(subject: Subject, runs: int, warmup: int) -> dict[str, list[float]]:
+    """Return the milliseconds of each stage in each timed run; a stage gets the result of the one before it."""
     device = subject.model.device
     stages = _stages(subject)
     times: dict[str, list[float]] = {name: [] for name in stages}
-    with inference_mode(device, precision):
+    with inference_mode(subject):
         for run in range(warmup + runs):
             value = subject.batched_inputs
             for name, stage in stages.items():
@@ -49,9 +47,9 @@ def time_stages(subject: Subject, precision: str, runs: int, warmup: int) -> dic
     return times
 
 
-def time_pycocotools(subject: Subject, precision: str, runs: int) -> list[float]:
-    """Milliseconds that Detectron2's COCOEvaluator takes for the same RLE, for comparison."""
-    with inference_mode(subject.model.device, precision):
+def time_pycocotools(subject: Subject, runs: int) -> list[float]:
+    """Return the milliseconds in which Detectron2's COCOEvaluator makes the same RLE, for comparison."""
+    with inference_mode(subject):
         results = predict(subject)
         _encode_as_evaluator(results)
         return [_timed(lambda: _encode_as_evaluator(results), subject.model.device)[0] for _ in range(runs)]
@@ -71,10 +69,10 @@ def _stages(subject: Subject) -> dict[str, Callable[[Any], Any]]:
 
 
 def predict(subject: Subject) -> list[Instances]:
-    """The public call.
+    """Call the model.
 
     Raises:
-        UserError: the model gives no masks.
+        UserError: the model predicts no masks.
     """
     results = subject.model(subject.batched_inputs)
     instances = [result.get("instances") for result in results]
@@ -87,26 +85,21 @@ def predict(subject: Subject) -> list[Instances]:
 
 
 @contextmanager
-def inference_mode(device: torch.device, precision: str) -> Iterator[None]:
-    """No gradients, and autocast to the precision."""
-    dtype = AUTOCAST_DTYPES[precision]
+def inference_mode(subject: Subject) -> Iterator[None]:
+    """Turn gradients off and the subject's autocast on within the context."""
+    dtype, device = subject.autocast_dtype, subject.model.device
     with torch.no_grad(), torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
         yield
 
 
-def summary(times: list[float]) -> dict[str, float]:
-    """Median, minimum and maximum."""
-    return {"median": statistics.median(times), "min": min(times), "max": max(times)}
-
-
 def reset_peak_memory(device: torch.device) -> None:
-    """Forget earlier peaks of the GPU; the one of a process cannot be forgotten."""
+    """Reset the peak memory of a GPU; that of a process on CPU cannot be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> tuple[float, str]:
-    """MiB, and what they are."""
+    """Return the peak memory in MiB, and a description of what is counted."""
     kind = "resident set of the whole process, Python and building the model included (getrusage)"
     if device.type == "cuda":
         kind = "GPU memory allocated by PyTorch (max_memory_allocated)"
@@ -135,5 +128,5 @@ def _encode_as_evaluator(results: list[Instances]) -> list[list[dict]]:
 
 
 def _encode_one_by_one(masks: Tensor) -> list[dict]:
-    """As detectron2.evaluation.coco_evaluation.instances_to_coco_json writes it."""
+    """Encode masks as detectron2.evaluation.coco_evaluation.instances_to_coco_json does."""
     return [coco_mask.encode(np.array(mask[:, :, None], order="F", dtype="uint8"))[0] for mask in masks.numpy()]

@@ -1,9 +1,10 @@
-"""AIFI: attention between the positions of one level."""
+"""AIFI: self-attention between the positions of one feature level."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.position_encoding import check_order, sine_position_encoding
+from ...layers.tokens import TokenLinear
 from .build import check_heads
 
 
@@ -13,14 +14,14 @@ class AttentionLayer(nn.Module):
     def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float):
         super().__init__()
         self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
-        self.linear1 = nn.Linear(dim, feedforward_dim)
-        self.linear2 = nn.Linear(feedforward_dim, dim)
+        self.linear1 = TokenLinear(dim, feedforward_dim)
+        self.linear2 = TokenLinear(feedforward_dim, dim)
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """(B, S, C) tokens and (S, C) position codes -> (B, S, C)."""
+        """Apply the layer to tokens (B, S, C) with position embeddings (S, C); return (B, S, C)."""
         query = tokens + positions
         attended, _ = self.self_attn(query, query, tokens, need_weights=False)
         tokens = self.norm1(tokens + self.dropout(attended))
@@ -47,7 +48,7 @@ class AIFI(nn.Module):
         self.dim, self.temperature, self.position_order = dim, temperature, position_order
 
     def forward(self, level: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
+        """Apply all layers to a level: (B, C, h, w) -> (B, C, h, w)."""
         height, width = level.shape[2:]
         tokens = level.flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, h * w, C)
         positions = sine_position_encoding(
