@@ -4,7 +4,7 @@ import pytest
 
 from insta_rtdetr.errors import UserError
 
-from . import checkpoints, datasets, hostile_files, kills, numerics, web
+from . import checkpoints, datasets, hostile_files, kills, web
 from .table import Row, as_markdown
 from .training import Trainings
 
@@ -18,10 +18,6 @@ def survived(row: Row) -> None:
 
 def test_a_killed_training_goes_on(tmp_path):
     survived(kills.kills(Trainings(tmp_path), 1, share_evaluated=0))
-
-
-def test_a_truncated_checkpoint_is_passed_over(tmp_path):
-    survived(kills.damaged(Trainings(tmp_path), kills.truncate))
 
 
 def test_a_broken_dataset_is_refused_at_every_step(tmp_path):
@@ -47,10 +43,6 @@ def test_uploads_at_once_are_answered_or_refused(tmp_path):
             survived(fault(server, web.small_image()))
     finally:
         server.end()
-
-
-def test_a_killed_loader_is_told(tmp_path):
-    survived(numerics.killed_loader(Trainings(tmp_path), times=1))
 
 
 def test_the_table_names_what_was_not_survived():
