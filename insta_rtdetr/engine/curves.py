@@ -70,23 +70,30 @@ def read_metrics(metrics_file: str) -> list[dict]:
     return records
 
 
-def forget_later_metrics(metrics_file: str, iterations: int) -> None:
+def forget_later_metrics(metrics_file: str, iterations: int, keep_final: bool = True) -> None:
     """Remove the records of later iterations, which a run that goes on after `iterations` will make once more.
 
     A line that was cut off when the run was killed goes too, because the next record would be written behind it.
+
+    Args:
+        metrics_file: metrics.json.
+        iterations: number of iterations.
+        keep_final: whether the evaluation at the end of training, which is no iteration's, stays too.
     """
     file = Path(metrics_file)
     if not file.is_file():
         return
     text = file.read_text(encoding="utf-8")
-    kept = "".join(line for line in text.splitlines(keepends=True) if _is_of_first(line, iterations))
+    kept = "".join(line for line in text.splitlines(keepends=True) if _is_of_first(line, iterations, keep_final))
     if kept != text:
         write_text(file, kept)
 
 
-def _is_of_first(line: str, iterations: int) -> bool:
+def _is_of_first(line: str, iterations: int, keep_final: bool) -> bool:
     try:
-        return line.endswith("\n") and iterations_done(json.loads(line)) <= iterations
+        record = json.loads(line)
+        is_final = iterations_done(record) == iterations and "lr" not in record
+        return line.endswith("\n") and iterations_done(record) <= iterations and (keep_final or not is_final)
     except (ValueError, KeyError, TypeError):
         return False
 

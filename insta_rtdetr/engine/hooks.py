@@ -117,7 +117,8 @@ class CatchUpHook(HookBase):
         """Remove from metrics.json what will be recorded again; the main process calls it before it opens the file."""
         done = self.trainer.start_iter
         self._is_missed = self._is_missing(done - 1)
-        forget_later_metrics(self._metrics_file, done - self._is_missed)
+        is_evaluated_again = done == self.trainer.max_iter
+        forget_later_metrics(self._metrics_file, done - self._is_missed, keep_final=not is_evaluated_again)
 
     def before_train(self) -> None:
         # All processes evaluate together, and one has the file.

@@ -28,6 +28,9 @@ def machine_errors() -> Iterator[None]:
     """
     try:
         yield
+    except (ConnectionError, EOFError) as error:
+        # Training was just receiving an image from the process.
+        raise UserError(_advise_loader("the connection to it", "broke")) from error
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -46,11 +49,13 @@ def _explain_loader(text: str) -> str:
     if re.search(_FULL, text):
         return _explain_shared(text)
     if killed := re.search(_KILLED, text):
-        return (
-            f"The loader's process {killed[1]} {killed[2]}, perhaps because the memory is full.  Lower "
-            f"DATALOADER.NUM_WORKERS, and {AGAIN}."
-        )
+        return _advise_loader(f"the loader's process {killed[1]}", killed[2])
     return ""
+
+
+def _advise_loader(who: str, what: str) -> str:
+    advice = f"perhaps because the memory is full.  Lower DATALOADER.NUM_WORKERS, and {AGAIN}."
+    return f"One of the processes that read images is gone ({who} {what}), {advice}"
 
 
 def _explain_shared(error: OSError | str) -> str:

@@ -159,6 +159,12 @@ class Trainer(DefaultTrainer):
             built.append(EarlyStoppingHook(self.best, self.checkpointer, period, patience))
         return [hook for hook in built if hook is not None]
 
+    def after_train(self) -> None:
+        """Call the hooks' after_train."""
+        # After a resumed run that has no iteration left, Detectron2's counter is one ahead.
+        self.iter = min(self.iter, self.max_iter)
+        super().after_train()
+
     def build_writers(self) -> list[EventWriter]:
         """Build the writers of log lines, metrics.json, TensorBoard and, if WANDB.ENABLED, Weights & Biases."""
         directory = self.cfg.OUTPUT_DIR

@@ -20,6 +20,8 @@ Usage = namedtuple("Usage", "total used free")
         (0, RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. ... out of shared memory"), "shm"),
         (0, RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "process 7 is killed by signal"),
         (0, RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "process 7, 8 exited"),
+        (0, ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "read images is gone.*NUM_WORKERS"),
+        (0, EOFError(), "read images is gone.*NUM_WORKERS"),
     ],
 )
 def test_the_machine_s_errors_are_one_line(monkeypatch, free, error, wanted):

@@ -170,6 +170,16 @@ def test_what_a_kill_left_out_after_a_checkpoint_is_made_up(tmp_path, dataset, m
     assert (tmp_path / "out" / "model_best.pth").is_file()
 
 
+def test_a_finished_run_that_is_resumed_has_one_final_evaluation(tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr(Trainer, "test", classmethod(lambda *_: {"segm": {"AP": 5.0}}))
+    cfg = tiny_cfg(dataset, tmp_path / "out")
+    train(cfg)
+    wanted = (tmp_path / "out" / "metrics.json").read_text().splitlines()
+    train(cfg, resume=True)
+    found = (tmp_path / "out" / "metrics.json").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in found] == [5, 6] and len(wanted) == 2 and found[0] == wanted[0]
+
+
 def test_no_best_checkpoint_from_nan_or_an_unknown_metric(tmp_path, dataset, monkeypatch):
     monkeypatch.setattr(Trainer, "test", classmethod(lambda *_: {"segm": {"AP": NAN}}))
     train(tiny_cfg(dataset, tmp_path / "a"))

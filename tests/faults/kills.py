@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -112,7 +113,9 @@ def signals(trainings: Trainings, number: signal.Signals, times: int) -> Row:
     rng = random.Random(1)
     while row.tried < times:
         output = trainings.folder / f"stopped_{number.name}_{row.tried}"
-        stopped = trainings.start(output, **NO_EVALUATION)
+        # A shell lets programs in the background ignore Ctrl-C, and their children too.
+        hear = partial(signal.signal, number, signal.default_int_handler)
+        stopped = trainings.start(output, before=hear, **NO_EVALUATION)
         wanted = rng.randrange(1, ITERATIONS - 10)
         while stopped.iterations_done < wanted and stopped.is_alive:
             time.sleep(0.001)
