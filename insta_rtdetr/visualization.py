@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from detectron2.data.catalog import Metadata
 from detectron2.structures import Instances
 from detectron2.utils.video_visualizer import VideoVisualizer
@@ -48,7 +49,14 @@ def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str]
 def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances], np.ndarray]:
     """Return a function like `draw` for the frames of one video, which keeps an object's colour from frame to frame."""
     visualizer = VideoVisualizer(Metadata(thing_classes=list(class_names)))
-    return lambda image_rgb, instances: visualizer.draw_instance_predictions(image_rgb, instances).get_image()
+
+    def draw_frame(image_rgb: np.ndarray, instances: Instances) -> np.ndarray:
+        if instances.has("pred_masks") and not isinstance(instances.pred_masks, torch.Tensor):
+            instances = Instances(instances.image_size, **instances.get_fields())
+            instances.pred_masks = torch.from_numpy(np.asarray(instances.pred_masks))
+        return visualizer.draw_instance_predictions(image_rgb, instances).get_image()
+
+    return draw_frame
 
 
 def spread_color(index: int) -> tuple[int, int, int]:

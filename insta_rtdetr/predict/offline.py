@@ -78,7 +78,8 @@ def _check(job: Job) -> None:
 def run_identity(job: Job) -> dict[str, object]:
     """Return the settings that must not change when a run is continued; those that only affect its speed may change."""
     settings = dataclasses.asdict(job.settings)
-    return {"save": job.save} | {name: settings[name] for name in ("model", "weights", "opts", "threshold")}
+    names = ["model", "weights", "opts", "threshold", *(["tiling"] if job.settings.tiling else [])]
+    return {"save": job.save} | {name: settings[name] for name in names}
 
 
 def _predict_missing(job: Job, inputs: list[Input], targets: list[Path], journal: Journal) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from insta_rtdetr.errors import ImageError
+from insta_rtdetr.views.tiling import Tiling
 from insta_rtdetr.visualization import video_drawer
 
 from .create import create_model
@@ -25,6 +26,7 @@ class Settings:
         model, weights, device, opts: see `create_model`.
         threshold, batch_size: see `Model.predict`.
         is_recorded: whether the records hold the objects, as COCO results.
+        tiling: tiles that images are cut into; None for none.
     """
 
     model: str
@@ -34,6 +36,7 @@ class Settings:
     threshold: float = 0.5
     batch_size: int = 1
     is_recorded: bool = True
+    tiling: Tiling | None = None
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,25 @@ class Recorder:
         tasks, images = [], []
         for task in batch:
             try:
-                images += Input(task.name).read()
+                images += Input(task.name).read(by_crops=self.settings.tiling is not None)
                 tasks.append(task)
             except ImageError as error:
                 yield {"name": task.name, "error": str(error)}
         if not images:
             return
         self.model.masks_as_rle = not tasks[0].target  # Drawing needs the masks as pixels.
-        for task, result in zip(tasks, self.model.predict_batch(images, self.settings.threshold)):
+        for task, result in zip(tasks, self._predict(images)):
             if task.target:
                 result.save_to_img(task.target)
             yield self._record(result, is_last=True)
+
+    def _predict(self, images: list[LoadedImage]) -> Iterator[Result]:
+        threshold, batch_size, tiling = self.settings.threshold, self.settings.batch_size, self.settings.tiling
+        if tiling is None:
+            yield from self.model.predict_batch(images, threshold)
+            return
+        for image in images:
+            yield self.model.predict_tiled(image, threshold, batch_size, tiling)
 
     def _video(self, task: Task) -> Iterator[Record]:
         frames = Input(task.name).read(task.first_frame)
@@ -109,7 +120,7 @@ class Recorder:
         self.model.masks_as_rle = not task.target
         with self._drawing(task, batch) as draw:
             while batch:
-                for result in self.model.predict_batch(batch, self.settings.threshold):
+                for result in self._predict(batch):
                     draw(result)
                     yield self._record(result, is_last=False)
                 batch = list(itertools.islice(frames, self.settings.batch_size))

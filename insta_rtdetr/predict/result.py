@@ -20,15 +20,19 @@ from tabulate import tabulate
 from insta_rtdetr.atomic import write_text
 from insta_rtdetr.errors import UserError
 from insta_rtdetr.layers.mask_rle import encode_masks
-from insta_rtdetr.visualization import draw, write_image
+from insta_rtdetr.layers.rle_masks import RleMasks
+from insta_rtdetr.visualization import draw, paint, spread_color, write_image
 
 from .categories import Categories
 from .inputs import Input
 from .outputs import IMAGE_ENDINGS, is_file_name, make_folder, refuse_replacing, writing
-from .rle_masks import RleMasks
+from .windows import WindowedImage
 
 if TYPE_CHECKING:
     import supervision
+
+# Size of the masks of an image, one byte a pixel, up to which they are decoded together to be drawn.
+MAX_DRAWN_BYTES = 2**28
 
 
 @dataclass
@@ -36,14 +40,15 @@ class Result:
     """Objects found in one image, the highest score first.
 
     Attributes:
-        image: uint8 (H, W, 3), RGB, the upright image.
+        image: uint8 (H, W, 3), RGB, the upright image; of a large file that was cut into tiles a `WindowedImage`, which
+            reads what it is asked for.
         instances: the objects as Detectron2's `Instances`, on CPU.
         categories: categories of the model.
         source: path or address of the image; "image_3" for the third image of a list in memory.
         frame: number of the frame in a video, from 0; None for an image.
     """
 
-    image: np.ndarray
+    image: np.ndarray | WindowedImage
     instances: Instances
     categories: Categories
     source: str
@@ -59,7 +64,11 @@ class Result:
 
     @property
     def masks(self) -> np.ndarray | None:
-        """Return the masks (N, H, W), bool; None for a model that finds boxes only."""
+        """Return the masks (N, H, W), bool; None for a model that finds boxes only.
+
+        All masks of a large image may not fit into the memory; `to_coco` and `to_supervision` give them in run-length
+        code.
+        """
         return self.instances.pred_masks.numpy() if self.instances.has("pred_masks") else None
 
     @property
@@ -97,8 +106,29 @@ class Result:
         sys.stdout.write(f"{self}\n{table}\n" if table else f"{self}\n")
 
     def draw(self, scale: float = 1.0) -> np.ndarray:
-        """Draw masks, boxes, class names and scores over the image: uint8 (H * scale, W * scale, 3), RGB."""
-        return draw(self.image, self.instances, self.categories.names, scale)
+        """Draw masks, boxes, class names and scores over the image: uint8 (H * scale, W * scale, 3), RGB.
+
+        Where all masks together would take more than MAX_DRAWN_BYTES, the masks alone are drawn, one after another.
+        """
+        height, width = self.image.shape[:2]
+        if self.instances.has("pred_masks") and len(self) * height * width > MAX_DRAWN_BYTES:
+            painted = Image.fromarray(self._paint_masks())
+            return np.asarray(painted.resize((round(width * scale), round(height * scale))))
+        return draw(np.asarray(self.image), self.instances, self.categories.names, scale)
+
+    def _paint_masks(self) -> np.ndarray:
+        image = np.array(self.image)
+        by_class = len(self.categories.names) > 1
+        for number, (class_id, rle) in enumerate(zip(self.class_ids.tolist(), self._rles())):
+            x, y, width, height = coco_mask.toBbox(rle).astype(int)
+            area = np.s_[y : y + height, x : x + width]
+            mask = coco_mask.decode(rle)[area].astype(bool)
+            paint(image[area], mask, spread_color(class_id if by_class else number), outline=True)
+        return image
+
+    def _rles(self) -> list[dict]:
+        masks = self.instances.pred_masks
+        return masks.rles if isinstance(masks, RleMasks) else encode_masks(masks)
 
     def show(self) -> None:
         """Show the drawn image, in a notebook below the cell, else with the system's image viewer.
@@ -166,8 +196,7 @@ class Result:
         ]
         if not self.instances.has("pred_masks"):
             return found
-        masks = self.instances.pred_masks
-        rles = masks.rles if isinstance(masks, RleMasks) else encode_masks(masks)
+        rles = self._rles()
         # One call for each mask, because pycocotools 2.0.11 fails on more than 255 masks.
         areas = [int(coco_mask.area(rle)) for rle in rles]
         return [
@@ -187,6 +216,8 @@ class Result:
     def to_supervision(self) -> "supervision.Detections":
         """Return the objects as `supervision.Detections`, with the class names under data["class_name"].
 
+        Masks in run-length code become supervision's `CompactMask`, others an array.
+
         Raises:
             UserError: the package supervision is not installed.
         """
@@ -194,13 +225,23 @@ class Result:
             import supervision
         except ImportError as error:
             raise UserError("to_supervision needs the package supervision.  Run: pip install supervision") from error
+        compact = self.instances.has("pred_masks") and isinstance(self.instances.pred_masks, RleMasks)
         return supervision.Detections(
             xyxy=self.boxes,
-            mask=self.masks,
+            mask=self._compact_masks() if compact else self.masks,
             confidence=self.scores,
             class_id=self.class_ids,
             data={"class_name": np.array(self.class_names, dtype=str)},
         )
+
+    def _compact_masks(self) -> "supervision.CompactMask":
+        from supervision import CompactMask
+
+        rles = self._rles()
+        boxes_xywh = np.array([coco_mask.toBbox(rle) for rle in rles]).reshape(-1, 4)
+        # supervision's boxes of masks end with their last pixel.
+        boxes = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:] - 1], axis=1)
+        return CompactMask.from_coco_rle(rles, boxes, self.image.shape[:2])
 
 
 def coco_categories(categories: Categories) -> list[dict[str, Any]]:

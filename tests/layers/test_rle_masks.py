@@ -7,7 +7,7 @@ from detectron2.structures import Instances
 
 from insta_rtdetr.layers.mask_resize import paste
 from insta_rtdetr.layers.mask_rle import encode_masks
-from insta_rtdetr.predict.rle_masks import RleMasks, encode_pieces
+from insta_rtdetr.layers.rle_masks import RleMasks, encode_pieces
 from tests.predict.conftest import noise
 
 SIZE = (12, 17)
