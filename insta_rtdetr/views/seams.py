@@ -8,6 +8,7 @@ Shapes: N objects of all tiles, (H, W) the size of the image in pixels.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,8 @@ from insta_rtdetr.layers.rle_masks import RleMasks
 
 from .overlaps import areas_of, intersections, rles_of
 
-# Overlap from which two tiles are taken to show one object: IoU of the masks, share of the smaller mask that the other
-# one covers, or IoU of the parts that lie in both tiles.
+# Overlap from which two tiles are taken to show one object: the share of one mask that the other one covers, which is
+# never less than their IoU; or the IoU of those parts of the masks that lie in both tiles.
 SAME_OBJECT = 0.5
 # An object is cut if it ends nearer to the border of its tile than this fraction of the tile's side.
 CUT_MARGIN = 0.01
@@ -33,14 +34,14 @@ class Pair:
 
     Attributes:
         first, second: their indices.
-        iou: IoU of their masks.
         covered: share of the first mask that the second one covers, and the reverse.
+        seam_iou: IoU of those parts of the masks that lie in both tiles.
     """
 
     first: int
     second: int
-    iou: float
     covered: tuple[float, float]
+    seam_iou: float
 
     def covered_share(self, index: int) -> float:
         """Return the share of one of the two masks that the other one covers."""
@@ -129,21 +130,36 @@ class TileMerger:
 
     def _pairs(self) -> list[Pair]:
         """Return the overlapping pairs of one class in different tiles."""
-        tiles, areas, classes = np.array(self._tiles).reshape(-1, 4), areas_of(self._rles), np.array(self._classes)
-        members = [np.flatnonzero(np.array(self._tile_of) == i) for i in range(len(tiles))]
+        tiles, tile_of = np.array(self._tiles).reshape(-1, 4), np.array(self._tile_of)
+        members = [np.flatnonzero(tile_of == i).tolist() for i in range(len(tiles))]
         pairs = []
         for i in range(len(tiles)):
             starts, ends = np.maximum(tiles[i, :2], tiles[i + 1 :, :2]), np.minimum(tiles[i, 2:], tiles[i + 1 :, 2:])
-            for j in np.flatnonzero((starts < ends).all(axis=1)) + i + 1:
-                rles_i, rles_j = ([self._rles[index] for index in members[tile]] for tile in (i, j))
-                common = intersections(rles_i, rles_j)
-                for row, column in np.argwhere(common > 0):
-                    first, second = int(members[i][row]), int(members[j][column])
-                    if classes[first] != classes[second]:
-                        continue
-                    inter, area, other = common[row, column], areas[first], areas[second]
-                    pairs.append(Pair(first, second, inter / (area + other - inter), (inter / area, inter / other)))
+            for number in np.flatnonzero((starts < ends).all(axis=1)):
+                region = (*starts[number].tolist(), *ends[number].tolist())
+                pairs += self._pairs_between(members[i], members[i + 1 + number], region)
         return pairs
+
+    def _pairs_between(
+        self, firsts: list[int], seconds: list[int], region: tuple[int, int, int, int]
+    ) -> Iterator[Pair]:
+        """Yield the overlapping pairs of two tiles.
+
+        Args:
+            firsts, seconds: objects of either tile.
+            region: left, top, right and bottom of what both tiles show.
+        """
+        left, top, right, bottom = region
+        whole_region = encode_crop(torch.ones(bottom - top, right - left, dtype=torch.bool), top, left, self._size)
+        rles_a, rles_b = ([self._rles[index] for index in indices] for indices in (firsts, seconds))
+        common, areas_a, areas_b = intersections(rles_a, rles_b), areas_of(rles_a), areas_of(rles_b)
+        within_a, within_b = (intersections(rles, [whole_region])[:, 0] for rles in (rles_a, rles_b))
+        for row, column in np.argwhere(common > 0):
+            first, second, shared = firsts[row], seconds[column], common[row, column]
+            if self._classes[first] == self._classes[second]:
+                # Two masks have nothing in common but within the region.
+                seam_iou = shared / (within_a[row] + within_b[column] - shared)
+                yield Pair(first, second, (shared / areas_a[row], shared / areas_b[column]), seam_iou)
 
     def _without_repeated(self, pairs: list[Pair]) -> set[int]:
         """Return the objects that stay when others of another tile stand for them."""
@@ -169,13 +185,13 @@ class TileMerger:
             return False
         if self._is_cut(index):
             return pair.covered_share(index) >= SAME_OBJECT
-        return max(pair.iou, *pair.covered) >= SAME_OBJECT
+        return max(pair.covered) >= SAME_OBJECT
 
     def _joined(self, pairs: list[Pair], kept: list[int]) -> list[list[int]]:
         """Group the objects: cut ones that are parts of one object, each other one alone."""
         group_of = {index: [index] for index in kept}
         both_cut = [pair for pair in pairs if self._is_cut(pair.first) and self._is_cut(pair.second)]
-        overlaps = [(max(*pair.covered, self._seam_iou(pair)), pair) for pair in both_cut]
+        overlaps = [(max(*pair.covered, pair.seam_iou), pair) for pair in both_cut]
         for overlap, pair in sorted(overlaps, key=lambda one: -one[0]):
             first, second = group_of[pair.first], group_of[pair.second]
             tiles = [self._tile_of[index] for index in first + second]
@@ -185,14 +201,6 @@ class TileMerger:
             first += second
             group_of.update(dict.fromkeys(second, first))
         return list({id(group): group for group in group_of.values()}.values())
-
-    def _seam_iou(self, pair: Pair) -> float:
-        """Return the IoU of two masks within the region that both of their tiles show."""
-        one, other = (np.array(self._tiles[self._tile_of[index]]) for index in (pair.first, pair.second))
-        (left, top), (right, bottom) = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-        region = encode_crop(torch.ones(bottom - top, right - left, dtype=torch.bool), top, left, self._size)
-        parts = [coco_mask.merge([self._rles[i], region], intersect=True) for i in (pair.first, pair.second)]
-        return float(coco_mask.iou(parts[:1], parts[1:], [0])[0, 0])
 
     def _box(self, group: list[int]) -> np.ndarray:
         boxes = np.array([self._boxes[i] for i in group])
