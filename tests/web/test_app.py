@@ -13,6 +13,7 @@ import httpx2
 import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from insta_rtdetr.web.app import PAGE_FOLDER, Demo, create_app
@@ -47,6 +48,19 @@ def shown(answer: dict) -> np.ndarray:
     head, content = answer["image"].split(",")
     assert head == "data:image/jpeg;base64"
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
+
+
+def test_tiles_are_used_when_asked_for_and_for_large_images(model):
+    app = create_app(Demo(model, "tiny", tile=64))
+    with TestClient(app) as client:
+        for seed, shape, in_tiles, used in (
+            (0, (48, 256), None, False), (1, (48, 257), None, True), (1, (48, 257), False, False),
+            (0, (48, 100), True, True),
+        ):  # fmt: skip
+            image = noise(seed, *shape)
+            expected = next(model.predict(image, threshold=0, tile=64 if used else 0))
+            answer = ask(client, as_file(image), **({} if in_tiles is None else {"in_tiles": in_tiles}))
+            assert answer["in_tiles"] is used and answer["annotations"] == expected.to_coco_file()["annotations"]
 
 
 def test_the_objects_are_those_of_predict(client, model):
