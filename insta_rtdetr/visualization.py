@@ -33,7 +33,7 @@ def read_image(file: str | os.PathLike) -> np.ndarray:
 
 
 def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str], scale: float = 1.0) -> np.ndarray:
-    """Draw masks, boxes, class names and scores over an image.
+    """Draw masks, boxes, class names and scores over an image; with tracks, their colours and numbers.
 
     Args:
         class_names: names of all classes of the model.
@@ -43,7 +43,22 @@ def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str]
         uint8 (H * scale, W * scale, 3), RGB.
     """
     visualizer = Visualizer(image_rgb, Metadata(thing_classes=list(class_names)), scale=scale)
+    if instances.has("track_ids"):
+        return _draw_tracks(visualizer, instances, class_names)
     return visualizer.draw_instance_predictions(instances).get_image()
+
+
+def _draw_tracks(visualizer: Visualizer, instances: Instances, class_names: Sequence[str]) -> np.ndarray:
+    """Draw objects in the colours of their tracks, with class names and numbers."""
+    track_ids = instances.track_ids.tolist()
+    drawn = visualizer.overlay_instances(
+        boxes=instances.pred_boxes.tensor.numpy(),
+        masks=np.asarray(instances.pred_masks) if instances.has("pred_masks") else None,
+        labels=[f"{class_names[c]} {track}" for c, track in zip(instances.pred_classes.tolist(), track_ids)],
+        assigned_colors=[tuple(part / 255 for part in spread_color(track)) for track in track_ids],
+        alpha=OPACITY,
+    )
+    return drawn.get_image()
 
 
 def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances], np.ndarray]:

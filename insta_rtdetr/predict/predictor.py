@@ -14,6 +14,8 @@ from insta_rtdetr.views.tiling import Tiling, find_in_tiles
 from .categories import Categories
 from .inputs import Input, LoadedImage, check_options, find_inputs
 from .result import Result
+from .tracking import Tracker
+from .video import DEFAULT_FPS
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,40 @@ class Predictor:
         return self._predict_tiled(images, threshold, batch_size, tiling) if tiling else self._predict(
             images, threshold, batch_size
         )
+
+    def track(self, source: Any, threshold: float = 0.5, tile: int = 0, overlap: float = 0.2) -> Iterator[Result]:
+        """Find the objects in the frames of videos, and give each the same number in all frames.
+
+        An object gets its number in the second frame that shows it.  Results have the numbers as `track_ids`, and no
+        objects without one.
+
+        Args:
+            source: what `predict` takes; several images are the frames of one video, in their order.
+            threshold: lowest score of an object that is given a number; it keeps it when its score is lower.
+            tile, overlap: see `predict`.
+
+        Returns:
+            one result for each frame.
+
+        Raises:
+            UserError: an argument is wrong, or the package trackers is not installed.
+        """
+        check_options(threshold, batch_size=1)
+        tiling = Tiling(tile, overlap) if tile else None
+        images = _readable(find_inputs(source), by_crops=tiling is not None)
+        return self._track(images, threshold, tiling, Tracker(threshold, DEFAULT_FPS))
+
+    def _track(
+        self, images: Iterator[LoadedImage], threshold: float, tiling: Tiling | None, tracker: Tracker
+    ) -> Iterator[Result]:
+        video = None
+        for loaded in images:
+            if loaded.frame is not None and loaded.name != video:
+                video, tracker = loaded.name, Tracker(threshold, loaded.fps)
+            if tiling:
+                yield tracker.update(self.predict_tiled(loaded, tracker.lowest_score, 1, tiling))
+            else:
+                yield tracker.update(*self.predict_batch([loaded], tracker.lowest_score))
 
     def _predict(self, images: Iterator[LoadedImage], threshold: float, batch_size: int) -> Iterator[Result]:
         while batch := list(itertools.islice(images, batch_size)):

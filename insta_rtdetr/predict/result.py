@@ -87,6 +87,16 @@ class Result:
         return [self.categories.names[class_id] for class_id in self.class_ids]
 
     @property
+    def track_ids(self) -> np.ndarray | None:
+        """Return the numbers of the objects (N,), int64, that `Predictor.track` gives them; None without tracks."""
+        return self.instances.track_ids.numpy() if self.instances.has("track_ids") else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of objects by class name, the most frequent class first."""
+        return dict(Counter(self.class_names).most_common())
+
+    @property
     def file_stem(self) -> str:
         """Return the name, without ending, of files that are written for this result."""
         stem = Path(Input(self.source).path).stem or "image"
@@ -94,7 +104,7 @@ class Result:
 
     def __str__(self) -> str:
         where = self.source if self.frame is None else f"{self.source}, frame {self.frame}"
-        counts = ", ".join(f"{count} {name}" for name, count in Counter(self.class_names).most_common())
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
         return f"{where}: {counts or 'nothing found'}"
 
     def print(self) -> None:
@@ -108,6 +118,7 @@ class Result:
     def draw(self, scale: float = 1.0) -> np.ndarray:
         """Draw masks, boxes, class names and scores over the image: uint8 (H * scale, W * scale, 3), RGB.
 
+        Objects of a track have its colour and its number.
         Where all masks together would take more than MAX_DRAWN_BYTES, the masks alone are drawn, one after another.
         """
         height, width = self.image.shape[:2]
@@ -186,7 +197,8 @@ class Result:
     def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:
         """Return the objects in the form that pycocotools' loadRes takes.
 
-        Each dict has category_id, bbox, score and, with masks, segmentation (RLE) and area.  Category ids are those of
+        Each dict has category_id, bbox, score, with tracks track_id and, with masks, segmentation (RLE) and area.
+        Category ids are those of
         the dataset that the model was trained on if it is known here, else they count from 1.
         """
         boxes_xywh = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
@@ -194,6 +206,8 @@ class Result:
             {"image_id": image_id, "category_id": self.categories.ids[class_id], "bbox": box, "score": score}
             for class_id, box, score in zip(self.class_ids, boxes_xywh.tolist(), self.scores.tolist())
         ]
+        if self.track_ids is not None:
+            found = [{**one, "track_id": track_id} for one, track_id in zip(found, self.track_ids.tolist())]
         if not self.instances.has("pred_masks"):
             return found
         rles = self._rles()
@@ -231,6 +245,7 @@ class Result:
             mask=self._compact_masks() if compact else self.masks,
             confidence=self.scores,
             class_id=self.class_ids,
+            tracker_id=self.track_ids,
             data={"class_name": np.array(self.class_names, dtype=str)},
         )
 

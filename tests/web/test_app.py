@@ -222,7 +222,7 @@ def test_the_pages_load_nothing_from_elsewhere(client):
         assert response.status_code == 200 and "https://" not in response.text, path
     description = client.get("/openapi.json").json()
     predict = description["paths"]["/api/predict"]["post"]
-    assert {one["name"] for one in predict["parameters"]} == {"threshold", "name", "image"}
+    assert {one["name"] for one in predict["parameters"]} == {"threshold", "name", "image", "in_tiles"}
     assert "image/*" in predict["requestBody"]["content"] and "415" in predict["responses"]
 
 
