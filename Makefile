@@ -17,9 +17,9 @@ STAMP := $(VENV)/.complete
 demo: $(STAMP)
 	$(VENV)/bin/python demo/quickstart.py
 
-# One process for each core, each with one thread: small models gain nothing from more.
+# One process for each core, each with one thread: small models gain nothing from more.  tests/conftest.py has the order.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check .
@@ -41,6 +41,8 @@ ifneq ($(strip $(TORCH)),)
 else
 	$(PIP) install --quiet -r requirements.txt
 endif
+# Without its dependencies, which are there but for opencv-python, which would replace opencv-python-headless.
+	$(PIP) install --quiet --no-deps trackers==2.6.1
 	$(VENV)/bin/python tools/install_detectron2.py
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	touch $@

@@ -19,6 +19,7 @@ from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from insta_rtdetr.views.finder import Finder, mask_form
 
 from .categories import categories_of
+from .precision import use_precision
 from .predictor import Predictor
 
 
@@ -29,15 +30,20 @@ class Model(Predictor):
         cfg: the config.
         module: the Detectron2 meta-architecture, in eval mode.
         categories: names and COCO ids of its classes.
+        precision: what backbone and encoder are computed in, see `use_precision`.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, precision: str = "fp32") -> None:
         """Build the model of a config and load MODEL.WEIGHTS.
 
         Without a CUDA device the model computes on CPU, whatever MODEL.DEVICE says.
 
+        Args:
+            cfg: the config.
+            precision: see `use_precision`.
+
         Raises:
-            UserError: the config's values give no model.
+            UserError: the config's values give no model, or the precision is wrong.
             CheckpointError: the weights are missing or do not fit.
         """
         self.cfg = cfg.clone()
@@ -48,6 +54,7 @@ class Model(Predictor):
         checkpointer = Checkpointer(self.module, class_names=config_class_names(self.cfg))
         rest_of_checkpoint = checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         self.categories = categories_of(self.cfg, rest_of_checkpoint.get("class_names", []))
+        self.precision = use_precision(self.module, precision)
         self._finder = Finder(self.cfg, self.module)
 
     def train(
