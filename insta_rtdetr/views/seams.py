@@ -1,8 +1,8 @@
 """Merging of what neighbouring tiles of an image show of one object.
 
-Three rules decide.  Of several tiles that show an object whole, the one counts that shows it farthest from its border.
-An object that ends at the border of its tile, but not of the image, is cut: it gives way to a whole object of another
-tile that covers it.  Cut objects of several tiles that no tile shows whole become one object.
+Three rules decide.  Of several tiles that show an object whole, the one counts that shows its centre farthest from a
+border.  An object that ends at the border of its tile, but not of the image, is cut: it gives way to a whole object of
+another tile that covers it.  Cut objects of several tiles that no tile shows whole become one object.
 
 Shapes: N objects of all tiles, (H, W) the size of the image in pixels.
 """
@@ -60,7 +60,8 @@ class TileMerger:
         self._scores: list[float] = []
         self._classes: list[int] = []
         self._tile_of: list[int] = []
-        self._depths: list[float] = []  # from the object to the nearest border of its tile, in sides of the tile
+        self._is_cut: list[bool] = []
+        self._depths: list[float] = []  # from the object's centre to the nearest border of its tile, see `_depth`
         self._has_masks = True
 
     def add(self, corner: tuple[int, int], found: Instances) -> None:
@@ -77,7 +78,11 @@ class TileMerger:
             self._scores.append(score)
             self._classes.append(class_id)
             self._tile_of.append(len(self._tiles))
-            self._depths.append(self._depth(tile, coco_mask.toBbox(rle)))
+            box_xywh = coco_mask.toBbox(rle)
+            centre = np.concatenate([box_xywh[:2] + box_xywh[2:] / 2, (0, 0)])
+            self._is_cut.append(self._depth(tile, box_xywh) < CUT_MARGIN)
+            # Measured at its border, a small object would be farther away than a large one at the same place.
+            self._depths.append(self._depth(tile, centre))
         self._tiles.append(tile)
         self._has_masks = found.has("pred_masks")
 
@@ -89,11 +94,11 @@ class TileMerger:
         return encode_crop(crop, top + y, left + x, self._size)
 
     def _depth(self, tile: tuple[int, int, int, int], box_xywh: np.ndarray) -> float:
-        """Return how far an object is from the nearest border of its tile at which the image goes on.
+        """Return how far a box is from the nearest border of its tile at which the image goes on.
 
         Args:
             tile: left, top, right and bottom of the tile in the image.
-            box_xywh: box around the object's mask in the tile.
+            box_xywh: the box, in the tile.
 
         Returns:
             the distance as a fraction of the tile's side; infinite if the tile is the whole image.
@@ -107,9 +112,6 @@ class TileMerger:
             (bottom < self._size[0], 1 - (y + height) / (bottom - top)),
         )
         return min((gap for image_goes_on, gap in gaps if image_goes_on), default=math.inf)
-
-    def _is_cut(self, index: int) -> bool:
-        return self._depths[index] < CUT_MARGIN
 
     def merged(self) -> Instances:
         """Return the merged objects of all tiles, the highest score first."""
@@ -169,7 +171,8 @@ class TileMerger:
                 of_object.setdefault(index, []).append(pair)
         kept: set[int] = set()
         dropped: set[int] = set()
-        for index in sorted(range(len(self._rles)), key=lambda i: (-self._depths[i], -self._scores[i])):
+        order = sorted(range(len(self._rles)), key=lambda i: (self._is_cut[i], -self._depths[i], -self._scores[i]))
+        for index in order:
             if index in dropped:
                 continue
             kept.add(index)
@@ -181,16 +184,16 @@ class TileMerger:
 
     def _is_repeated(self, index: int, by: int, pair: Pair) -> bool:
         """Return whether an object that stays stands for another one, too."""
-        if self._is_cut(by):
+        if self._is_cut[by]:
             return False
-        if self._is_cut(index):
+        if self._is_cut[index]:
             return pair.covered_share(index) >= SAME_OBJECT
         return max(pair.covered) >= SAME_OBJECT
 
     def _joined(self, pairs: list[Pair], kept: list[int]) -> list[list[int]]:
         """Group the objects: cut ones that are parts of one object, each other one alone."""
         group_of = {index: [index] for index in kept}
-        both_cut = [pair for pair in pairs if self._is_cut(pair.first) and self._is_cut(pair.second)]
+        both_cut = [pair for pair in pairs if self._is_cut[pair.first] and self._is_cut[pair.second]]
         overlaps = [(max(*pair.covered, pair.seam_iou), pair) for pair in both_cut]
         for overlap, pair in sorted(overlaps, key=lambda one: -one[0]):
             first, second = group_of[pair.first], group_of[pair.second]

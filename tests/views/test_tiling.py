@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from detectron2.structures import Instances
+from scipy import ndimage
 
 from insta_rtdetr.errors import UserError
 from insta_rtdetr.views.tiling import Tiling, find_in_tiles
@@ -87,15 +87,31 @@ def test_neighbours_that_touch_stay_apart_although_their_boxes_overlap():
 
 
 def test_classes_are_not_mixed():
+    classes = iter(range(100))
+
     def find(images):
         found = find_grey(images)
         for one in found:
-            both = Instances.cat([one, one])
-            both.pred_classes[len(one) :] = 1
-            yield both
+            one.pred_classes[:] = next(classes)  # each tile has a class of its own
+        return found
 
-    instances = find_in_tiles(lambda images: list(find(images)), draw((75, 58, 6)), Tiling(64, 0.3))
+    # The disc lies in two tiles of the upper row.
+    instances = find_in_tiles(find, draw((20, 58, 6)), Tiling(64, 0.4))
     assert sorted(instances.pred_classes.tolist()) == [0, 1]
+
+
+def test_neighbours_that_overlap_a_little_stay_apart():
+    def find(images):
+        found = find_grey(images)
+        for one in found:
+            grown = [ndimage.binary_dilation(mask, iterations=2) for mask in one.pred_masks.numpy()]
+            one.pred_masks = torch.from_numpy(np.array(grown, dtype=bool).reshape(one.pred_masks.shape))
+        return found
+
+    # No tile shows both whole: those of the first two columns have the pixels 0 to 63 and 36 to 99.
+    image = draw((75, 38, 8), (75, 56, 8))
+    found, (expected,) = found_masks(image, Tiling(64, 0.3), find), find([image])
+    assert sorted(mask.sum() for mask in found) == sorted(mask.sum() for mask in expected.pred_masks.numpy())
 
 
 def test_boxes_without_masks_are_merged_too():
