@@ -83,8 +83,11 @@ def compare_mosaic(model: Model, truth: dict, folder: Path) -> str:
     best = from_best_tile(by_tile, Tiling(CELL), mosaic.shape[:2])
     rows = [
         [name, *average_precision(dataset, [found]), len(shown(found)), count_pairs(shown(found))]
-        for name, found in (("images alone", alone), ("each place by one tile", best), ("tiles merged", merged))
-    ]
+        for name, found in (
+            ("stretched to the network's size", predict(model, mosaic, 0)), ("images alone", alone),
+            ("each place by one tile", best), ("tiles merged", merged),
+        )
+    ]  # fmt: skip
     return tabulate(rows, [f"{SIDE} pixels, {len(masks)} nuclei", *AP_NAMES, "objects", "pairs that overlap"])
 
 
