@@ -117,7 +117,7 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     # C2fProjector: pairs of convolutions.
     cfg.MODEL.ENCODER.NUM_FUSION_BLOCKS = 3
     cfg.MODEL.ENCODER.EXPANSION = 1.0
-    # Temperature of the sine position code of AIFI.
+    # Temperature of AIFI's sine position encoding.
     cfg.MODEL.ENCODER.POSITION_TEMPERATURE = 10000.0
     # Order of the position embeddings: "row_major", the order of the features, or "column_major", which the original
     # uses although its features are row-major.  The two are the same for square inputs.
@@ -282,7 +282,7 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.EARLY_STOPPING.PATIENCE = 0
     # Newest checkpoints that stay on the disk, the final one counted and the best one not; 0: all. Count.
     cfg.SOLVER.KEEP_CHECKPOINTS = 3
-    # Consecutive iterations with a loss that is not finite, skipped and logged, before training stops. Count.
+    # Iterations with a loss that is not finite, skipped and logged, of twice as many, before training stops. Count.
     cfg.SOLVER.MAX_SKIPPED_ITERS = 20
     # Weights & Biases logging (needs the package wandb).
     cfg.WANDB = CfgNode()

@@ -1,6 +1,6 @@
-"""One model run by several runtimes, side by side: PyTorch as it is and compiled, ONNX Runtime, OpenVINO.
+"""Comparison of runtimes for one model: PyTorch (eager and compiled), ONNX Runtime and OpenVINO.
 
-    network      the network's input -> classes, scores, boxes and mask maps of the top objects
+    network      the network's input -> classes, scores, boxes and mask maps of the best objects
     end to end   an image -> objects -> COCO RLE
 """
 
@@ -40,9 +40,9 @@ from .report import describe_machine
 from .subject import SEED, fit_image, load_image
 from .timing import time_in_turn
 
-# Of the objects that are made to images and RLE.
+# Lowest score of the objects whose masks are made and encoded.
 THRESHOLD = 0.3
-# Names and what they are exported as; besides these, PyTorch's, and the path of an exported file.
+# Backend -> format and precision of its file.  Other backends are those of PyTorch, and paths of exported files.
 EXPORTS = {
     "onnxruntime": ("onnx", "fp32"), "openvino": ("openvino", "fp32"),
     "onnxruntime-fp16": ("onnx", "fp16"), "openvino-bf16": ("openvino", "bf16"),
@@ -53,13 +53,13 @@ BACKENDS = ("eager", "eager-bf16", "compiled", *EXPORTS)
 
 @dataclass
 class Contender:
-    """A runtime with the model.
+    """A backend that is ready to be timed.
 
     Attributes:
-        name: of `BACKENDS`, or a file.
-        precision: in which it computes.
-        parity: what the comparison with the model said.
-        network, end_to_end: what is timed.
+        name: one of `BACKENDS`, or the path of an exported file.
+        precision: precision of its computation.
+        parity: result of the comparison with the model.
+        network, end_to_end: functions that are timed.
     """
 
     name: str
@@ -70,10 +70,10 @@ class Contender:
 
 
 def run_backends(options: Options) -> dict:
-    """Time them; the report, whose table goes to stdout.
+    """Time the backends, write the table to stdout, and return the report.
 
     Raises:
-        UserError, CheckpointError: bad input.
+        UserError, CheckpointError: an option, the config or the weights are wrong.
     """
     check_backends(options.backends)
     image = load_image(options.input, "RGB") if options.input else read_images([])[0]
@@ -100,10 +100,10 @@ def run_backends(options: Options) -> dict:
 
 
 def check_backends(names: list[str]) -> None:
-    """Refuse what is no backend.
+    """Check that all names are those of backends.
 
     Raises:
-        UserError: names it.
+        UserError: a name is not; the message quotes it.
     """
     for name in names:
         if name not in BACKENDS and not is_exported(name):
@@ -129,10 +129,14 @@ def _contenders(options: Options, image: np.ndarray, folder: Path) -> list[Conte
 
 
 def _export(name: str, model: Model, settings: ExportOptions, folder: Path, images: list[np.ndarray]) -> Path:
-    """Write a backend's file, most of them from the float32 ONNX file, which is written once.
+    """Write the file of a backend; most are converted from the float32 ONNX file, which is written once.
 
     Args:
-        images: that int8 is calibrated on, all layers of backbone and encoder, whatever the accuracy.
+        name: a key of `EXPORTS`.
+        model: the model.
+        settings: options of the export.
+        folder: folder of the files.
+        images: images on which int8 is calibrated, in all layers of backbone and encoder and without a check.
     """
     export_format, precision = EXPORTS[name]
     target = folder / (f"{name}.onnx" if export_format == "onnx" else name)
@@ -152,7 +156,7 @@ def _export(name: str, model: Model, settings: ExportOptions, folder: Path, imag
 
 
 def _settings(options: Options, image: np.ndarray, folder: Path) -> ExportOptions:
-    """The options of the exports; without weights on this machine, random ones."""
+    """Make the options of the exports, with random weights if there are none on this machine."""
     cfg, weights = None, options.weights
     with nullcontext() if weights else suppress(UserError):
         cfg = model_config(options.config_file, weights, options.opts)

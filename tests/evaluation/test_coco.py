@@ -13,6 +13,7 @@ from pycocotools import mask as mask_util
 
 from insta_rtdetr.evaluation import build_evaluator
 from insta_rtdetr.evaluation.coco import FasterCOCOEvaluator
+from insta_rtdetr.evaluation.mistakes import compare
 from insta_rtdetr.evaluation.quiet import QuietCOCOEvaluator
 from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.layers.rle_masks import RleMasks
@@ -179,3 +180,20 @@ def test_masks_in_run_length_code_give_the_same_metrics(dataset, kind):
     assert expected["segm"]["AP"] > 0
     for task in ("bbox", "segm"):
         np.testing.assert_array_equal(list(found[task].values()), list(expected[task].values()))
+
+
+@pytest.mark.parametrize("kind", [QuietCOCOEvaluator, FasterCOCOEvaluator])
+def test_boxes_alone_stay_without_masks(dataset, kind):
+    """pycocotools gives them outlines, which the drawings of mistakes would take for masks."""
+    rng = np.random.default_rng(0)
+    content = random_dataset(rng, 4, 5)
+    dataset(content)
+    evaluator = kind(NAME, tasks=("bbox",), distributed=False)
+    evaluator.reset()
+    for image_id, instances in random_predictions(rng, content, 6).items():
+        instances.remove("pred_masks")
+        evaluator.process([{"image_id": image_id}], [{"instances": instances}])
+    evaluator.evaluate()
+    assert evaluator.found and all("segmentation" not in found for found in evaluator.found)
+    images, _ = compare(evaluator.truth, evaluator.found)
+    assert len(images) == 4

@@ -19,6 +19,6 @@ def build_timm_fpn_backbone(cfg, input_shape: ShapeSpec | None = None) -> FPN:
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
     for convolution in (*fpn.lateral_convs, *fpn.output_convs):
-        # Unlike the pretrained layers below them they start from random weights: no SOLVER.BACKBONE_MULTIPLIER.
+        # Unlike the pretrained layers they start from random weights, so SOLVER.BACKBONE_MULTIPLIER is not for them.
         convolution.learning_rate_factor = 1.0
     return fpn
