@@ -52,7 +52,7 @@ def shown(answer: dict) -> np.ndarray:
 
 def test_tiles_are_used_when_asked_for_and_for_large_images(model):
     app = create_app(Demo(model, "tiny", tile=64))
-    with TestClient(app) as client:
+    with TestClient(app, "http://localhost") as client:
         for seed, shape, in_tiles, used in (
             (0, (48, 256), None, False), (1, (48, 257), None, True), (1, (48, 257), False, False),
             (0, (48, 100), True, True),
