@@ -307,3 +307,9 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Metric that chooses model_best.pth, by the name under which Detectron2 logs it.  In the stage "detector", which
     # has no masks, the metric of the boxes takes its place, for example bbox/AP for segm/AP.
     cfg.TEST.BEST_METRIC = "segm/AP"
+    # Evaluation in overlapping tiles: side of a tile in pixels of the image (0: no tiles), and least overlap of
+    # neighbouring tiles as a fraction of that side.  With tiles, AP counts all objects that are found in an image, and
+    # TEST.DETECTIONS_PER_IMAGE limits those of a tile.
+    cfg.TEST.TILE = CfgNode()
+    cfg.TEST.TILE.SIZE = 0
+    cfg.TEST.TILE.OVERLAP = 0.2
