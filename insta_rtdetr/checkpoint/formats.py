@@ -12,7 +12,7 @@ from torch import Tensor
 
 from insta_rtdetr.errors import CheckpointError
 
-from . import fastinst, insta_rtdetr, maskdino, paddle, rfdetr
+from . import fastinst, insta_rtdetr, maskdino, paddle, rfdetr, sparseinst
 
 # Endings of pickle files: those of Detectron2's model zoo, and PaddlePaddle's.
 _PICKLES = (".pkl", ".pdparams")
@@ -26,6 +26,7 @@ ORIGINALS = {
     "Mask DINO": maskdino,
     "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
     "RF-DETR": rfdetr,
+    "SparseInst": sparseinst,
 }
 
 

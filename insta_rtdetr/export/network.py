@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from insta_rtdetr.layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
-from insta_rtdetr.modeling.postprocessing import ClippingPostprocessor, MaskScoringPostprocessor
+from insta_rtdetr.modeling.postprocessing import ClippingPostprocessor, MaskScoringPostprocessor, mean_within
 from insta_rtdetr.predict.runtime.metadata import OUTPUT_NAMES
 from insta_rtdetr.structures import Prediction
 
@@ -47,7 +47,8 @@ class TopObjects(nn.Module):
             classes (B, N), int64; scores (B, N), descending; boxes (B, N, 4), xyxy in pixels of the input; masks, bool
             (B, N, H, W) with post-processing, else logits (B, N, h, w); and of a model whose scores are classes'
             probabilities times masks' certainties, without post-processing, class_scores (B, N), those probabilities.
-            A certainty is that of the masks as given, those of the map or those of the input.
+            A certainty is that of the masks as given, those of the map or those of the input; or always that of the map
+            if the postprocessor says so.
         """
         images = (images - self.model.preprocessor.pixel_mean) / self.model.preprocessor.pixel_std
         with torch.autocast(images.device.type, dtype=torch.float16, enabled=self.half):
@@ -55,13 +56,17 @@ class TopObjects(nn.Module):
         classes, scores, chosen = self._choose(prediction)
         maps = chosen.mask_logits.float()
         values = self._enlarge(maps) if self.with_postprocess else maps
-        is_probability = self.with_postprocess and self.postprocessor.resize == "probability"
+        is_probability = self.with_postprocess and self.postprocessor.resizes_probabilities
         probs = values if is_probability else values.sigmoid()
         masks = probs > self.postprocessor.mask_threshold
         outputs = [classes, scores, self._boxes(chosen, masks), masks if self.with_postprocess else maps]
         if not self.scores_masks:
             return tuple(outputs)
-        certainties = (probs * masks).sum((2, 3)) / (masks.sum((2, 3)) + 1e-6)
+        if self.postprocessor.scores_maps:
+            probs = maps.sigmoid()
+            certainties = mean_within(probs, probs > self.postprocessor.mask_threshold)
+        else:
+            certainties = mean_within(probs, masks)
         outputs = [classes, scores * certainties, *outputs[2:], scores][: len(self.output_names)]
         order = outputs[1].topk(outputs[1].shape[1], dim=1).indices
         return tuple(_reorder(values, order) for values in outputs)
@@ -84,7 +89,7 @@ class TopObjects(nn.Module):
         return index - queries * num_classes, scores, chosen
 
     def _enlarge(self, maps: Tensor) -> Tensor:
-        maps = maps.sigmoid() if self.postprocessor.resize == "probability" else maps
+        maps = maps.sigmoid() if self.postprocessor.resizes_probabilities else maps
         return F.interpolate(maps, size=self.size, mode="bilinear")
 
     def _boxes(self, chosen: Prediction, masks: Tensor) -> Tensor:

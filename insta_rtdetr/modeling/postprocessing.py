@@ -20,7 +20,7 @@ from ..layers.precision import full_precision
 from ..structures import Prediction
 
 # What masks are when they are resized, see TEST.MASK_RESIZE.
-RESIZES = ("probability", "logit", "logit_twice")
+RESIZES = ("probability", "probability_twice", "logit", "logit_twice")
 
 
 @dataclass
@@ -84,6 +84,11 @@ class Postprocessor:
         instances.pred_classes = classes[kept]
         return instances
 
+    @property
+    def resizes_probabilities(self) -> bool:
+        """Whether probabilities are enlarged, and not logits."""
+        return self.resize.startswith("probability")
+
     def probabilities(self, class_logits: Tensor) -> Tensor:
         """(..., K), those of the classes."""
         return class_logits.sigmoid()
@@ -111,9 +116,9 @@ class Postprocessor:
     def _enlarged(self, chosen: Prediction, size: ImageSize) -> Iterator[tuple[Region, Tensor]]:
         """The probabilities or logits of the masks, wherever they can exceed the threshold; see `enlarge`."""
         maps = full_precision(chosen.mask_logits[0])
-        maps = maps.sigmoid() if self.resize == "probability" else maps
+        maps = maps.sigmoid() if self.resizes_probabilities else maps
         rows, columns = (
-            axis_resize(*sides, self.resize == "logit_twice", maps.device, maps.dtype)
+            axis_resize(*sides, self.resize.endswith("_twice"), maps.device, maps.dtype)
             for sides in zip(maps.shape[1:], size.padded, size.resized, size.output, strict=True)
         )
         # In half precision, which mixed precision would multiply in, the edges of masks would move.
@@ -123,7 +128,7 @@ class Postprocessor:
     @property
     def _threshold(self) -> float:
         """In the unit of what is enlarged."""
-        return self.mask_threshold if self.resize == "probability" else math.log(
+        return self.mask_threshold if self.resizes_probabilities else math.log(
             self.mask_threshold / (1 - self.mask_threshold)
         )
 
@@ -142,7 +147,12 @@ class MaskScoringPostprocessor(Postprocessor):
 
     Boxes of a model that predicts none are those around its masks.  Source: Mask2Former,
     https://arxiv.org/abs/2112.01527
+
+    Attributes:
+        scores_maps: whether these are the pixels of the mask map, and not those of the enlarged mask.
     """
+
+    scores_maps = False
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
         if not prediction.has_masks:
@@ -177,7 +187,7 @@ class MaskScoringPostprocessor(Postprocessor):
         pieces = []
         for (which, y, x), enlarged in self._enlarged(chosen, size):
             masks = exceeds(enlarged, self._threshold)
-            probs = enlarged if self.resize == "probability" else enlarged.sigmoid_()
+            probs = enlarged if self.resizes_probabilities else enlarged.sigmoid_()
             probs = F.threshold_(probs, self.mask_threshold, 0.0)
             row_sums[which, y] = probs.sum(2)
             column_sums[which, x] += probs.sum(1)
@@ -192,6 +202,30 @@ class SoftmaxMaskScoringPostprocessor(MaskScoringPostprocessor):
     def probabilities(self, class_logits: Tensor) -> Tensor:
         """(..., K) of logits (..., K + 1)."""
         return class_logits.softmax(-1)[..., :-1]
+
+
+class OneClassPostprocessor(MaskScoringPostprocessor):
+    """The same for a model whose queries have one class each; masks' probabilities are measured on the mask map.
+
+    Source: SparseInst, https://arxiv.org/abs/2203.12827
+    """
+
+    scores_maps = True
+
+    def probabilities(self, class_logits: Tensor) -> Tensor:
+        """(..., K), zero for all classes but the likeliest one of each query."""
+        probs = super().probabilities(class_logits)
+        return torch.where(probs == probs.amax(-1, keepdim=True), probs, 0.0)
+
+    def _measured(self, chosen: Prediction, size: ImageSize) -> tuple[list[tuple[Region, Tensor]], Tensor, Tensor]:
+        pieces, boxes, _ = super()._measured(chosen, size)
+        probs = full_precision(chosen.mask_logits[0]).sigmoid()
+        return pieces, boxes, mean_within(probs, probs > self.mask_threshold)
+
+
+def mean_within(probs: Tensor, masks: Tensor) -> Tensor:
+    """(...,), the mean of probabilities (..., h, w) over the pixels of masks (..., h, w); 0 for an empty mask."""
+    return (probs * masks).sum((-2, -1)) / (masks.sum((-2, -1)) + 1e-6)
 
 
 def without_duplicates(boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, threshold: float) -> Tensor:

@@ -65,6 +65,7 @@ def backbone_name(cfg: CfgNode) -> str:
     names = {
         "build_resnet_backbone": f"ResNet-{resnets.DEPTH}{deformable}",
         "build_resnet_fpn_backbone": f"ResNet-{resnets.DEPTH}{deformable}, FPN",
+        "build_deformable_resnet_backbone": f"ResNet-{resnets.DEPTH}{deformable}",
         "build_resnet_vd_backbone": f"ResNet-{resnets.DEPTH}-vd{deformable}",
         "build_hgnetv2_backbone": f"PP-HGNetV2 {cfg.MODEL.HGNETV2.SIZE}",
         "build_dinov2_windowed_backbone": f"windowed {cfg.MODEL.TIMM.NAME}",

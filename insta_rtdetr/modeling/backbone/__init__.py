@@ -3,6 +3,7 @@
 A vision transformer gives outputs of one stride, named block3, block6, ....
 """
 
+from .deformable_resnet import build_deformable_resnet_backbone
 from .dinov2_windowed import WindowedDINOv2, build_dinov2_windowed_backbone
 from .hgnetv2 import HGNetV2, build_hgnetv2_backbone
 from .resnet_vd import ResNetVD, build_resnet_vd_backbone
@@ -14,6 +15,7 @@ __all__ = [
     "ResNetVD",
     "TimmBackbone",
     "WindowedDINOv2",
+    "build_deformable_resnet_backbone",
     "build_dinov2_windowed_backbone",
     "build_hgnetv2_backbone",
     "build_resnet_vd_backbone",

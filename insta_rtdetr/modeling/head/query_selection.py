@@ -198,8 +198,8 @@ def take(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def init_class_head(head: nn.Linear) -> None:
-    """Start with a probability of `OBJECT_PRIOR` for every class."""
+def init_class_head(head: nn.Linear | nn.Conv2d) -> None:
+    """Start with a probability of `OBJECT_PRIOR` for every output."""
     nn.init.constant_(head.bias, -torch.tensor(1 / OBJECT_PRIOR - 1).log().item())
 
 

@@ -131,14 +131,6 @@ class MaskCriterion(nn.Module):
             "point_region": loss.POINT_REGION,
         }
 
-    def count_objects(self, batch: BatchTargets, accumulated: GradientAccumulation | None, groups: int = 1) -> Tensor:
-        """The mean number of objects of a batch, over the accumulated batches and all processes, times the groups.
-
-        At least 1 for each step of the optimizer.
-        """
-        accumulated = accumulated or GradientAccumulation(len(batch.classes))
-        return mean_over_processes(accumulated.num_objects * groups, batch.classes.device) / accumulated.num_batches
-
     def mask_losses(self, supervised: list[MatchedPrediction], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
         mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
@@ -238,7 +230,7 @@ class SetCriterion(MaskCriterion):
             have no mask losses.
         """
         batch = BatchTargets.join(targets)
-        num_objects = self.count_objects(batch, accumulated, output.groups)
+        num_objects = count_objects(batch, accumulated, output.groups)
         if self.masks_only:
             return self.mask_losses([self._match_detected(output.layers[-1], targets, num_objects)], batch)
         supervised = self._match(output, targets, num_objects)
@@ -355,6 +347,15 @@ def denoising_match(targets: list[Target], denoising: DenoisingPredictions) -> M
         objects = torch.arange(len(target), device=device).expand(denoising.groups, -1)
         pairs.append(((first_slots + objects).flatten(), objects.flatten()))
     return Match.from_images(pairs, device)
+
+
+def count_objects(batch: BatchTargets, accumulated: GradientAccumulation | None, groups: int = 1) -> Tensor:
+    """The mean number of objects of a batch, over the accumulated batches and all processes, times the groups.
+
+    At least 1 for each step of the optimizer.
+    """
+    accumulated = accumulated or GradientAccumulation(len(batch.classes))
+    return mean_over_processes(accumulated.num_objects * groups, batch.classes.device) / accumulated.num_batches
 
 
 def mean_over_processes(count: int, device: torch.device) -> Tensor:
