@@ -75,8 +75,8 @@ class TopObjects(nn.Module):
         """Classes and scores (B, N) of the best pairs of a query and a class, and their queries' predictions."""
         logits = prediction.class_logits.float()
         probs = self.postprocessor.probabilities(logits)
-        num_queries, num_classes = probs.shape[1:]
-        scores, index = probs.flatten(1).topk(min(self.postprocessor.max_objects, num_queries * num_classes), dim=1)
+        num_classes = probs.shape[2]
+        scores, index = probs.flatten(1).topk(self.postprocessor.num_objects(*probs.shape[1:]), dim=1)
         queries = torch.div(index, num_classes, rounding_mode="floor")
         boxes, biases = prediction.boxes_cxcywh, prediction.mask_biases
         chosen = Prediction(

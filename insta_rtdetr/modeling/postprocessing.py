@@ -93,6 +93,10 @@ class Postprocessor:
         """(..., K), those of the classes."""
         return class_logits.sigmoid()
 
+    def num_objects(self, num_queries: int, num_classes: int) -> int:
+        """How many pairs of a query and a class are chosen of an image, whatever their scores."""
+        return min(self.max_objects, num_queries * num_classes)
+
     def _masks(self, prediction: Prediction, image: int, queries: Tensor, size: ImageSize) -> Tensor:
         """(N, height, width), bool, of N queries of an image."""
         # A query may be kept for several classes; its mask is made once.
@@ -108,7 +112,7 @@ class Postprocessor:
     def _select(self, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(Q, K) -> scores, classes and queries, all (N,)."""
         num_classes = probs.shape[1]
-        scores, index = probs.flatten().topk(min(self.max_objects, probs.numel()))
+        scores, index = probs.flatten().topk(self.num_objects(*probs.shape))
         is_kept = scores >= self.score_threshold
         index = index[is_kept]
         return scores[is_kept], index % num_classes, index // num_classes
@@ -216,6 +220,10 @@ class OneClassPostprocessor(MaskScoringPostprocessor):
         """(..., K), zero for all classes but the likeliest one of each query."""
         probs = super().probabilities(class_logits)
         return torch.where(probs == probs.amax(-1, keepdim=True), probs, 0.0)
+
+    def num_objects(self, num_queries: int, num_classes: int) -> int:
+        """As many as there are queries, at most."""
+        return min(self.max_objects, num_queries)
 
     def _measured(self, chosen: Prediction, size: ImageSize) -> tuple[list[tuple[Region, Tensor]], Tensor, Tensor]:
         pieces, boxes, _ = super()._measured(chosen, size)

@@ -32,6 +32,7 @@ from tests.tiny import (
     tiny_mask_rtdetr_config,
     tiny_maskdino_config,
     tiny_rfdetr_seg_config,
+    tiny_sparseinst_config,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,6 +46,10 @@ CONFIGS = {
     "mask_rtdetr": tiny_mask_rtdetr_config(*FEW),
     "maskdino": tiny_maskdino_config(*FEW, "MODEL.ENCODER.NUM_LAYERS", 1, "INPUT.FIXED_SIZE", (64, 64)),
     "rfdetr_seg": tiny_rfdetr_seg_config(*FEW),
+    "sparseinst": tiny_sparseinst_config(
+        # With one convolution, scores are so near 1 that which of two is the better would be chance.
+        *FEW, "MODEL.DECODER.NUM_LAYERS", 2, "INPUT.FIXED_SIZE", (64, 64)
+    ),
 }
 
 
