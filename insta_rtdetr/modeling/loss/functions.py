@@ -112,6 +112,8 @@ def pairwise_dice_scores(logits: Tensor, masks: Tensor) -> Tensor:
 
 def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Bool masks (T, H, W) -> (T, *size), float32: read between pixels, in [0, 1]."""
+    if not len(masks):
+        return masks.new_zeros(0, *size, dtype=torch.float32)
     parts = [
         F.interpolate(part[:, None].float(), size=size, mode="bilinear")[:, 0] for part in masks.split(MASKS_AT_A_TIME)
     ]
@@ -120,7 +122,7 @@ def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 def reduce_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Bool masks (T, H, W) -> (T, *size), bool: where more than half of a pixel's bilinear sample is set."""
-    return torch.cat([shrink_masks(part, size) > 0.5 for part in masks.split(MASKS_AT_A_TIME)])
+    return shrink_masks(masks, size) > 0.5
 
 
 def mask_iou(predicted: Tensor, wanted: Tensor) -> Tensor:
