@@ -12,7 +12,7 @@ from torch import Tensor
 
 from insta_rtdetr.errors import CheckpointError
 
-from . import fastinst, insta_rtdetr, maskdino, paddle, rfdetr, sparseinst
+from . import fastinst, insta_rtdetr, maskdino, paddle, paddle_rcnn, rfdetr, sparseinst
 
 # Endings of pickle files: those of Detectron2's model zoo, and PaddlePaddle's.
 _PICKLES = (".pkl", ".pdparams")
@@ -24,6 +24,7 @@ ORIGINALS = {
     "Insta-RT-DETR or RT-DETR": insta_rtdetr,
     "FastInst": fastinst,
     "Mask DINO": maskdino,
+    "PaddlePaddle's Mask R-CNN": paddle_rcnn,
     "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
     "RF-DETR": rfdetr,
     "SparseInst": sparseinst,

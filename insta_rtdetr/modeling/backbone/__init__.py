@@ -5,10 +5,10 @@ A vision transformer gives outputs of one stride, named block3, block6, ....
 
 from .deformable_resnet import build_deformable_resnet_backbone
 from .dinov2_windowed import WindowedDINOv2, build_dinov2_windowed_backbone
+from .fpn import build_resnet_vd_fpn_backbone, build_timm_fpn_backbone
 from .hgnetv2 import HGNetV2, build_hgnetv2_backbone
 from .resnet_vd import ResNetVD, build_resnet_vd_backbone
 from .timm import TimmBackbone, build_timm_backbone
-from .timm_fpn import build_timm_fpn_backbone
 
 __all__ = [
     "HGNetV2",
@@ -19,6 +19,7 @@ __all__ = [
     "build_dinov2_windowed_backbone",
     "build_hgnetv2_backbone",
     "build_resnet_vd_backbone",
+    "build_resnet_vd_fpn_backbone",
     "build_timm_backbone",
     "build_timm_fpn_backbone",
 ]
