@@ -152,6 +152,17 @@ def tiny_sparseinst(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     return _drawn(tiny_sparseinst_config(*overrides), seed)
 
 
+def tiny_paddlex_rcnn_config(*overrides: object) -> CfgNode:
+    """PaddleX's Mask R-CNN with a ResNet-18-vd, 16 channels, small anchors and 5 classes; overrides are KEY, value, ..."""
+    return _config("mask_rcnn_R50vd_FPN_paddlex", [
+        "MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NUM_CLASSES", 5, "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.NORM", "BN",
+        "MODEL.BACKBONE.FREEZE_AT", 0, "MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16,
+        "MODEL.ROI_MASK_HEAD.CONV_DIM", 16, "MODEL.ANCHOR_GENERATOR.SIZES", [[8], [16], [32], [64], [128]],
+        "MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 50,
+        *overrides,
+    ])  # fmt: skip
+
+
 def tiny_model(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_config`, its weights drawn from a seed, in training mode."""
     return _drawn(tiny_config(*overrides), seed)

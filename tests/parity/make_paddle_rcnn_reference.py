@@ -5,17 +5,15 @@
     pip install paddlepaddle==3.3.1    # in an environment of its own
     python -m tests.parity.make_paddle_rcnn_reference /tmp/PaddleDetection [output folder]
 
-Everything is computed in float64 on the CPU, for weights of recipe.py.  Of PaddleDetection only the modules of these
+Everything is computed in float64 on the CPU, for weights of paddle_rcnn_recipe.py.  Of PaddleDetection only the modules of these
 models are imported.  Writes, by default beside this file, paddle_*.npz with their keys.json, and paddle_*_wide.npz: what
 is found in a square and in a wide image.  Both have the batch-norm statistics of the square image.
-
-Class logits and box deltas of the recipe's weights are alike for all proposals.  So that the detections differ, those
-heads' weights are enlarged (`rcnn_weight_for`).
 """
 
 import argparse
 import importlib
 import json
+import multiprocessing
 import sys
 import types
 from pathlib import Path
@@ -40,13 +38,12 @@ MODULES = (
 MASK, CASCADE = "mask_rcnn/_base_/mask_rcnn_r50_fpn.yml", "cascade_rcnn/_base_/cascade_mask_rcnn_r50_fpn.yml"
 # Name of a reference -> PaddleDetection's config of the model, and what is changed of its ResNet.
 CONFIGS = {
+    "mask_rcnn_R50_C4": ("mask_rcnn/_base_/mask_rcnn_r50.yml", {}),
     "mask_rcnn_R50_FPN": (MASK, {}),
     "mask_rcnn_R50vd_FPN": (MASK, {"variant": "d"}),
     "mask_rcnn_R101_FPN": (MASK, {"depth": 101}),
     "mask_rcnn_R101vd_FPN": (MASK, {"depth": 101, "variant": "d"}),
     "mask_rcnn_X101vd_FPN": (MASK, {"depth": 101, "variant": "d", "groups": 64, "base_width": 4}),
-    # After those with a pyramid: what a config says of a part holds for the next ones, which may not say it.
-    "mask_rcnn_R50_C4": ("mask_rcnn/_base_/mask_rcnn_r50.yml", {}),
     "cascade_mask_rcnn_R50_FPN": (CASCADE, {}),
     "cascade_mask_rcnn_R50vd_FPN": (CASCADE, {"variant": "d"}),
 }
@@ -128,8 +125,8 @@ def answers(model: Any, size: tuple[int, int], result_size: tuple[int, int]) -> 
     }  # fmt: skip
 
 
-def main(source: Path, folder: Path) -> None:
-    """Write all files."""
+def write(source: Path, folder: Path, name: str) -> None:
+    """Write the files of one model."""
     import paddle
 
     import_paddle_detection(source)
@@ -137,18 +134,27 @@ def main(source: Path, folder: Path) -> None:
     expand = paddle.expand
     # PaddlePaddle 3.3 takes no tensors with one dimension as sides where NumPy makes no numbers of them.
     paddle.expand = lambda x, shape: expand(x, [np.asarray(side).item() for side in shape])
-    for name, (config, resnet) in CONFIGS.items():
-        model = original_model(source, config, resnet)
-        statistics, hooks = measure_batch_norms(model)
-        for suffix, *sizes in IMAGES:
-            found = answers(model, *sizes)
-            if not suffix:
-                found |= statistics
-                for hook in hooks:
-                    hook.remove()
-            np.savez_compressed(folder / f"paddle_{name}{suffix}.npz", **found)
-        shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
-        (folder / f"paddle_{name}.keys.json").write_text(json.dumps(shapes, indent=0))
+    model = original_model(source, *CONFIGS[name])
+    statistics, hooks = measure_batch_norms(model)
+    for suffix, *sizes in IMAGES:
+        found = answers(model, *sizes)
+        if not suffix:
+            found |= statistics
+            for hook in hooks:
+                hook.remove()
+        np.savez_compressed(folder / f"paddle_{name}{suffix}.npz", **found)
+    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
+    (folder / f"paddle_{name}.keys.json").write_text(json.dumps(shapes, indent=0))
+
+
+def main(source: Path, folder: Path) -> None:
+    """Write all files, each model's in a process: what a config says of a part would hold for the next one."""
+    for name in CONFIGS:
+        process = multiprocessing.get_context("spawn").Process(target=write, args=(source, folder, name))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise SystemExit(f"{name} failed.")
 
 
 if __name__ == "__main__":
