@@ -201,8 +201,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.GIOU_COST = 2.0
     cfg.MODEL.MATCHER.MASK_COST = 5.0
     cfg.MODEL.MATCHER.DICE_COST = 5.0
-    # DiceMatcher: CLASS_COST and DICE_COST are the exponents of a class's probability and of the masks' dice score, `beta`
-    # and `alpha` in SparseInst, which are multiplied.
+    # DiceMatcher: CLASS_COST and DICE_COST are the exponents of a class's probability and of the masks' dice score,
+    # which are multiplied; `beta` and `alpha` in SparseInst.
     # LocationMatcher: how much it lowers the cost of a pair that the query was taken from within the object.
     cfg.MODEL.MATCHER.LOCATION_COST = 1000.0
     # Number of random points at which masks are compared, the same for all queries of an image; 0: a 16th of the map's

@@ -3,8 +3,8 @@
     python -m tests.overfit {fastinst,mask_rtdetr,maskdino,sparseinst,mask_rcnn} [output folder]
 
 The aim is a mask AP above 90: FastInst gets 96.0 (AP50 100) in 300 iterations, three minutes on one CPU thread, too
-long for a test; Mask DINO gets 97.7 (AP50 100) in 400, SparseInst 96.7 (AP50 100) in 400.  Trains a small model without augmentation and evaluates it on
-the images it was trained on; the last line says the mask AP.
+long for a test; Mask DINO gets 97.7 (AP50 100) in 400, SparseInst 96.7 (AP50 100) in 400.  Trains a small model without
+augmentation and evaluates it on the images it was trained on; the last line says the mask AP.
 """
 
 import argparse

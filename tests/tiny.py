@@ -153,7 +153,7 @@ def tiny_sparseinst(*overrides: object, seed: int = 0) -> InstanceSegmenter:
 
 
 def tiny_paddlex_rcnn_config(*overrides: object) -> CfgNode:
-    """PaddleX's Mask R-CNN with a ResNet-18-vd, 16 channels, small anchors and 5 classes; overrides are KEY, value, ..."""
+    """PaddleX's Mask R-CNN with a ResNet-18-vd, 16 channels, small anchors, 5 classes; overrides are KEY, value, ..."""
     return _config("mask_rcnn_R50vd_FPN_paddlex", [
         "MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NUM_CLASSES", 5, "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.NORM", "BN",
         "MODEL.BACKBONE.FREEZE_AT", 0, "MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16,

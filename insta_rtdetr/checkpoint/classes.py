@@ -12,7 +12,8 @@ Weights = dict[str, Tensor]
 ClassLayers = Mapping[str, int]
 
 # Of Detectron2's R-CNNs.
-_RCNN_CLASSES, _RCNN_BOXES = r"roi_heads\.box_predictor(\.\d)?\.cls_score", r"roi_heads\.box_predictor(\.\d)?\.bbox_pred"
+_RCNN_CLASSES = r"roi_heads\.box_predictor(\.\d)?\.cls_score"
+_RCNN_BOXES = r"roi_heads\.box_predictor(\.\d)?\.bbox_pred"
 _RCNN_MASKS = r"roi_heads\.mask_head\.predictor"
 COCO_DATASET = "coco_2017_val"
 

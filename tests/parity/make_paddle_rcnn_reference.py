@@ -5,9 +5,10 @@
     pip install paddlepaddle==3.3.1    # in an environment of its own
     python -m tests.parity.make_paddle_rcnn_reference /tmp/PaddleDetection [output folder]
 
-Everything is computed in float64 on the CPU, for weights of paddle_rcnn_recipe.py.  Of PaddleDetection only the modules of these
-models are imported.  Writes, by default beside this file, paddle_*.npz with their keys.json, and paddle_*_wide.npz: what
-is found in a square and in a wide image.  Both have the batch-norm statistics of the square image.
+Everything is computed in float64 on the CPU, for weights of paddle_rcnn_recipe.py.  Of PaddleDetection only the modules
+of these models are imported.  Writes, by default beside this file, paddle_*.npz with their keys.json, and
+paddle_*_wide.npz: what is found in a square and in a wide image.  Both have the batch-norm statistics of the square
+one.
 """
 
 import argparse

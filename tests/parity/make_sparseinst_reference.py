@@ -8,7 +8,7 @@ float64 on the CPU.  Writes, by default beside this file:
 
 - sparse_inst_*.npz with their keys.json, and *_wide.npz: a square and a wide image of each kind of model, in the format
   of the other references, with the weights of recipe.py.  Both have the batch-norm statistics of the square image.
-- sparse_inst_losses.npz: made-up outputs for two images, the matches and weighted losses that the original computes from
+- sparse_inst_losses.npz: made-up outputs for two images, the matches and weighted losses that the original computes of
   them, and the losses' gradients.
 """
 

@@ -1,8 +1,8 @@
-"""The recipe's weights for PaddlePaddle's Mask R-CNNs, with smaller steps of boxes, and the references' images and sizes.
+"""The recipe's weights for PaddlePaddle's Mask R-CNNs, with smaller steps of boxes; the references' images and sizes.
 
-With the recipe alone many boxes leave the image.  They are empty once they are clipped, and take places among the 100 best
-detections: in Detectron2 all of them, in PaddlePaddle only one of those that touch, as the overlap 0 / 0 of two of them is
-none that its NMS keeps.
+With the recipe alone many boxes leave the image.  They are empty once they are clipped, and take places among the 100
+best detections: in Detectron2 all of them, in PaddlePaddle only one of those that touch, as the overlap 0 / 0 of two of
+them is none that its NMS keeps.
 """
 
 import numpy as np

@@ -22,7 +22,7 @@ OVERLAP_THRESHOLD = 0.4
 
 
 class InstanceActivationCriterion(nn.Module):
-    """Focal loss of the classes; cross-entropy and dice loss of whole masks; and the objectness learns their overlap."""
+    """Focal loss of the classes, cross-entropy and dice loss of whole masks; the objectness learns their overlap."""
 
     @configurable
     def __init__(self, *, matcher: nn.Module, weights: dict[str, float], alpha: float, gamma: float):

@@ -1,8 +1,8 @@
 """Mask-RT-DETR: RT-DETR whose heads are shared by positions and layers, and whose queries start around their masks.
 
 Source: https://github.com/PaddlePaddle/PaddleDetection/tree/666f597 (configs/mask_rtdetr); same numbers for
-square inputs, other code: PaddleDetection gives position codes to the wrong tokens of other inputs, and masks out usable
-anchors of landscape images.
+square inputs, other code.  PaddleDetection gives position codes to the wrong tokens of other inputs, and masks out
+usable anchors of landscape images.
 """
 
 from detectron2.modeling import META_ARCH_REGISTRY

@@ -1,6 +1,6 @@
 import torch
 
-from insta_rtdetr.modeling.head.instance_activation import InstanceBranch, InstanceActivationDecoder, place_channels
+from insta_rtdetr.modeling.head.instance_activation import InstanceActivationDecoder, InstanceBranch, place_channels
 
 
 def branch(num_groups):

@@ -23,6 +23,7 @@ NAMES = [
     "mask_rcnn_R50_C4", "mask_rcnn_R50_FPN", "mask_rcnn_R50vd_FPN", "mask_rcnn_R101_FPN", "mask_rcnn_R101vd_FPN",
     "mask_rcnn_X101vd_FPN", "cascade_mask_rcnn_R50_FPN", "cascade_mask_rcnn_R50vd_FPN",
 ]  # fmt: skip
+SSLD = {"cascade_mask_rcnn_R50vd_FPN": "cascade_mask_rcnn_R50vd-SSLDv2_FPN"}
 
 
 def published_model(name, folder):
@@ -33,7 +34,7 @@ def published_model(name, folder):
     assert name_format(open_checkpoint(str(file))) == "PaddlePaddle's Mask R-CNN's original code"
     cfg = get_cfg()
     add_insta_rtdetr_config(cfg)
-    cfg.merge_from_file(find_config(f"{name.replace('cascade_mask_rcnn_R50vd', 'cascade_mask_rcnn_R50vd-SSLDv2')}_paddlex"))
+    cfg.merge_from_file(find_config(f"{SSLD.get(name, name)}_paddlex"))
     cfg.MODEL.DEVICE, cfg.MODEL.RPN.POST_NMS_TOPK_TEST = "cpu", NUM_PROPOSALS
     model = build_model(cfg).double().eval()
     checkpointer = Checkpointer(model)
@@ -51,7 +52,7 @@ def test_detections_equal_the_originals(name, tmp_path):
         height, width = expected["orig"].tolist()
         # Detectron2 decodes boxes and suppresses duplicates in float32 otherwise.
         with in_float64_on_cpu(), torch.no_grad():
-            (result,) = model([{"image": reference_image(f"paddle_{name}{suffix}"), "height": height, "width": width}])
+            (result,) = model([{"image": reference_image(reference), "height": height, "width": width}])
         found = result["instances"]
         assert len(found) >= 20
         torch.testing.assert_close(found.scores, expected["scores"], atol=1e-6, rtol=0)

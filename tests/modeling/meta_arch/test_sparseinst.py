@@ -67,7 +67,7 @@ def test_a_query_has_one_class_and_a_score_that_counts_objectness_and_mask():
     prediction = found[0]
     probs, classes = prediction.class_logits[0].sigmoid().max(1)
     masks = prediction.mask_logits[0].sigmoid()
-    certainties = torch.stack([mask[mask > 0.45].mean() if (mask > 0.45).any() else mask.new_zeros(()) for mask in masks])
+    certainties = torch.stack([mask[mask > 0.45].sum() / max((mask > 0.45).sum(), 1) for mask in masks])
     expected, order = ((probs * prediction.objectness_logits[0].sigmoid()).sqrt() * certainties).sort(descending=True)
     torch.testing.assert_close(result["instances"].scores, expected, rtol=1e-5, atol=1e-8)
     assert result["instances"].pred_classes.tolist() == classes[order].tolist()
