@@ -17,9 +17,9 @@ STAMP := $(VENV)/.complete
 demo: $(STAMP)
 	$(VENV)/bin/python demo/quickstart.py
 
-# One process for each core, each with one thread: small models gain nothing from more.
+# One process for each core, each with one thread: small models gain nothing from more.  tests/conftest.py has the order.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check .

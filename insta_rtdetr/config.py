@@ -57,8 +57,8 @@ def _add_input_keys(cfg: CfgNode) -> None:
 def _add_backbone_keys(cfg: CfgNode) -> None:
     # Part of the model that is trained.  "joint": all of it.  "detector": all but the mask branch, which does not run;
     # the model predicts boxes alone, and learns them from data with or without masks.  "masks": the mask branch alone,
-    # on the frozen detector in MODEL.WEIGHTS.  In evaluation, "masks" is the same as "joint".  FastInst, which has no
-    # boxes, can only be trained as "joint".
+    # on the frozen detector in MODEL.WEIGHTS.  In evaluation, "masks" is the same as "joint".  FastInst and SparseInst,
+    # which have no boxes, can only be trained as "joint".
     cfg.MODEL.STAGE = "joint"
     # Number of object classes `K`.
     cfg.MODEL.NUM_CLASSES = 80

@@ -17,3 +17,23 @@ def loggers_as_before() -> Iterator[None]:
         logger.handlers[:] = before
     # It remembers which loggers it has set up.
     setup_logger.cache_clear()
+
+
+# The files that take longest, longest first: one that is begun last keeps a single process busy while the others wait.
+SLOW_FILES = (
+    "tests/export/test_export.py",
+    "tests/predict/test_distributed.py",
+    "tests/test_benchmarks.py",
+    "tests/modeling/meta_arch/test_rfdetr_seg_parity.py",
+    "tests/modeling/meta_arch/test_mask_rtdetr_parity.py",
+    "tests/modeling/meta_arch/test_fastinst_parity.py",
+    "tests/engine/test_distributed.py",
+    "tests/engine/test_stopping.py",
+    "tests/modeling/test_fake_cuda.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files; all others keep their order."""
+    rank = {name: position for position, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: rank.get(item.location[0], len(SLOW_FILES)))

@@ -5,10 +5,8 @@
 """
 
 import math
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,34 +14,39 @@ from typing import Any
 
 import numpy as np
 import torch
-from tabulate import tabulate
 
 from insta_rtdetr.errors import UserError
+from insta_rtdetr.export.check import compare, compare_predictors
 from insta_rtdetr.export.formats import onnx_to_openvino
+from insta_rtdetr.export.images import read_images
+from insta_rtdetr.export.int8 import write_int8
 from insta_rtdetr.export.network import TopObjects
-from insta_rtdetr.export.run import Options as ExportOptions
-from insta_rtdetr.export.run import compare, describe, export, load_model, read_images
+from insta_rtdetr.export.options import Options as ExportOptions
+from insta_rtdetr.export.run import describe, export, load_model
 from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.modeling.meta_arch.base import COARSEST_STRIDE
 from insta_rtdetr.predict.create import model_config
-from insta_rtdetr.predict.exported import ExportedModel
+from insta_rtdetr.predict.exported import ExportedModel, prepare
 from insta_rtdetr.predict.inputs import LoadedImage
 from insta_rtdetr.predict.model import Model, build_module
 from insta_rtdetr.predict.predictor import Predictor
 from insta_rtdetr.predict.runtime.session import is_exported
 
+from .comparison import KINDS, describe_times, to_markdown
 from .options import Options
-from .report import describe_machine, machine_line
+from .report import describe_machine
 from .subject import SEED, fit_image, load_image
+from .timing import time_in_turn
 
 # Of the objects that are made to images and RLE.
 THRESHOLD = 0.3
-# Names and what they are exported as; besides these, "eager", "compiled", and the path of an exported file.
+# Names and what they are exported as; besides these, PyTorch's, and the path of an exported file.
 EXPORTS = {
     "onnxruntime": ("onnx", "fp32"), "openvino": ("openvino", "fp32"),
     "onnxruntime-fp16": ("onnx", "fp16"), "openvino-bf16": ("openvino", "bf16"),
+    "onnxruntime-int8": ("onnx", "int8"), "openvino-int8": ("openvino", "int8"),
 }  # fmt: skip
-BACKENDS = ("eager", "compiled", *EXPORTS)
+BACKENDS = ("eager", "eager-bf16", "compiled", *EXPORTS)
 
 
 @dataclass
@@ -74,15 +77,21 @@ def run_backends(options: Options) -> dict:
     image = load_image(options.input, "RGB") if options.input else read_images([])[0]
     with tempfile.TemporaryDirectory() as folder:
         contenders = _contenders(options, image, Path(folder))
-        rows = [_measure(contenders, kind, options) for kind in ("network", "end_to_end")]
+        times = {
+            kind: time_in_turn([getattr(one, kind) for one in contenders], options.runs, options.warmup)
+            for kind in KINDS
+        }
+    rows, warnings = describe_times(times, [one.name for one in contenders], options.runs)
     report = {
         "config_file": options.config_file,
         "machine": describe_machine(torch.device("cpu")),
+        "runs": options.runs,
+        "warmup": options.warmup,
         "backends": [
-            {"backend": one.name, "precision": one.precision, "parity": one.parity, "network_ms": network,
-             "end_to_end_ms": whole}
-            for one, network, whole in zip(contenders, *rows)
+            {"backend": one.name, "precision": one.precision, "parity": one.parity, **row}
+            for one, row in zip(contenders, rows)
         ],
+        "warnings": warnings,
     }
     sys.stdout.write(f"{to_markdown(report)}\n")
     return report
@@ -108,28 +117,36 @@ def _contenders(options: Options, image: np.ndarray, folder: Path) -> list[Conte
     images = read_images([options.input] if options.input else [])
     contenders = []
     for name in options.backends:
-        if name in ("eager", "compiled"):
-            contenders.append(_pytorch(name, model, batch))
+        if name in BACKENDS and name not in EXPORTS:
+            contenders.append(_pytorch(name, model, images, batch))
             continue
-        exported = ExportedModel(_export(name, model, settings, folder) if name in EXPORTS else name)
+        exported = ExportedModel(_export(name, model, settings, folder, images) if name in EXPORTS else name)
         parity = "passed" if compare(model, exported, images).passed else "FAILED"
         contenders.append(_exported(name, exported, parity, batch))
     return contenders
 
 
-def _export(name: str, model: Model, settings: ExportOptions, folder: Path) -> Path:
-    """Write a backend's file; OpenVINO's are made of the float32 ONNX file, which is written once."""
+def _export(name: str, model: Model, settings: ExportOptions, folder: Path, images: list[np.ndarray]) -> Path:
+    """Write a backend's file, most of them from the float32 ONNX file, which is written once.
+
+    Args:
+        images: that int8 is calibrated on, all layers of backbone and encoder, whatever the accuracy.
+    """
     export_format, precision = EXPORTS[name]
-    settings = replace(settings, export_format=export_format, precision=precision)
-    target = folder / f"{name}.onnx"
-    if export_format == "onnx":
-        export(model, settings, target)
+    target = folder / (f"{name}.onnx" if export_format == "onnx" else name)
+    float_file = folder / "onnxruntime.onnx"
+    if (export_format, precision) in (("onnx", "fp32"), ("onnx", "fp16")):
+        if not target.exists():
+            export(model, replace(settings, export_format=export_format, precision=precision), target)
         return target
-    onnx_file = folder / "onnxruntime.onnx"
-    if not onnx_file.exists():
-        _export("onnxruntime", model, settings, folder)
-    onnx_to_openvino(onnx_file, describe(model, settings), target.with_suffix(""))
-    return target.with_suffix("")
+    _export("onnxruntime", model, settings, folder, images)
+    metadata = replace(describe(model, settings), precision=precision)
+    if precision == "int8":
+        prepared = [prepare([image], metadata) for image in images]
+        write_int8(float_file, export_format, metadata, prepared, target, check=lambda file: True)
+    else:
+        onnx_to_openvino(float_file, metadata, target)
+    return target
 
 
 def _settings(options: Options, image: np.ndarray, folder: Path) -> ExportOptions:
@@ -151,77 +168,35 @@ def _settings(options: Options, image: np.ndarray, folder: Path) -> ExportOption
     )
 
 
-def _pytorch(name: str, model: Model, batch: list[LoadedImage]) -> Contender:
-    network = TopObjects(model.module, tuple(model.cfg.INPUT.FIXED_SIZE), with_postprocess=False, half=False).eval()
-    runner = model
+def _pytorch(name: str, model: Model, images: list[np.ndarray], batch: list[LoadedImage]) -> Contender:
+    runner, parity = model, "-"
+    if name == "eager-bf16":
+        runner = Model(model.cfg, "bf16")
+        parity = "passed" if compare_predictors(model, runner, images, "bf16").passed else "FAILED"
+    network = TopObjects(runner.module, tuple(model.cfg.INPUT.FIXED_SIZE), with_postprocess=False, half=False).eval()
     if name == "compiled":
         network = torch.compile(network)
         runner = Model(model.cfg)
         runner.module.fuse()
         runner.module.run_network = torch.compile(runner.module.run_network)
-    images = torch.from_numpy(np.stack([loaded.image for loaded in batch])).permute(0, 3, 1, 2).float()
-    images = torch.nn.functional.interpolate(images, size=tuple(model.cfg.INPUT.FIXED_SIZE))
-    images = images.contiguous(memory_format=torch.channels_last)
+    pixels = torch.from_numpy(np.stack([loaded.image for loaded in batch])).permute(0, 3, 1, 2).float()
+    pixels = torch.nn.functional.interpolate(pixels, size=tuple(model.cfg.INPUT.FIXED_SIZE))
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def run_network() -> Any:
-        return network(images)
+        return network(pixels)
 
-    return Contender(name, "fp32", "-", run_network, lambda: _to_rle(runner, batch))
+    return Contender(name, runner.precision, parity, run_network, lambda: _to_rle(runner, batch))
 
 
 def _exported(name: str, exported: ExportedModel, parity: str, batch: list[LoadedImage]) -> Contender:
     if len(batch) > 1 and not exported.metadata.dynamic_batch:
         raise UserError(f"{name} takes one image, --batch-size is {len(batch)}.  Export it with --dynamic-batch.")
-    images = exported.prepare([loaded.image for loaded in batch])
+    images = prepare([loaded.image for loaded in batch], exported.metadata)
     run_network = lambda: exported.session(images)  # noqa: E731
     return Contender(name, exported.session.precision, parity, run_network, lambda: _to_rle(exported, batch))
 
 
 def _to_rle(predictor: Predictor, batch: list[LoadedImage]) -> list:
     return [encode_masks(result.instances.pred_masks) for result in predictor.predict_batch(batch, THRESHOLD)]
-
-
-def _measure(contenders: list[Contender], kind: str, options: Options) -> list[float]:
-    """Median milliseconds of each; all take turns, so that what else the machine does is shared by all."""
-    times: list[list[float]] = [[] for _ in contenders]
-    for run in range(options.warmup + options.runs):
-        for one, measured in zip(contenders, times):
-            call = getattr(one, kind)
-            call()  # brings its threads and weights back, which those before it have pushed aside
-            start = time.perf_counter()
-            call()
-            if run >= options.warmup:
-                measured.append((time.perf_counter() - start) * 1e3)
-    return [statistics.median(measured) for measured in times]
-
-
-def compare_models(reports: list[dict]) -> str:
-    """One line a model: the network's milliseconds with each backend.
-
-    The ratio is the best one's of those that find what the model finds, to the first one.
-    """
-    lines = []
-    for report in reports:
-        rows = report["backends"]
-        cells = [f"{row['network_ms']:.0f}{' (differs)' * (row['parity'] == 'FAILED')}" for row in rows]
-        best = min((row["network_ms"] for row in rows if row["parity"] != "FAILED"), default=math.nan)
-        lines.append([Path(report["config_file"]).stem, *cells, f"{best / rows[0]['network_ms']:.2f}"])
-    headers = ["network, ms", *(row["backend"] for row in reports[0]["backends"]), "best ratio"]
-    return tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
-
-
-def to_markdown(report: dict) -> str:
-    """The table, with ratios to the first backend."""
-    rows = report["backends"]
-    headers = ["backend", "precision", "network, ms", "ratio", "end to end, ms", "ratio", "parity"]
-    cells = [
-        [
-            row["backend"], row["precision"],
-            f"{row['network_ms']:.1f}", f"{row['network_ms'] / rows[0]['network_ms']:.2f}",
-            f"{row['end_to_end_ms']:.1f}", f"{row['end_to_end_ms'] / rows[0]['end_to_end_ms']:.2f}", row["parity"],
-        ]
-        for row in rows
-    ]  # fmt: skip
-    title = f"{report['config_file']}, {machine_line(report['machine'])}"
-    return f"{title}\n\n{tabulate(cells, headers=headers, tablefmt='github', disable_numparse=True)}"

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 import insta_rtdetr
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+from insta_rtdetr.processor import instruction_sets, processor_name
 
 from .options import Options
 from .subject import Subject, count_parameters
@@ -36,7 +37,7 @@ def describe(subject: Subject, options: Options) -> dict:
         "image_size": list(image.shape[1:]),
         "batch_size": options.batch_size,
         "device": str(model.device),
-        "precision": options.precision,
+        "precision": subject.precision,
         "fused": network.is_fused if is_ours else False,
         "compiled": subject.is_compiled,
         "runs": options.runs,
@@ -48,10 +49,11 @@ def describe(subject: Subject, options: Options) -> dict:
 
 
 def describe_machine(device: torch.device) -> dict:
-    """CPU, threads, GPU and versions."""
+    """CPU with its instruction sets, threads, GPU and versions."""
     on_gpu = device.type == "cuda"
     return {
-        "cpu": cpu_name(),
+        "cpu": processor_name(),
+        "instruction_sets": instruction_sets(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
         "cuda": torch.version.cuda if on_gpu else None,
@@ -64,25 +66,19 @@ def describe_machine(device: torch.device) -> dict:
 
 def machine_line(machine: dict) -> str:
     """What `describe_machine` gives, in short."""
-    return f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}"
-
-
-def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Model of the processor, as Linux names it; elsewhere what Python knows."""
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    processor = f"{machine['cpu']} ({', '.join(machine['instruction_sets'])})"
+    return f"{machine['gpu'] or processor}, {machine['threads']} threads, torch {machine['torch']}"
 
 
 def to_table(report: dict) -> str:
     """The report for a terminal."""
     rows = [*report["stages_ms"].items(), ("end to end", report["end_to_end_ms"])]
     rows.append(("(rle by pycocotools alone)", report["rle_pycocotools_ms"]))
-    times = [[name, *(f"{row[key]:.2f}" for key in ("median", "min", "max"))] for name, row in rows]
-    headers = [f"batch of {report['batch_size']}, ms", "median", "min", "max"]
-    aligned = ("left", "right", "right", "right")
+    times = [
+        [name, *(f"{row[key]:.2f}" for key in ("median", "min", "max")), f"{row['spread']:.0%}"] for name, row in rows
+    ]
+    headers = [f"batch of {report['batch_size']}, ms", "median", "min", "max", "spread"]
+    aligned = ("left", "right", "right", "right", "right")
     lines = [
         tabulate(_facts(report), tablefmt="plain"),
         "",
@@ -93,25 +89,30 @@ def to_table(report: dict) -> str:
     ]
     if report["weights"].startswith("random"):
         lines.append(RANDOM_WEIGHTS_NOTE)
+    lines += [f"Warning: {warning}" for warning in report["warnings"]]
     return "\n".join(lines)
 
 
 def to_comparison(reports: list[dict]) -> str:
     """One line a model, as Markdown; Detectron2's own models have no network apart from the rest."""
-    headers = ["model", "network input", "parameters, M", "GFLOPs", "network, s", "image to RLE, s"]
+    headers = ["model", "network input", "parameters, M", "GFLOPs", "network, s", "spread", "image to RLE, s", "spread"]
     rows = [
         [
             Path(report["config_file"]).stem,
             " x ".join(map(str, report["network_input"])),
             f"{report['parameters_m']:.1f}",
             f"{_of_network(report['gflops']):.1f}",
-            f"{_of_network(report['stages_ms'])['median'] / 1e3:.2f}",
-            f"{report['end_to_end_ms']['median'] / 1e3:.2f}",
+            *_seconds(_of_network(report["stages_ms"])),
+            *_seconds(report["end_to_end_ms"]),
         ]
         for report in reports
     ]
     title = f"{machine_line(reports[0]['machine'])}, medians"
     return f"{title}\n\n{tabulate(rows, headers=headers, tablefmt='github', disable_numparse=True)}"
+
+
+def _seconds(times: dict[str, float]) -> tuple[str, str]:
+    return f"{times['median'] / 1e3:.2f}", f"{times['spread']:.0%}"
 
 
 def _of_network(by_stage: dict) -> Any:

@@ -10,19 +10,20 @@ import torch
 
 from insta_rtdetr.errors import UserError
 
-from .backends import compare_models, run_backends
+from .backends import run_backends
+from .comparison import compare_models
 from .flops import CONVENTION, count_objects, count_subject, network_input
 from .options import Options
 from .report import describe, to_comparison, to_table
 from .stages import (
     peak_memory,
     reset_peak_memory,
-    summary,
     time_end_to_end,
     time_pycocotools,
     time_stages,
 )
 from .subject import Subject, build_subject
+from .timing import summary, warnings_of
 
 
 def run(models: list[Options]) -> None:
@@ -87,9 +88,8 @@ def measure(subject: Subject, options: Options) -> dict:
     """All that has to be run: times in milliseconds for a batch, GFLOPs for an image, memory in MiB."""
     device = subject.model.device
     reset_peak_memory(device)
-    timing = (subject, options.precision, options.runs)
-    end_to_end = summary(time_end_to_end(*timing, options.warmup))
-    stages = {name: summary(times) for name, times in time_stages(*timing, options.warmup).items()}
+    end_to_end = summary(time_end_to_end(subject, options.runs, options.warmup))
+    stages = {name: summary(times) for name, times in time_stages(subject, options.runs, options.warmup).items()}
     # Before what follows, which takes memory that using the model does not take.
     peak_mib, peak_kind = peak_memory(device)
     return {
@@ -97,13 +97,14 @@ def measure(subject: Subject, options: Options) -> dict:
         "end_to_end_ms": end_to_end,
         "images_per_second": options.batch_size * 1e3 / end_to_end["median"],
         "rle_encoder": "insta_rtdetr.benchmark.encode_masks, the bytes of pycocotools.mask.encode",
-        "rle_pycocotools_ms": summary(time_pycocotools(*timing)),
+        "rle_pycocotools_ms": summary(time_pycocotools(subject, options.runs)),
         "peak_memory_mib": peak_mib,
         "peak_memory_kind": peak_kind,
         "gflops": count_subject(subject),
         "gflops_convention": CONVENTION,
         "network_input": network_input(subject),
         "objects": count_objects(subject),
+        "warnings": warnings_of({**stages, "end to end": end_to_end}, options.runs),
     }
 
 

@@ -1,6 +1,5 @@
 """Times of the stages and of the whole."""
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,29 +16,28 @@ from insta_rtdetr.errors import UserError
 from insta_rtdetr.layers.mask_rle import encode_masks
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
-from .options import AUTOCAST_DTYPES
 from .subject import Subject
 
 
-def time_end_to_end(subject: Subject, precision: str, runs: int, warmup: int) -> list[float]:
+def time_end_to_end(subject: Subject, runs: int, warmup: int) -> list[float]:
     """Milliseconds of each timed call from images on the host to RLE."""
     device = subject.model.device
 
     def call() -> None:
         _encode(predict(subject))
 
-    with inference_mode(device, precision):
+    with inference_mode(subject):
         for _ in range(warmup):
             call()
         return [_timed(call, device)[0] for _ in range(runs)]
 
 
-def time_stages(subject: Subject, precision: str, runs: int, warmup: int) -> dict[str, list[float]]:
+def time_stages(subject: Subject, runs: int, warmup: int) -> dict[str, list[float]]:
     """Milliseconds of each stage in each timed run; in a run, each stage gets what the one before it gave."""
     device = subject.model.device
     stages = _stages(subject)
     times: dict[str, list[float]] = {name: [] for name in stages}
-    with inference_mode(device, precision):
+    with inference_mode(subject):
         for run in range(warmup + runs):
             value = subject.batched_inputs
             for name, stage in stages.items():
@@ -49,9 +47,9 @@ def time_stages(subject: Subject, precision: str, runs: int, warmup: int) -> dic
     return times
 
 
-def time_pycocotools(subject: Subject, precision: str, runs: int) -> list[float]:
+def time_pycocotools(subject: Subject, runs: int) -> list[float]:
     """Milliseconds that Detectron2's COCOEvaluator takes for the same RLE, for comparison."""
-    with inference_mode(subject.model.device, precision):
+    with inference_mode(subject):
         results = predict(subject)
         _encode_as_evaluator(results)
         return [_timed(lambda: _encode_as_evaluator(results), subject.model.device)[0] for _ in range(runs)]
@@ -87,16 +85,11 @@ def predict(subject: Subject) -> list[Instances]:
 
 
 @contextmanager
-def inference_mode(device: torch.device, precision: str) -> Iterator[None]:
-    """No gradients, and autocast to the precision."""
-    dtype = AUTOCAST_DTYPES[precision]
+def inference_mode(subject: Subject) -> Iterator[None]:
+    """No gradients, and the subject's autocast."""
+    dtype, device = subject.autocast_dtype, subject.model.device
     with torch.no_grad(), torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
         yield
-
-
-def summary(times: list[float]) -> dict[str, float]:
-    """Median, minimum and maximum."""
-    return {"median": statistics.median(times), "min": min(times), "max": max(times)}
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -16,8 +16,9 @@ from insta_rtdetr.engine.setup import setup_cfg
 from insta_rtdetr.errors import UserError, one_line
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from insta_rtdetr.predict.model import build_module
+from insta_rtdetr.predict.precision import use_precision
 
-from .options import Options
+from .options import AUTOCAST_DTYPES, Options
 
 SEED = 0
 SYNTHETIC_SIZE = (480, 640)  # (height, width), pixels: what most images of COCO have
@@ -35,6 +36,8 @@ class Subject:
         input_size: (height, width) of the image and of the result, in pixels.
         weights: the file, or words for random ones.
         num_parameters: of the model as built, before anything is fused.
+        precision: in which it computes.
+        autocast_dtype: of autocast around the whole model; None for none.
         is_compiled: whether the network goes through torch.compile.
     """
 
@@ -44,6 +47,8 @@ class Subject:
     input_size: tuple[int, int]
     weights: str
     num_parameters: int
+    precision: str = "fp32"
+    autocast_dtype: torch.dtype | None = None
     is_compiled: bool = False
 
 
@@ -64,11 +69,20 @@ def build_subject(options: Options) -> Subject:
     inputs = [{"image": image, "height": height, "width": width} for _ in range(options.batch_size)]
     weights = options.weights or f"random, seed {SEED}"
     subject = Subject(cfg, model, inputs, (height, width), weights, count_parameters(model))
+    set_precision(subject, options.precision)
     if options.compile:
         compile_network(subject)
     elif isinstance(model, InstanceSegmenter):
         model._inference_network()  # makes the fused copy, which must not happen within autocast
     return subject
+
+
+def set_precision(subject: Subject, precision: str) -> None:
+    """Let the model compute in a precision: a model of this package in bf16 by `use_precision`, else autocast."""
+    if precision == "bf16" and isinstance(subject.model, InstanceSegmenter):
+        subject.precision = use_precision(subject.model, precision)
+    else:
+        subject.precision, subject.autocast_dtype = precision, AUTOCAST_DTYPES[precision]
 
 
 def benchmark_config(options: Options) -> CfgNode:

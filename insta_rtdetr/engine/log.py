@@ -1,5 +1,6 @@
 """The log of a run: what a person wants to see goes to the terminal, and everything goes to log.txt."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -34,8 +35,10 @@ class TerminalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        tqdm.write(prefix + record.getMessage(), file=sys.stdout)
-        sys.stdout.flush()
+        # A terminal that is gone must not cost the run.
+        with contextlib.suppress(OSError):
+            tqdm.write(prefix + record.getMessage(), file=sys.stdout)
+            sys.stdout.flush()
 
 
 class RunLog:

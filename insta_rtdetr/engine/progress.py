@@ -1,5 +1,6 @@
 """Progress of trainings and evaluations: a bar on a terminal, a line now and then in a file."""
 
+import contextlib
 import datetime
 import os
 import resource
@@ -54,7 +55,11 @@ class ProgressHook(HookBase):
             )
 
     def after_step(self) -> None:
-        done = self.trainer.iter + 1
+        # A terminal that is gone must not cost the run.
+        with contextlib.suppress(OSError):
+            self._show(self.trainer.iter + 1)
+
+    def _show(self, done: int) -> None:
         if self._bar is not None:
             self._bar.set_description_str(self._epochs(done), refresh=False)
             # tqdm's own postfix begins with a comma.
@@ -67,7 +72,8 @@ class ProgressHook(HookBase):
 
     def after_train(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
 
     def _epochs(self, done: int) -> str:
         number, total = (-(-iterations // self._epoch) for iterations in (done, self.trainer.max_iter))

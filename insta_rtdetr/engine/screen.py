@@ -1,6 +1,7 @@
 """The texts that a run shows when it begins and when it ends."""
 
 import os
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -16,7 +17,7 @@ from .setup import flat_values
 from .stage import best_metric, count_parameters, metric_name
 from .trainer import Trainer
 
-WIDTH = 120
+MAX_WIDTH = 120  # columns, as far as the terminal has them
 MAX_CHANGES = 16  # keys that the first screen lists
 # Keys that other rows of the screen show.
 SHOWN = (
@@ -65,10 +66,11 @@ def evaluation_screen(name: str, cfg: CfgNode, checkpointer: Checkpointer, sizes
 def table(rows: dict[str, str]) -> str:
     """Format rows of a name and a text, which is wrapped."""
     width = max(map(len, rows)) + 2
+    columns = min(shutil.get_terminal_size((MAX_WIDTH, 24)).columns, MAX_WIDTH)
+    # Paths stay whole.
+    wrapper = textwrap.TextWrapper(max(columns - width, 40), break_long_words=False, break_on_hyphens=False)
     lines = []
     for name, text in rows.items():
-        # Paths stay whole.
-        wrapper = textwrap.TextWrapper(WIDTH - width, break_long_words=False, break_on_hyphens=False)
         wrapped = [part for line in text.splitlines() for part in wrapper.wrap(line)]
         lines += [f"{label:{width}}{part}" for label, part in zip([name] + [""] * len(wrapped), wrapped)]
     return "\n".join(lines)
@@ -183,4 +185,5 @@ def closing_lines(plan: TrainingPlan, trainer: Trainer) -> str:
 
 def _headline(metrics: dict[str, float]) -> str:
     shown = {name: value for name, value in metrics.items() if name.split("/")[-1] in ("AP", "AP50")}
-    return ", ".join(f"{metric_name(name)} {value:.1f}" for name, value in sorted(shown.items(), reverse=True))
+    order = sorted(shown, key=lambda name: ("bbox/" in name, name))
+    return ", ".join(f"{metric_name(name)} {shown[name]:.1f}" for name in order)

@@ -1,10 +1,10 @@
-"""Hooks that end a training before its last iteration: without progress, at Ctrl-C and at SIGTERM."""
+"""Hooks that end a training before its last iteration: without progress, and at a signal."""
 
+import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 from detectron2.engine import HookBase
@@ -12,12 +12,12 @@ from detectron2.utils import comm
 
 from .checkpoints import BestCheckpointer
 
-SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP (the terminal is gone)"}
 # Several processes agree on a stop every so many iterations, since they have to wait for one another.
 AGREEMENT_PERIOD = 20
 
 
-@contextmanager
+@contextlib.contextmanager
 def deaf_to_sigterm() -> Iterator[None]:
     """Start processes within the context that ignore SIGTERM; they end with this one.
 
@@ -58,12 +58,12 @@ def _release_signals() -> None:
 def _forget_training() -> None:
     """Give a forked process handlers of its own in place of its training's.
 
-    A terminal sends Ctrl-C to all processes, but those of a loader are needed until the training ends.  SIGTERM is how
-    multiprocessing ends the processes of a pool, and it waits for ever for one that stays.
+    A terminal sends Ctrl-C and its end to all processes, but those of a loader are needed until the training ends.
+    SIGTERM is how multiprocessing ends the processes of a pool, and it waits for ever for one that stays.
     """
-    for number, handler in ((signal.SIGINT, signal.SIG_IGN), (signal.SIGTERM, signal.SIG_DFL)):
+    for number in SIGNALS:
         if getattr(signal.getsignal(number), "__func__", None) is SignalHook._receive:
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     _release_signals()
 
 
@@ -71,9 +71,9 @@ os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, afte
 
 
 class SignalHook(HookBase):
-    """Ends the iteration at Ctrl-C or SIGTERM, saves a checkpoint and stops.  It must be the last hook.
+    """Ends the iteration at Ctrl-C, SIGTERM or SIGHUP, saves a checkpoint and stops.  It must be the last hook.
 
-    A second Ctrl-C or SIGTERM does what it would do without this hook.
+    A second signal does what it would do without this hook, and so does one that is ignored, as nohup has it.
 
     Args:
         checkpointer: writes the checkpoint.
@@ -92,7 +92,8 @@ class SignalHook(HookBase):
     def before_train(self) -> None:
         # Python hears signals in its main thread alone.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._receive) for number in heard}
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -123,7 +124,8 @@ class SignalHook(HookBase):
         self.restore()
         # Python's own streams may be in the middle of a line, and refuse to be written to from here.
         text = f"\n{SIGNALS[number]}: saving a checkpoint after this iteration; once more stops at once.\n"
-        os.write(2, text.encode())
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode())
 
     def _is_to_stop(self, iterations_done: int) -> bool:
         if comm.get_world_size() == 1:

@@ -34,7 +34,7 @@ def write(network: TopObjects, metadata: Metadata, export_format: str, target: P
     Raises:
         UserError: a package is missing.
     """
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = trace(network, metadata)
         _WRITERS[export_format](program, network, metadata, target)
 
@@ -129,7 +129,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
 
 
 @contextmanager
-def _quiet():
+def quiet():
     """Without the exporters' talk, which is of their own insides."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -37,6 +37,7 @@ TOLERANCES = {
     "fp32": Tolerance(score=1e-3, box=1e-3, mask_iou=0.99, agreement=1.0),
     "fp16": Tolerance(score=0.05, box=0.02, mask_iou=0.9, agreement=0.95),
     "bf16": Tolerance(score=0.1, box=0.02, mask_iou=0.8, agreement=0.9),
+    "int8": Tolerance(score=0.15, box=0.03, mask_iou=0.75, agreement=0.85),
 }
 
 

@@ -2,101 +2,59 @@
 
 import os
 import shutil
-import sys
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 import insta_rtdetr
 from insta_rtdetr.errors import UserError, one_line
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from insta_rtdetr.predict.create import model_config
-from insta_rtdetr.predict.exported import ExportedModel
-from insta_rtdetr.predict.inputs import find_inputs
+from insta_rtdetr.predict.exported import prepare
 from insta_rtdetr.predict.model import Model
-from insta_rtdetr.predict.predictor import Predictor
 from insta_rtdetr.predict.runtime.metadata import MODEL_FILE, Metadata
 from insta_rtdetr.predict.runtime.session import ENDINGS
 
-from .formats import FORMATS, write
+from .check import AccuracyCheck, ObjectCheck
+from .formats import write
+from .images import read_images, training_images
+from .int8 import write_int8
 from .network import TopObjects
-from .parity import TOLERANCES, Parity
-
-PRECISIONS = tuple(TOLERANCES)
-# Photographs that come with scikit-image.
-EXAMPLE_IMAGES = ("coins", "astronaut", "chelsea", "coffee")
-# Images that are given at a time to a file that takes any number.
-COMPARED_BATCH = 3
-
-
-@dataclass
-class Options:
-    """The command line of `tools/export.py`.
-
-    Attributes:
-        config_file: name or file of a config, or a checkpoint.
-        weights: checkpoint; empty for the published one.
-        export_format: one of FORMATS.
-        precision: one of PRECISIONS.
-        dynamic_batch: any number of images at a time.
-        with_postprocess: masks of the input's pixels.
-        size: (height, width) of the input in pixels; None for INPUT.FIXED_SIZE.
-        output: file, or folder of OpenVINO's; empty for the model's name here.
-        images: images to compare on; empty for `EXAMPLE_IMAGES`.
-        opts: KEY VALUE pairs of the config.
-    """
-
-    config_file: str
-    weights: str = ""
-    export_format: str = "onnx"
-    precision: str = "fp32"
-    dynamic_batch: bool = False
-    with_postprocess: bool = False
-    size: tuple[int, int] | None = None
-    output: str = ""
-    images: list[str] = field(default_factory=list)
-    opts: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Check what needs no model.
-
-        Raises:
-            UserError: names the option.
-        """
-        choices_of = {"format": (self.export_format, FORMATS), "precision": (self.precision, PRECISIONS)}
-        for name, (value, choices) in choices_of.items():
-            if value not in choices:
-                raise UserError(f"--{name} is {value}, wanted one of {', '.join(choices)}.")
-        if self.precision == "bf16" and self.export_format != "openvino":
-            raise UserError(f"--precision bf16 is for --format openvino, got {self.export_format}.  Choose fp16.")
-        if self.size and min(self.size) < 1:
-            raise UserError(f"--size is {self.size[0]} {self.size[1]}, wanted two positive numbers.")
+from .options import Options
 
 
 def run(options: Options) -> bool:
-    """Export, compare, report to stdout; whether the two agree.  If they do not, nothing is left.
+    """Export, check against the model, and report to stdout.
 
+    Returns:
+        Whether the check was passed.  If it was not, nothing is left.
     Raises:
         UserError, CheckpointError: bad input.
     """
-    images = read_images(options.images)
+    given = read_images(options.images) if options.images or not options.dataset else []
     model = load_model(options)
     target = target_of(options, model)
+    calibration = given or training_images(model.cfg) if options.precision == "int8" else []
+    if options.dataset:
+        check = AccuracyCheck(model, options.max_drop)
+    else:
+        # Half of the images calibrate, so that the other half tells what new ones would.
+        calibration, compared = (given[::2], given[1::2] or given) if calibration else ([], given)
+        check = ObjectCheck(model, compared)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         unchecked = Path(folder) / target.name
-        export(model, options, unchecked)
-        exported = ExportedModel(unchecked)
-        parity = compare(model, exported, images)
-        facts = f"{options.export_format}, {options.precision}, computed in {exported.session.precision}"
-        sys.stdout.write(f"{target}: {facts}\n{parity.to_table()}\n")
-        del exported
-        if parity.passed:
+        if options.precision == "int8":
+            passed = export_int8(model, options, unchecked, calibration, check)
+        else:
+            export(model, options, unchecked)
+            passed = check(unchecked)
+        if passed:
             put_in_place(unchecked, target)
-    return parity.passed
+    return passed
 
 
 def load_model(options: Options) -> Model:
@@ -106,7 +64,8 @@ def load_model(options: Options) -> Model:
         UserError: it has no network that can be exported, or no size.
         CheckpointError: the weights do not fit.
     """
-    cfg = model_config(options.config_file, options.weights, [*options.opts, "MODEL.DEVICE", "cpu"])
+    opts = [*options.opts, "MODEL.DEVICE", "cpu"]
+    cfg = model_config(options.config_file, options.weights, opts, options.dataset)
     if not issubclass(_architecture(cfg), InstanceSegmenter):
         raise UserError(f"{cfg.MODEL.META_ARCHITECTURE} is no model of insta_rtdetr.  Change --config-file.")
     if not options.size and not cfg.INPUT.FIXED_SIZE:
@@ -144,6 +103,29 @@ def export(model: Model, options: Options, target: Path) -> None:
         raise UserError(f"The network cannot be written as {options.export_format}: {cause}") from error
 
 
+def export_int8(
+    model: Model, options: Options, target: Path, images: list[np.ndarray], check: Callable[[Path], bool]
+) -> bool:
+    """Write a file, or a folder of OpenVINO's, with backbone and encoder in int8.
+
+    Args:
+        images: (H, W, 3), uint8, RGB, for calibration.
+        check: see `write_int8`.
+
+    Returns:
+        Whether the file passes.
+    Raises:
+        UserError: see `export`; or NNCF is not installed.
+    """
+    float_options = replace(options, export_format="onnx", precision="fp32")
+    metadata = describe(model, options)
+    prepared = [prepare([image], metadata) for image in images]
+    with tempfile.TemporaryDirectory() as folder:
+        float_file = Path(folder) / "float32.onnx"
+        export(model, float_options, float_file)
+        return write_int8(float_file, options.export_format, metadata, prepared, target, check)
+
+
 def describe(model: Model, options: Options) -> Metadata:
     """What the file will say of itself."""
     cfg, postprocessor = model.cfg, model.module.postprocessor
@@ -168,35 +150,6 @@ def describe(model: Model, options: Options) -> Metadata:
         version=insta_rtdetr.__version__,
         predicts_boxes=model.module.predicts_boxes,
     )
-
-
-def compare(model: Predictor, exported: ExportedModel, images: list[np.ndarray]) -> Parity:
-    """Both on the same images, whatever the scores."""
-    metadata = exported.metadata
-    if metadata.with_postprocess:
-        # Masks are made for the input's pixels; in an image of another size they would be resized once more.
-        images = [np.asarray(Image.fromarray(image).resize(metadata.size[::-1])) for image in images]
-    batch_size = COMPARED_BATCH if metadata.dynamic_batch else 1
-    parity = Parity(TOLERANCES[metadata.precision])
-    for expected, found in zip(model.predict(images, 0.0, batch_size), exported.predict(images, 0.0, batch_size)):
-        parity.add(expected, found)
-    return parity
-
-
-def read_images(names: list[str]) -> list[np.ndarray]:
-    """The images to compare on, (H, W, 3), uint8, RGB.
-
-    Raises:
-        UserError, ImageError: one cannot be read, or none is given and scikit-image is not installed.
-    """
-    if names:
-        return [loaded.image for one in find_inputs(names) for loaded in one.read()]
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise UserError("There are no images to compare on.  Give --images, or: pip install scikit-image") from error
-    images = [getattr(data, name)() for name in EXAMPLE_IMAGES]
-    return [np.stack([image] * 3, axis=2) if image.ndim == 2 else image for image in images]
 
 
 def target_of(options: Options, model: Model) -> Path:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .tokens import TokenLinear
+
 
 class DeformableAttention(nn.Module):
     """Deformable attention, in which each query reads a few points of every level around its reference box.
@@ -21,10 +23,10 @@ class DeformableAttention(nn.Module):
             raise ValueError(f"width {dim} is not a multiple of {num_heads} heads. Change MODEL.DECODER.NUM_HEADS.")
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
         num_samples = num_heads * num_levels * num_points
-        self.sampling_offsets = nn.Linear(dim, num_samples * 2)
-        self.attention_weights = nn.Linear(dim, num_samples)
-        self.value_proj = nn.Linear(dim, dim)
-        self.output_proj = nn.Linear(dim, dim)
+        self.sampling_offsets = TokenLinear(dim, num_samples * 2)
+        self.attention_weights = TokenLinear(dim, num_samples)
+        self.value_proj = TokenLinear(dim, dim)
+        self.output_proj = TokenLinear(dim, dim)
         self.init_weights()
 
     def init_weights(self) -> None:

@@ -3,6 +3,7 @@
 import torch
 import torchvision
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from timm.layers import Conv2dSame
 from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
@@ -60,7 +61,8 @@ def conv_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
     if isinstance(conv, DeformConv2d):
         folded = DeformConv2d(*shape).to(kernel)
     else:
-        folded = nn.utils.skip_init(nn.Conv2d, *shape, device=kernel.device, dtype=kernel.dtype)
+        kind = Conv2dSame if isinstance(conv, Conv2dSame) else nn.Conv2d
+        folded = nn.utils.skip_init(kind, *shape, device=kernel.device, dtype=kernel.dtype)
     folded.weight.copy_(kernel)
     folded.bias.copy_(bias)
     return folded

@@ -3,9 +3,12 @@
 Shapes: N masks, P points.  Points are (x, y) in [0, 1] of the whole map.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .window import Window
 
 
 def cell_centres(height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -37,37 +40,90 @@ def sample_points(maps: Tensor, points: Tensor, inside: bool = False) -> Tensor:
     return F.grid_sample(maps, grid, **options).squeeze(3)
 
 
-@torch.no_grad()
-def uncertain_points(
-    mask_logits: Tensor, num_points: int, oversample_ratio: float, importance_ratio: float, inside: bool = False,
-    regions_xyxy: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """Draw random points, most of them where a mask's logit is near 0.
+def sample_points_backward(gradient: Tensor, points: Tensor, size: tuple[int, int], inside: bool = False) -> Tensor:
+    """Compute the gradient (N, h, w) of maps with one channel from the gradient of their samples.
 
     Args:
-        mask_logits: (N, h, w).
-        num_points: number of points for each mask.
-        oversample_ratio: number of candidates for each point.
-        importance_ratio: share of the points that are the most uncertain candidates; the others are random.
+        gradient: (N, P).
+        points: (N, P, 2).
+        size: (h, w).
         inside: see `sample_points`.
-        regions_xyxy: (N, 4), boxes in [0, 1] of the map in which the candidates are drawn; None for the whole map.
+    """
+    grid, padding_mode = (2 * points - 1)[:, :, None], 1 if inside else 0
+    # Of the maps only the shape counts, as the points need no gradient.
+    maps = gradient.new_empty(1).expand(len(gradient), 1, *size)
+    of_maps, _ = torch.ops.aten.grid_sampler_2d_backward(
+        gradient[:, None, :, None], maps, grid, 0, padding_mode, False, [True, False]
+    )
+    return of_maps.squeeze(1)
 
-    Returns:
-        (N, num_points, 2).
+
+class UncertainPoints:
+    """Draws random points of masks and chooses those where a mask's logit is near 0, and some others.
+
+    All random numbers are drawn at once, and the points are chosen for a few masks at a time.
+
+    Attributes:
+        num_points, num_uncertain: number of points of each mask, and how many of them are uncertain.
+        inside, regions_xyxy: the arguments.
+        anywhere: (N, num_points - num_uncertain, 2), the other points.
 
     Source: PointRend, https://arxiv.org/abs/1912.08193
     """
-    num_masks = len(mask_logits)
-    options = {"device": mask_logits.device, "dtype": mask_logits.dtype}
-    num_uncertain = int(importance_ratio * num_points)
-    candidates = torch.rand(num_masks, int(num_points * oversample_ratio), 2, **options)
-    if regions_xyxy is not None:
-        candidates = place_in_regions(candidates, regions_xyxy[:, None].to(candidates))
-    candidate_logits = sample_points(mask_logits[:, None], candidates, inside).squeeze(1)
-    chosen = candidate_logits.abs().topk(num_uncertain, dim=1, largest=False, sorted=False).indices
-    uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
-    anywhere = torch.rand(num_masks, num_points - num_uncertain, 2, **options)
-    return torch.cat([uncertain, anywhere], dim=1)
+
+    def __init__(
+        self, num_masks: int, num_points: int, *, oversample_ratio: float, importance_ratio: float,
+        inside: bool = False, regions_xyxy: Tensor | None = None, like: Tensor,
+    ):  # fmt: skip
+        """Draw the random numbers.
+
+        Args:
+            num_masks: `N`.
+            num_points: number of points for each mask.
+            oversample_ratio: number of candidates for each point.
+            importance_ratio: share of the points that are the most uncertain candidates; the others are random.
+            inside: see `sample_points`.
+            regions_xyxy: (N, 4), boxes in [0, 1] of the map in which the candidates are drawn; None for the whole map.
+            like: a tensor with the device and dtype of the points.
+        """
+        options = {"device": like.device, "dtype": like.dtype}
+        self.num_points, self.inside, self.regions_xyxy = num_points, inside, regions_xyxy
+        self.num_uncertain = int(importance_ratio * num_points)
+        self._candidates = torch.rand(num_masks, int(num_points * oversample_ratio), 2, **options)
+        self.anywhere = torch.rand(num_masks, num_points - self.num_uncertain, 2, **options)
+
+    @torch.no_grad()
+    def choose_uncertain(self, which: Tensor, logits: Tensor, window: Window) -> Tensor:
+        """Choose the uncertain points of some masks.
+
+        Args:
+            which: (n,), indices of the masks.
+            logits: (n, rows, columns), logits of the masks in a window.
+            window: the window, in which all candidates of these masks are.
+
+        Returns:
+            (n, num_uncertain, 2), in [0, 1] of the whole map.
+        """
+        candidates = self._candidates[which]
+        if self.regions_xyxy is not None:
+            candidates = place_in_regions(candidates, self.regions_xyxy[which, None].to(candidates))
+        sampled = sample_points(logits[:, None], window.localise(candidates), self.inside).squeeze(1)
+        chosen = indices_of_smallest(sampled.abs(), self.num_uncertain)
+        return candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+
+    def choose(self, which: Tensor, logits: Tensor, window: Window) -> Tensor:
+        """Choose all points of some masks, (n, num_points, 2); the arguments are those of `choose_uncertain`."""
+        return torch.cat([self.choose_uncertain(which, logits, window), self.anywhere[which]], dim=1)
+
+
+def indices_of_smallest(values: Tensor, count: int) -> Tensor:
+    """Find the smallest values of each row, (N, M) -> (N, count) indices in any order.
+
+    On a CPU numpy does it several times as fast as PyTorch 2.11.
+    """
+    if values.device.type != "cpu" or not 0 < count < values.shape[1]:
+        return values.topk(count, dim=1, largest=False, sorted=False).indices
+    return torch.from_numpy(np.argpartition(values.detach().numpy(), count, axis=1)[:, :count])
 
 
 def place_in_regions(points: Tensor, regions_xyxy: Tensor) -> Tensor:
@@ -83,7 +139,7 @@ def regions_around(boxes_cxcywh: Tensor, factor: float) -> Tensor:
 
 
 def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool = False) -> Tensor:
-    """Sample binary masks with bilinear interpolation, without copying them or converting them to floats.
+    """Sample binary masks with bilinear interpolation, without copying more than one of them at a time.
 
     Args:
         masks: (T, H, W), bool.
@@ -94,6 +150,26 @@ def sample_masks(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool
     Returns:
         (N, P) in the points' dtype; the value outside a mask is 0.
     """
+    if masks.device.type == "cpu":
+        return _sample_mask_by_mask(masks, mask_index, points, inside)
+    return _sample_all_masks(masks, mask_index, points, inside)
+
+
+def _sample_mask_by_mask(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool) -> Tensor:
+    """Sample one mask after the other, so that a mask and its points fit into a processor's cache."""
+    options = {"mode": "nearest", "padding_mode": "border"} if inside else {}
+    samples = points.new_empty(len(mask_index), points.shape[1])
+    counts = torch.bincount(mask_index, minlength=len(masks)).tolist()
+    for mask, rows in zip(masks, mask_index.argsort(stable=True).split(counts), strict=True):
+        if len(rows):
+            grid = 2 * (points[rows] if len(points) > 1 else points.expand(len(rows), -1, -1)) - 1
+            values = F.grid_sample(mask[None, None].to(points.dtype), grid[None], align_corners=False, **options)
+            samples[rows] = values[0, 0]
+    return samples
+
+
+def _sample_all_masks(masks: Tensor, mask_index: Tensor, points: Tensor, inside: bool) -> Tensor:
+    """Sample all masks at once, in few operations."""
     _, height, width = masks.shape
     x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
     if inside:

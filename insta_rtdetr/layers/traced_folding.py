@@ -1,27 +1,32 @@
-"""Folding the batch norms of other packages' models.
+"""Folding the batch norms of models that do not say which convolution comes before which norm.
 
-These models do not say which convolution comes before which norm, so the order is traced with `torch.fx`.
+The order is traced with `torch.fx`.
 """
 
 from collections import Counter
 
-from timm.layers import Conv2dSame, get_notrace_modules
+import torch
+from detectron2.layers import Conv2d
+from timm.layers import get_notrace_modules
 from torch import fx, nn
+from torchvision.ops import DeformConv2d
 
-from .foldable import BATCH_NORMS, folded_kernel_and_bias
+from .foldable import BATCH_NORMS, fold_batch_norm
+from .frozen_norm import WITH_FROZEN_NORM, merge_frozen_norm_, merge_inner_norm_
 
 # Only these types are folded, no subclasses: one may standardise its kernel in each forward pass, as timm's StdConv2d.
-CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+CONVOLUTIONS = (*WITH_FROZEN_NORM, *WITH_FROZEN_NORM.values())
 
 
 class _Tracer(fx.Tracer):
-    """Tracer that treats batch norms, and modules that timm marks as impossible to trace, as single operations."""
+    """Tracer for which convolutions, batch norms, and what timm marks as impossible to trace, are single operations."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        leaves = (*BATCH_NORMS, *get_notrace_modules())
+        leaves = (*BATCH_NORMS, *CONVOLUTIONS, DeformConv2d, *get_notrace_modules())
         return isinstance(module, leaves) or super().is_leaf_module(module, name)
 
 
+@torch.no_grad()
 def fold_traced_(model: nn.Module) -> None:
     """Fold the batch norms of a model in eval mode into the convolutions before them, in place.
 
@@ -30,9 +35,21 @@ def fold_traced_(model: nn.Module) -> None:
     """
     for conv_name, norm_name in convolutions_with_norms(model):
         conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
-        kernel, bias = folded_kernel_and_bias(conv, norm)
-        conv.weight, conv.bias = nn.Parameter(kernel), nn.Parameter(bias)
+        model.set_submodule(conv_name, fold_batch_norm(conv, norm))
         model.set_submodule(norm_name, getattr(norm, "act", nn.Identity()))
+
+
+def merge_frozen_norms_(model: nn.Module) -> None:
+    """Let the convolutions of a model compute the frozen norms behind them in the same pass, in place.
+
+    For training; the names of parameters and buffers do not change.  A norm stays as it is if something else reads the
+    convolution's output, or if `torch.fx` cannot trace the model.
+    """
+    for module in model.modules():
+        if isinstance(module, Conv2d):
+            merge_inner_norm_(module)
+    for conv_name, norm_name in convolutions_with_norms(model):
+        merge_frozen_norm_(model.get_submodule(conv_name), model.get_submodule(norm_name))
 
 
 def convolutions_with_norms(model: nn.Module) -> list[tuple[str, str]]:

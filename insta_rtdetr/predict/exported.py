@@ -43,20 +43,12 @@ class ExportedModel(Predictor):
         found = []
         for start in range(0, len(images), step):
             some = images[start : start + step]
-            outputs = self.session(self.prepare(some))
+            outputs = self.session(prepare(some, self.metadata))
             tensors = {name: torch.from_numpy(np.asarray(values)) for name, values in outputs.items()}
             for i, image in enumerate(some):
                 one = {name: values[i] for name, values in tensors.items()}
                 found.append(self._instances(one, image.shape[:2], threshold))
         return found
-
-    def prepare(self, images: list[np.ndarray]) -> np.ndarray:
-        """Turn images into the network's input: float32 (B, 3, H, W), from 0 to 255."""
-        resized = []
-        for image in images:
-            image = image if self.metadata.channels == "RGB" else image[:, :, ::-1]
-            resized.append(resize_like_pil(torch.tensor(image.transpose(2, 0, 1).copy()), self.metadata.size))
-        return torch.stack(resized).float().numpy()
 
     def _instances(self, outputs: dict[str, Tensor], output_size: tuple[int, int], threshold: float) -> Instances:
         size = ImageSize(output_size, self.metadata.size, self.metadata.size)
@@ -74,6 +66,15 @@ class ExportedModel(Predictor):
             nms_threshold=self.metadata.nms_threshold,
         )
         return postprocessor(prediction, [size])[0]
+
+
+def prepare(images: list[np.ndarray], metadata: Metadata) -> np.ndarray:
+    """Stretch images (H, W, 3), uint8, RGB, to the network's input (B, 3, H, W), float32, 0 to 255."""
+    resized = []
+    for image in images:
+        image = image if metadata.channels == "RGB" else image[:, :, ::-1]
+        resized.append(resize_like_pil(torch.tensor(image.transpose(2, 0, 1).copy()), metadata.size))
+    return torch.stack(resized).float().numpy()
 
 
 def as_prediction(outputs: dict[str, Tensor], metadata: Metadata, threshold: float) -> Prediction:

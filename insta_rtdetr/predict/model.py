@@ -20,6 +20,7 @@ from insta_rtdetr.layers.mask_resize import paste
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 from .categories import categories_of
+from .precision import use_precision
 from .predictor import Predictor
 from .rle_masks import encode_pieces
 
@@ -31,19 +32,24 @@ class Model(Predictor):
         cfg: the config.
         module: the Detectron2 meta-architecture, in eval mode.
         categories: names and COCO ids of its classes.
+        precision: what backbone and encoder are computed in, see `use_precision`.
         masks_as_rle: whether the instances of its results hold `RleMasks`, which take little memory, instead of
             tensors.  It has no effect on Detectron2's own models, which always give tensors.
     """
 
     masks_as_rle = False
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, precision: str = "fp32") -> None:
         """Build the model of a config and load MODEL.WEIGHTS.
 
         Without a CUDA device the model computes on CPU, whatever MODEL.DEVICE says.
 
+        Args:
+            cfg: the config.
+            precision: see `use_precision`.
+
         Raises:
-            UserError: the config's values give no model.
+            UserError: the config's values give no model, or the precision is wrong.
             CheckpointError: the weights are missing or do not fit.
         """
         self.cfg = cfg.clone()
@@ -54,6 +60,7 @@ class Model(Predictor):
         checkpointer = Checkpointer(self.module, class_names=config_class_names(self.cfg))
         rest_of_checkpoint = checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         self.categories = categories_of(self.cfg, rest_of_checkpoint.get("class_names", []))
+        self.precision = use_precision(self.module, precision)
         self._resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
 
     def train(

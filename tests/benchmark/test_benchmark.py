@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from insta_rtdetr.benchmark import report as report_module
-from insta_rtdetr.benchmark.backends import compare_models
+from insta_rtdetr.benchmark.comparison import compare_models
 from insta_rtdetr.benchmark.options import Options
 from insta_rtdetr.benchmark.run import benchmark
 from tests.tiny import CASCADE_MASK_RCNN, MASK_RCNN, SMALL_RCNN, tiny_config, tiny_model
@@ -129,9 +129,30 @@ def test_backends_of_several_models_are_put_side_by_side(tool, files, tmp_path, 
         assert name == "tiny" and float(time) > 0 and 0 < float(ratio) <= 1
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("nncf"), reason="nncf is not installed")
+def test_precisions_are_backends(tool, files, tmp_path, monkeypatch):
+    monkeypatch.setattr("insta_rtdetr.predict.precision.multiplies_bfloat16", lambda: True)
+    names = ["eager", "eager-bf16", "onnxruntime-int8", "openvino-int8"]
+    words = ["--config-file", files["config_file"], "--input", files["input"], "--backends", *names, "--device", "cpu"]
+    words += ["--runs", "2", "--warmup", "0", "--output", str(tmp_path / "report.json")]
+    words += ["--opts", "MODEL.DECODER.NUM_LAYERS", "1"]
+    assert tool.main(words) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    rows = report["backends"]
+    assert [row["backend"] for row in rows] == names
+    assert [row["precision"] for row in rows] == ["fp32", "bf16", "int8", "int8"]
+    assert rows[0]["network_ratio"] == 1 and report["machine"]["instruction_sets"]
+    times = [row[kind] for row in rows for kind in ("network_ms", "end_to_end_ms")]
+    assert all(one["median"] > 0 and one["spread"] >= 0 for one in times)
+    assert any("2 runs" in warning for warning in report["warnings"])
+
+
 def test_a_backend_that_finds_other_objects_is_not_the_best():
     names, times, parities = ("eager", "onnxruntime", "openvino"), (10.0, 8.0, 2.0), ("-", "passed", "FAILED")
-    rows = [{"backend": n, "network_ms": t, "parity": p} for n, t, p in zip(names, times, parities)]
+    rows = [
+        {"backend": n, "network_ms": {"median": t}, "network_ratio": t / times[0], "parity": p}
+        for n, t, p in zip(names, times, parities)
+    ]
     line = compare_models([{"config_file": "a/model.yaml", "backends": rows}]).splitlines()[-1]
     assert cells(line) == ["model", "10", "8", "2 (differs)", "0.80"]
 

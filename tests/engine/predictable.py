@@ -16,7 +16,7 @@ IMAGES = [training_input(count, seed=seed) for seed, count in enumerate((1, 7, 0
 
 def predictable_model(monkeypatch, *more: object) -> nn.Module:
     """The tiny model in double precision; only the normaliser of its losses depends on the rest of the batch."""
-    monkeypatch.setattr(criterion, "uncertain_points", _fixed_points)
+    monkeypatch.setattr(criterion.UncertainPoints, "choose", _fixed_points)
     model = tiny_model(
         "MODEL.DENOISING.NUM_QUERIES", 0, "MODEL.MATCHER.MASK_COST", 0.0, "MODEL.MATCHER.DICE_COST", 0.0, *more
     ).double()  # fmt: skip
@@ -46,7 +46,7 @@ def gradients_of_step(model: nn.Module, batches: list[list[dict]]) -> tuple[dict
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}, losses
 
 
-def _fixed_points(logits: Tensor, num_points: int, *_) -> Tensor:
+def _fixed_points(drawn: criterion.UncertainPoints, which: Tensor, logits: Tensor, _: object) -> Tensor:
     """The same points for every mask, in place of random ones."""
-    row = torch.linspace(0.05, 0.95, num_points, dtype=logits.dtype)
+    row = torch.linspace(0.05, 0.95, drawn.num_points, dtype=logits.dtype)
     return torch.stack([row, row.flip(0) ** 2], dim=-1).expand(len(logits), -1, -1)

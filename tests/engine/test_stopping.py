@@ -1,13 +1,18 @@
 """Ctrl-C and SIGTERM lose nothing."""
 
+import errno
+import io
 import multiprocessing
 import os
 import signal
+import sys
 import time
 
 import pytest
 
-from insta_rtdetr.engine import Trainer
+from insta_rtdetr.engine import RunOptions, Trainer, TrainingPlan
+from insta_rtdetr.engine import train as run_training
+from insta_rtdetr.engine.checks import CheckedData
 from insta_rtdetr.errors import UserError
 from tests.engine.test_trainer import assert_same, read_without_folder, train
 from tests.engine.tiny_training import TinySegmenter, register_dataset, tiny_cfg, write_dataset
@@ -22,7 +27,8 @@ def dataset(tmp_path) -> str:
 @pytest.fixture(autouse=True)
 def own_handlers():
     """Handlers that stop the test, and not the run of all tests."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     yield before
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -44,7 +50,10 @@ def send_in_iteration(number: int, iteration: int):
     return install
 
 
-@pytest.mark.parametrize("number, name", [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+@pytest.mark.parametrize(
+    "number, name",
+    [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP (the terminal is gone)")],
+)
 def test_the_iteration_is_ended_and_saved_and_the_run_goes_on_as_if_nothing_had_been(
     tmp_path, dataset, caplog, capfd, number, name
 ):
@@ -58,6 +67,44 @@ def test_the_iteration_is_ended_and_saved_and_the_run_goes_on_as_if_nothing_had_
     assert train(cfg, resume=True).start_iter == 3
     whole, parts = (read_without_folder(tmp_path / folder, "model_final.pth") for folder in ("whole", "parts"))
     assert_same(whole, parts)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path, dataset):
+    """As nohup starts a program."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    cfg = tiny_cfg(dataset, tmp_path / "out", DATASETS__TEST=())
+    trainer = train(cfg, before=send_in_iteration(signal.SIGHUP, 2))
+    assert trainer.stopped is None and trainer.iter == 6
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_that_is_gone_does_not_stop_training(tmp_path, dataset, monkeypatch, is_terminal):
+    class Terminal(io.StringIO):
+        is_gone = False
+
+        def write(self, text: str) -> int:
+            if self.is_gone:
+                raise OSError(errno.EIO, "Input/output error")
+            return len(text)
+
+        def flush(self) -> None:
+            self.write("")
+
+    losses = TinySegmenter._losses
+
+    def close_terminal(self, *arguments):
+        Terminal.is_gone = True
+        return losses(self, *arguments)
+
+    monkeypatch.setattr(TinySegmenter, "_losses", close_terminal)
+    monkeypatch.setattr("insta_rtdetr.engine.progress.on_terminal", lambda: is_terminal and not Terminal.is_gone)
+    cfg = tiny_cfg(dataset, tmp_path / "out", SOLVER__MAX_ITER=3)
+    plan = TrainingPlan(cfg, cfg, (), CheckedData([], {dataset: (4, 4)}), "tiny", RunOptions())
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Terminal())
+        patch.setattr(sys, "stderr", Terminal())
+        result = run_training(plan)
+    assert Terminal.is_gone and result.checkpoint.is_file()
 
 
 def test_handlers_are_as_before(tmp_path, dataset):

@@ -170,6 +170,8 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_is_named(tmp_path, datase
     assert lines[-1]["skipped_iters"] == 2 and lines[-1]["total_loss"] == lines[-1]["total_loss"]
 
 
+# No step of the optimizer comes before the first of the schedule.
+@pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler.step")
 def test_too_many_losses_that_are_not_finite_stop_training(tmp_path, dataset):
     cfg = tiny_cfg(dataset, tmp_path / "out", SOLVER__MAX_SKIPPED_ITERS=3)
     with pytest.raises(DivergenceError, match=r"3 iterations in a row \(the last is 4\).*loss_box, loss_mask"):

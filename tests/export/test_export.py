@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ from PIL import Image
 
 from insta_rtdetr import create_model
 from insta_rtdetr.errors import UserError
+from insta_rtdetr.export.check import compare
 from insta_rtdetr.export.formats import MODEL_FILE, onnx_in_half, onnx_to_openvino, write
 from insta_rtdetr.export.network import TopObjects
+from insta_rtdetr.export.options import Options
 from insta_rtdetr.export.parity import TOLERANCES, Parity
-from insta_rtdetr.export.run import Options, compare, describe, load_model
+from insta_rtdetr.export.quantization import NETWORKS
+from insta_rtdetr.export.run import describe, load_model, run
 from insta_rtdetr.predict.exported import ExportedModel
 from insta_rtdetr.predict.model import build_module
 from insta_rtdetr.predict.runtime.session import open_session
@@ -75,7 +79,8 @@ def made(request, tmp_path_factory) -> dict:
     write(network, metadata, "onnx", onnx_file)
     openvino_folder.mkdir()
     onnx_to_openvino(onnx_file, metadata, openvino_folder)
-    return {"model": model, "network": network, "metadata": metadata, "files": [onnx_file, openvino_folder]}
+    files = [onnx_file, openvino_folder]
+    return {"model": model, "network": network, "metadata": metadata, "files": files, "options": options}
 
 
 def inputs(made: dict, batch_size: int) -> np.ndarray:
@@ -115,6 +120,31 @@ def test_front_and_rest_give_what_the_whole_gives(made):
     weights = [{node.get_friendly_name() for node in part.get_ops() if is_matrix(node)} for part in parts]
     assert any(name.startswith(FRONT_WEIGHTS) for name in weights[0])
     assert not any(name.startswith(FRONT_WEIGHTS) for name in weights[1])
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("nncf"), reason="nncf is not installed")
+@pytest.mark.parametrize("export_format", NETWORKS)
+def test_int8_of_every_family(made, export_format, tmp_path, monkeypatch, capsys):
+    """Half of the images calibrate, the others are compared; the scores stay near, though the weights are random."""
+    for index in range(4):
+        Image.fromarray(noise(40, 56, index)).save(tmp_path / f"{index}.png")
+    monkeypatch.setattr("insta_rtdetr.export.run.export", lambda m, o, target: shutil.copy(made["files"][0], target))
+    monkeypatch.setattr("insta_rtdetr.export.parity.Parity.passed", property(lambda parity: parity.num_images == 2))
+    target = tmp_path / ("int8.onnx" if export_format == "onnx" else "int8")
+    options = dataclasses.replace(
+        made["options"], precision="int8", export_format=export_format, images=[str(tmp_path)], output=str(target)
+    )
+    assert run(options)
+    printed = capsys.readouterr().out
+    assert "calibrated on 2 images" in printed and f"{export_format}, int8, computed in int8" in printed
+    session = open_session(target)
+    assert session.metadata == dataclasses.replace(made["metadata"], precision="int8")
+    images = inputs(made, 3)
+    expected, found = open_session(made["files"][0])(images), session(images)
+    assert {name: values.shape for name, values in found.items()} == {n: values.shape for n, values in expected.items()}
+    assert 0 < np.abs(found["scores"] - expected["scores"]).max() < 0.2
+    (result,) = create_model(target).predict(tmp_path / "0.png", 0.0)
+    assert len(result) > 0
 
 
 def test_half_precision_gives_nearly_the_same_scores(made, tmp_path):
@@ -215,7 +245,9 @@ def command(name: str):
     ("arguments", "said"),
     [
         (["--format", "tflite"], "--format is tflite"),
-        (["--precision", "int8"], "--precision is int8"),
+        (["--precision", "int4"], "--precision is int4"),
+        (["--precision", "int8"], "Give --dataset or --images"),
+        (["--dataset", "missing"], "missing"),
         (["--precision", "bf16"], "is for --format openvino"),
         (["--size", "0", "64"], "--size is 0 64"),
         (["--size", "100", "100"], "multiples of 32"),

@@ -13,3 +13,33 @@ def test_the_way_through_a_convolution_is_the_same_map(length, monkeypatch):
         torch.testing.assert_close(tokens.project_tokens(x, weight, bias), F.linear(x, weight, bias))
         strided = torch.rand(2, 8, length).transpose(1, 2)
         torch.testing.assert_close(tokens.project_tokens(strided, weight, bias), F.linear(strided, weight, bias))
+
+
+def test_gradients_of_the_convolution_are_those_of_the_linear_layer(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    torch.manual_seed(0)
+    linear = tokens.TokenLinear(8, 5)
+    # More tokens than MIN_TOKENS in all images together.
+    x = torch.rand(3, tokens.MIN_TOKENS // 2, 8, requires_grad=True)
+    leaves = [x, linear.weight, linear.bias]
+    weights = torch.rand(3, tokens.MIN_TOKENS // 2, 5)
+    found, expected = linear(x), F.linear(x, linear.weight, linear.bias)
+    assert "Convolution" in str([node for node, _ in _graph(found)])
+    for got, wanted in zip(
+        torch.autograd.grad(found, leaves, weights), torch.autograd.grad(expected, leaves, weights), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-3)
+
+
+def _graph(tensor: torch.Tensor) -> list:
+    """The operations that a tensor was computed with."""
+    nodes = [(tensor.grad_fn, 0)]
+    for node, _ in nodes:
+        nodes += [(parent, i) for parent, i in node.next_functions if parent is not None]
+    return nodes
+
+
+def test_a_traced_layer_is_a_matrix_product(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    program = torch.export.export(tokens.TokenLinear(8, 5), (torch.rand(2, tokens.MIN_TOKENS, 8),))
+    assert "linear" in str(program.graph) and "conv" not in str(program.graph)

@@ -1,5 +1,6 @@
 """Prediction on a local Ray of two workers: the results of one process, also when a worker is killed."""
 
+import builtins
 import os
 import signal
 import sys
@@ -17,8 +18,9 @@ NUM_IMAGES = 24
 
 
 @pytest.fixture
-def ray():
-    """Ray, stopped at the end."""
+def ray(monkeypatch):
+    """Ray, stopped at the end; the `print` that it puts in place of Python's goes with it."""
+    monkeypatch.setattr(builtins, "print", print)
     ray = pytest.importorskip("ray")
     yield ray
     ray.shutdown()

@@ -166,6 +166,7 @@ def test_wrong_files_are_refused(client, kind):
     refused(client.post("/api/predict", content=content), status, *words)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # so it is
 def test_garbage_for_exif_data_is_ignored_or_told(client):
     exif = b"Exif\0\0II*\0" + bytes(range(200, 250))
     response = client.post("/api/predict", content=as_file(noise(0), "JPEG", exif=exif))

@@ -3,6 +3,7 @@
 A vision transformer gives outputs of one stride, named block3, block6, ....
 """
 
+from .build import build_backbone
 from .deformable_resnet import build_deformable_resnet_backbone
 from .dinov2_windowed import WindowedDINOv2, build_dinov2_windowed_backbone
 from .fpn import build_resnet_vd_fpn_backbone, build_timm_fpn_backbone
@@ -15,6 +16,7 @@ __all__ = [
     "ResNetVD",
     "TimmBackbone",
     "WindowedDINOv2",
+    "build_backbone",
     "build_deformable_resnet_backbone",
     "build_dinov2_windowed_backbone",
     "build_hgnetv2_backbone",

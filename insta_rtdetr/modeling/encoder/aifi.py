@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.position_encoding import check_order, sine_position_encoding
+from ...layers.tokens import TokenLinear
 from .build import check_heads
 
 
@@ -13,8 +14,8 @@ class AttentionLayer(nn.Module):
     def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float):
         super().__init__()
         self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
-        self.linear1 = nn.Linear(dim, feedforward_dim)
-        self.linear2 = nn.Linear(feedforward_dim, dim)
+        self.linear1 = TokenLinear(dim, feedforward_dim)
+        self.linear2 = TokenLinear(feedforward_dim, dim)
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)

@@ -18,6 +18,7 @@ from ...layers.deformable_attention import DeformableAttention, init_deformable_
 from ...layers.point_sampling import cell_centres
 from ...layers.position_encoding import grid_position_encoding
 from ...layers.precision import full_precision
+from ...layers.tokens import TokenLinear
 from ...structures import Memory, Pyramid
 from .build import ENCODER_REGISTRY, check_heads, check_levels, mask_source_of
 
@@ -29,8 +30,8 @@ class DeformableEncoderLayer(nn.Module):
         super().__init__()
         self.self_attn = attention
         self.norm1 = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, feedforward_dim)
-        self.linear2 = nn.Linear(feedforward_dim, dim)
+        self.linear1 = TokenLinear(dim, feedforward_dim)
+        self.linear2 = TokenLinear(feedforward_dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...layers.boxes import shift_and_scale, shift_logits
 from ...layers.deformable_attention import DeformableAttention
 from ...layers.mlp import MLP
+from ...layers.tokens import TokenLinear
 from ...structures import Memory, Prediction, Queries
 from .box_prior import BoxPrior
 from .mask_head import MaskHead
@@ -28,8 +29,8 @@ class DecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.cross_attn = DeformableAttention(dim, num_cross_heads or num_heads, num_levels, num_points)
         self.norm2 = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, feedforward_dim)
-        self.linear2 = nn.Linear(feedforward_dim, dim)
+        self.linear1 = TokenLinear(dim, feedforward_dim)
+        self.linear2 = TokenLinear(feedforward_dim, dim)
         self.norm3 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 

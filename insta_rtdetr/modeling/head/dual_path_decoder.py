@@ -75,7 +75,9 @@ class FeedForwardBlock(nn.Module):
         return torch.cat([self._of_chunk(chunk) for chunk in x.split(CHUNK_TOKENS, dim=1)], dim=1)
 
     def _of_chunk(self, x: Tensor) -> Tensor:
-        hidden = F.relu(project_tokens(x, self.linear1.weight, self.linear1.bias), inplace=True)
+        # In training the projection may be a view, and autograd copies what is changed through one.
+        hidden = project_tokens(x, self.linear1.weight, self.linear1.bias)
+        hidden = F.relu(hidden, inplace=not torch.is_grad_enabled())
         return self.norm(x + project_tokens(hidden, self.linear2.weight, self.linear2.bias))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...layers.boxes import inverse_sigmoid, shift_and_scale
 from ...layers.mlp import MLP
 from ...layers.point_sampling import cell_centres
+from ...layers.tokens import TokenLinear
 from ...structures import Memory, Prediction, Queries
 
 # Anchors whose centre or side is nearer than this to 0 or 1 are not used; a fraction of the image.
@@ -51,7 +52,7 @@ class TokenSelection(nn.Module):
             raise ValueError(f"MODEL.DECODER.NUM_QUERIES must be at least 1, got {num_queries}.")
         self.num_queries, self.anchor_sizes = num_queries, tuple(anchor_sizes)
         self.local_maxima, self.across_levels = local_maxima, across_levels
-        self.token_projection = nn.Linear(dim, dim)
+        self.token_projection = TokenLinear(dim, dim)
         self.token_norm = nn.LayerNorm(dim)
         nn.init.xavier_uniform_(self.token_projection.weight)
 
@@ -125,7 +126,7 @@ class QuerySelection(TokenSelection):
         """
         super().__init__(dim, **selection)
         self.relative_boxes = relative_boxes
-        self.class_head = nn.Linear(dim, num_classes)
+        self.class_head = TokenLinear(dim, num_classes)
         self.box_head = MLP(dim, dim, 4, num_layers=3)
         init_class_head(self.class_head)
         init_box_head(self.box_head)

@@ -3,7 +3,7 @@
 Shapes: B images, N matched pairs, Q queries, K classes, T objects of an image, P points.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,8 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
-from ...layers.point_sampling import regions_around, sample_masks, sample_points, uncertain_points
+from ...layers.mask_resize import exceeds
+from ...layers.point_sampling import UncertainPoints, regions_around, sample_masks
 from ...structures import DenoisingPredictions, GradientAccumulation, Match, ModelOutput, Prediction, Target
 from .dense import assign_positions
 from .functions import (
@@ -23,7 +24,7 @@ from .functions import (
     reduce_masks,
     varifocal_loss,
 )
-from .matched_masks import matched_mask_logits
+from .matched_masks import MatchedMasks, group_by_features
 from .matcher import build_matcher, full_precision, num_points_of
 
 # What the class score of a matched query learns in the last layer, see MODEL.LOSS.QUALITY.
@@ -40,6 +41,7 @@ class BatchTargets:
     boxes_cxcywh: Tensor
     masks: Tensor | None
     first: Tensor
+    _reduced: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def join(cls, targets: list[Target]) -> "BatchTargets":
@@ -56,6 +58,12 @@ class BatchTargets:
     def index(self, match: Match) -> Tensor:
         """(N,) positions in the row."""
         return self.first[match.image] + match.object
+
+    def reduced_masks(self, size: tuple[int, int]) -> Tensor:
+        """All masks at another size, (T, *size), bool; made once."""
+        if size not in self._reduced:
+            self._reduced[size] = reduce_masks(self.masks, size)
+        return self._reduced[size]
 
 
 @dataclass
@@ -133,15 +141,9 @@ class MaskCriterion(nn.Module):
 
     def mask_losses(self, supervised: list[MatchedPrediction], batch: BatchTargets) -> dict[str, Tensor]:
         """The masks of all layers in one go: they differ in their embeddings, not in the features."""
-        mask_logits = matched_mask_logits([(one.prediction, one.match) for one in supervised])
-        num_points = num_points_of(mask_logits.shape[1:], self.num_points)
         mask_index = torch.cat([batch.index(one.match) for one in supervised])
-        regions = regions_around(batch.boxes_cxcywh[mask_index], self.point_region) if self.point_region else None
-        points = uncertain_points(
-            mask_logits.detach(), num_points, self.oversample_ratio, self.importance_ratio, self.sample_inside, regions
-        )
+        logits, points = self._logits_at_points(supervised, batch.boxes_cxcywh[mask_index])
         labels = sample_masks(batch.masks, mask_index, points, self.sample_inside)
-        logits = sample_points(mask_logits[:, None], points, self.sample_inside).squeeze(1)
         logits = logits.clamp(-self.max_mask_logit, self.max_mask_logit)
         counts = [len(one.match) for one in supervised]
         bce, dice = mask_bce_loss(logits, labels).split(counts), mask_dice_loss(logits, labels).split(counts)
@@ -150,6 +152,23 @@ class MaskCriterion(nn.Module):
             losses[self.bce_name + one.suffix] = self.weigh(self.bce_name, bce_of_one.sum(), one)
             losses[self.dice_name + one.suffix] = self.weigh(self.dice_name, dice_of_one.sum(), one)
         return losses
+
+    def _logits_at_points(
+        self, supervised: list[MatchedPrediction], boxes_cxcywh: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, P) and points (N, P, 2) of all matched queries; (N, 4) are the boxes of their objects."""
+        groups = group_by_features([(one.prediction, one.match) for one in supervised])
+        drawn = UncertainPoints(
+            len(boxes_cxcywh), num_points_of(groups[0].size, self.num_points), oversample_ratio=self.oversample_ratio,
+            importance_ratio=self.importance_ratio, inside=self.sample_inside, like=groups[0].features,
+            regions_xyxy=regions_around(boxes_cxcywh, self.point_region) if self.point_region else None,
+        )  # fmt: skip
+        found = [masks.at_points(drawn) for masks in groups]
+        if len(groups) == 1:
+            return found[0]
+        order = torch.cat([masks.places for masks in groups]).argsort()
+        logits, points = (torch.cat(parts)[order] for parts in zip(*found, strict=True))
+        return logits, points
 
     def weigh(self, name: str, loss: Tensor, one: MatchedPrediction) -> Tensor:
         """A loss that was summed over matched pairs, weighted and normalised."""
@@ -303,11 +322,17 @@ class SetCriterion(MaskCriterion):
         is_by_mask = self.quality == "mask" and (one.is_last or self.quality_everywhere)
         if not (is_by_mask and one.prediction.has_masks and batch.masks is not None):
             return box_iou.detach()
-        logits = matched_mask_logits([(one.prediction, one.match)])
+        masks = MatchedMasks.join([(one.prediction, one.match)])
+        height, width = masks.size
         # No finer than half the input's size: each halving of a pixel's side makes four times the work.
-        scale = 2 if 4 * logits.shape[1] <= batch.masks.shape[1] else 1
-        predicted = F.interpolate(logits[:, None], scale_factor=scale, mode="bilinear")[:, 0] > 0
-        return mask_iou(predicted, reduce_masks(batch.masks, predicted.shape[1:])[batch.index(one.match)])
+        scale = 2 if 4 * height <= batch.masks.shape[1] else 1
+        wanted, index = batch.reduced_masks((scale * height, scale * width)), batch.index(one.match)
+        quality = torch.zeros_like(box_iou)
+        for part, maps in masks.maps():
+            if scale > 1:
+                maps = F.interpolate(maps[:, None], scale_factor=scale, mode="bilinear")[:, 0]
+            quality[part] = mask_iou(exceeds(maps, 0), wanted[index[part]]).to(quality)
+        return quality
 
     def _class_loss(self, one: MatchedPrediction, batch: BatchTargets, quality: Tensor) -> Tensor:
         logits = full_precision(one.prediction.class_logits)

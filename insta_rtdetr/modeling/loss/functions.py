@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...layers.mask_resize import areas_of
+
 # Bounds the memory of masks as floats.
 MASKS_AT_A_TIME = 32
 
@@ -127,7 +129,7 @@ def reduce_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 def mask_iou(predicted: Tensor, wanted: Tensor) -> Tensor:
     """Intersection over union (N,), smoothed by 0.01 pixels, of bool masks (N, h, w), row by row."""
-    overlap, union = ((a.flatten(1).sum(1) + 1e-2) for a in (predicted & wanted, predicted | wanted))
+    overlap, union = (areas_of(pixels) + 1e-2 for pixels in (predicted & wanted, predicted | wanted))
     return overlap / union
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
 from ...layers.point_sampling import place_in_regions, regions_around, sample_masks, sample_points
 from ...layers.precision import full_precision
+from ...layers.tokens import project_tokens
 from ...structures import Match, Prediction, Target
 from .functions import focal_cost, mask_bce_cost, mask_dice_cost
 
@@ -81,7 +82,7 @@ class MaskMatcher(nn.Module):
                 if id(features) not in features_at_points:
                     at = points[0][None].to(features)
                     sampled = sample_points(features[image : image + 1], at, self.sample_inside)
-                    features_at_points[id(features)] = full_precision(sampled[0])
+                    features_at_points[id(features)] = full_precision(sampled[0].T).contiguous()
                 cost = cost + self._mask_cost(prediction, image, features_at_points[id(features)], points[1])
             layers.append(cost)
         return torch.stack(layers)
@@ -106,10 +107,9 @@ class MaskMatcher(nn.Module):
         moved.copy_(place_in_regions(moved, regions[owner]))
 
     def _mask_cost(self, prediction: Prediction, image: int, features: Tensor, labels: Tensor) -> Tensor:
-        """Sampling is linear: the features are sampled, (C, P), and never a map for each query made."""
-        logits = full_precision(prediction.mask_embeddings[image]) @ features
-        if prediction.mask_biases is not None:
-            logits = logits + full_precision(prediction.mask_biases[image])[:, None]
+        """Sampling is linear: the features are sampled, (P, C), and never a map for each query made."""
+        biases = None if prediction.mask_biases is None else full_precision(prediction.mask_biases[image])
+        logits = project_tokens(features[None], full_precision(prediction.mask_embeddings[image]), biases)[0].T
         return self.mask_cost * mask_bce_cost(logits, labels) + self.dice_cost * mask_dice_cost(logits, labels)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...layers.foldable import fold_
-from ...structures import GradientAccumulation, ModelOutput, Prediction, Target
+from ...structures import GradientAccumulation, ModelOutput, Prediction, Pyramid, Target
 from ..postprocessing import Postprocessor
 from ..preprocessing import Preprocessor
 
@@ -61,6 +61,8 @@ class InstanceSegmenter(nn.Module):
         self.multi_scale_enabled = True
         # What losses are normalised over; the trainer sets it where gradients are accumulated, else it is the batch.
         self.accumulated: GradientAccumulation | None = None
+        # What backbone and encoder predict in, under autocast; None: what their weights have.
+        self.feature_dtype: torch.dtype | None = None
         self.is_fused = False
         # A one-element list, because a module stored as an attribute would become part of the checkpoint.
         self._fused_copy: list[tuple[tuple, InstanceSegmenter]] = []
@@ -73,6 +75,20 @@ class InstanceSegmenter(nn.Module):
             targets: of each image, in training.
         """
         raise NotImplementedError
+
+    def extract_features(self, images: Tensor, **options: bool) -> Pyramid:
+        """Backbone and encoder, for `run_network`.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            options: of the encoder.
+        """
+        if self.feature_dtype is None or self.training:
+            return self.encoder(self.backbone(images), **options)
+        with torch.autocast(images.device.type, dtype=self.feature_dtype):
+            pyramid = self.encoder(self.backbone(images), **options)
+        masks = pyramid.mask_features
+        return Pyramid([level.to(images) for level in pyramid.levels], None if masks is None else masks.to(images))
 
     @property
     def predicts_masks(self) -> bool:

@@ -4,10 +4,11 @@ Source: https://github.com/junjiehe96/FastInst/tree/4996a61; same numbers, other
 """
 
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...structures import MaskGuidedPredictions, ModelOutput, Target
+from ..backbone import build_backbone
 from ..encoder import build_encoder
 from ..head import DualPathDecoder, QueryProposal
 from ..head.dual_path_decoder import target_attention_mask
@@ -54,7 +55,7 @@ class FastInst(InstanceSegmenter):
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
-        pyramid = self.encoder(self.backbone(images))
+        pyramid = self.extract_features(images)
         queries, proposal_logits = self.query_proposal(pyramid.levels[PROPOSAL_LEVEL], self.decoder.position_grid)
         layers, states = self.decoder(queries, pyramid.mask_features)
         if not self.training:

@@ -6,10 +6,11 @@ Source: https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch/tree/8458661; s
 from collections.abc import Callable
 
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...structures import DenoisingPredictions, Memory, ModelOutput, NoisedQueries, Prediction, Queries, Target
+from ..backbone import build_backbone
 from ..encoder import build_encoder
 from ..head import BoxPrior, DeformableDecoder, Denoising, LevelProjection, MaskHead, QuerySelection
 from ..head.deformable_decoder import RefiningDecoder
@@ -95,7 +96,7 @@ class InstaRTDETR(InstanceSegmenter):
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
-        pyramid = self.encoder(self.backbone(images), with_masks=self.predicts_masks)
+        pyramid = self.extract_features(images, with_masks=self.predicts_masks)
         memory = self.level_projection(pyramid.levels)
         mask_features = self.decoder.project_masks(pyramid.mask_features) if self.predicts_masks else None
         queries, encoder_prediction = self.select_queries(memory, mask_features)

@@ -5,10 +5,11 @@ code.
 """
 
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...structures import Memory, ModelOutput, Prediction, Target
+from ..backbone import build_backbone
 from ..encoder import build_encoder
 from ..head import GroupedDecoder, GroupedQuerySelection
 from ..head.mask_head import masks_of
@@ -60,7 +61,7 @@ class RFDETRSeg(InstanceSegmenter):
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
-        pyramid = self.encoder(self.backbone(images))
+        pyramid = self.extract_features(images)
         memory = Memory.of_levels(pyramid.levels)
         queries, tokens, class_logits, boxes = self.query_selection(memory)
         mask_features = None

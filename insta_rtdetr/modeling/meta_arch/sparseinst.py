@@ -7,11 +7,12 @@ code.
 from dataclasses import replace
 
 from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...layers.precision import full_precision
 from ...structures import ModelOutput, Prediction, Target
+from ..backbone import build_backbone
 from ..encoder import build_encoder
 from ..head import InstanceActivationDecoder
 from ..loss import InstanceActivationCriterion
@@ -56,7 +57,7 @@ class SparseInst(InstanceSegmenter):
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
         """(B, 3, H, W) -> predictions, whose classes count the objectness but in training; see `InstanceSegmenter`."""
-        pyramid = self.encoder(self.backbone(images))
+        pyramid = self.extract_features(images)
         prediction = self.decoder(pyramid.mask_features)
         if not self.training:
             return ModelOutput([with_objectness(prediction)])

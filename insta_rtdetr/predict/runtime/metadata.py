@@ -33,7 +33,7 @@ class Metadata:
         mask_resize: quantity of a mask that is resized, see TEST.MASK_RESIZE.
         nms_threshold: see TEST.NMS_THRESHOLD; `predict` applies it, the network does not.
         with_postprocess: whether the masks are those of the input's pixels; else they are logits of the mask map.
-        precision: "fp32", "fp16" or "bf16".
+        precision: "fp32", "fp16", "bf16" or "int8".
         dynamic_batch: whether any number of images can be given at a time, else one.
         version: of insta_rtdetr.
         predicts_boxes: whether boxes are predicted; else they are those around the masks.

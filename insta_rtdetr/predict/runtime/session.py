@@ -28,10 +28,12 @@ class Session:
     """An exported file that is ready to run, with as many threads as PyTorch has.
 
     Attributes:
+        runtime: a key of `ENDINGS`.
         metadata: of the file.
         precision: in which the runtime computes.
     """
 
+    runtime: str
     metadata: Metadata
     precision: str
 
@@ -67,6 +69,8 @@ def open_session(path: str | os.PathLike, device: str = "cpu") -> Session:
 class OnnxSession(Session):
     """ONNX Runtime."""
 
+    runtime = "onnx"
+
     def __init__(self, file: str, device: str):
         onnxruntime = import_extra("onnxruntime")
         options = onnxruntime.SessionOptions()
@@ -87,7 +91,13 @@ class OnnxSession(Session):
 
 
 class OpenVinoSession(Session):
-    """OpenVINO; of a bf16 file it computes backbone and encoder in bfloat16 where the processor can, see `front.py`."""
+    """OpenVINO.
+
+    Of a bf16 file it computes backbone and encoder in bfloat16 where the processor can, see `split.py`; an int8 file
+    says itself which of its operations are in int8.
+    """
+
+    runtime = "openvino"
 
     def __init__(self, file: str, device: str):
         core = import_extra("openvino").Core()
@@ -96,7 +106,8 @@ class OpenVinoSession(Session):
         self.metadata = Metadata.from_json(text, file)
         self.names = [output.get_any_name() for output in model.outputs]
         abilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision = "bf16" if self.metadata.precision == "bf16" and "BF16" in abilities else "fp32"
+        wanted = self.metadata.precision.upper()
+        self.precision = wanted.lower() if wanted in ("INT8", "BF16") and wanted in abilities else "fp32"
         front, rest = split(model) if self.precision == "bf16" else (None, model)
         self.front = front and _compile(core, front, "bf16")
         self.rest = _compile(core, rest, "f32")
@@ -122,6 +133,8 @@ def _compile(core, model, precision: str):
 
 class TorchSession(Session):
     """A program of torch.export."""
+
+    runtime = "torch.export"
 
     def __init__(self, file: str, device: str):
         extra = {KEY: ""}

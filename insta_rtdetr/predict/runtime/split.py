@@ -4,6 +4,8 @@ In bfloat16 the front costs a quarter of the time on processors that multiply ma
 choose queries and places, and OpenVINO takes one precision for all of a model.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from insta_rtdetr.extras import import_extra
@@ -13,6 +15,50 @@ if TYPE_CHECKING:
 
 # Weights of the front, see `TopObjects`.
 FRONT_WEIGHTS = ("model.backbone.", "model.encoder.")
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """An operation, constant or input of a model of any format.
+
+    Attributes:
+        name: of the node, unique in the model.
+        sources: names of the nodes it reads.
+        is_input: whether it is an input of the model.
+        is_front_weight: whether it is a constant that holds weights of backbone or encoder.
+    """
+
+    name: str
+    sources: list[str]
+    is_input: bool = False
+    is_front_weight: bool = False
+
+
+def front_and_constants(nodes: Iterable[GraphNode]) -> tuple[set[str], set[str]]:
+    """Find what backbone and encoder compute.
+
+    Args:
+        nodes: all of a model, each after those it reads.
+
+    Returns:
+        Names of the nodes that the front needs, and of all nodes that do not depend on the images.
+    """
+    nodes = list(nodes)
+    constants: set[str] = set()
+    weights: set[str] = set()  # of the front, and what is computed of them alone
+    front: set[str] = set()
+    for node in nodes:
+        reads_weights = not weights.isdisjoint(node.sources)
+        if not node.is_input and constants.issuperset(node.sources):
+            constants.add(node.name)
+            if node.is_front_weight or reads_weights:
+                weights.add(node.name)
+        elif reads_weights:
+            front.add(node.name)
+    for node in reversed(nodes):
+        if node.name in front:
+            front.update(node.sources)
+    return front, constants
 
 
 def split(model: "openvino.Model") -> tuple["openvino.Model", "openvino.Model"]:
@@ -47,23 +93,15 @@ def split(model: "openvino.Model") -> tuple["openvino.Model", "openvino.Model"]:
 
 
 def _front_and_constants(model: "openvino.Model") -> tuple[set[str], set[str]]:
-    """Names of the nodes that the front needs, and of all nodes that do not depend on the images."""
-    constants: set[str] = set()
-    weights: set[str] = set()  # of the front, and what is computed of them alone
-    front: set[str] = set()
-    for node in model.get_ordered_ops():
-        sources = [port.get_source_output().get_node().get_name() for port in node.inputs()]
-        kind = node.get_type_name()
-        if kind == "Constant" or (kind != "Parameter" and sources and constants.issuperset(sources)):
-            constants.add(node.get_name())
-            if _is_front_weight(node) or not weights.isdisjoint(sources):
-                weights.add(node.get_name())
-        elif not weights.isdisjoint(sources):
-            front.add(node.get_name())
-    for node in reversed(model.get_ordered_ops()):
-        if node.get_name() in front:
-            front.update(port.get_source_output().get_node().get_name() for port in node.inputs())
-    return front, constants
+    return front_and_constants(
+        GraphNode(
+            node.get_name(),
+            [port.get_source_output().get_node().get_name() for port in node.inputs()],
+            is_input=node.get_type_name() == "Parameter",
+            is_front_weight=_is_front_weight(node),
+        )
+        for node in model.get_ordered_ops()
+    )
 
 
 def _is_front_weight(node: "openvino.Node") -> bool:

@@ -9,7 +9,9 @@ from torch import nn
 from insta_rtdetr import add_insta_rtdetr_config
 from insta_rtdetr.engine.optimizer import parameter_groups
 from insta_rtdetr.layers.foldable import fold_
+from insta_rtdetr.layers.traced_folding import merge_frozen_norms_
 from insta_rtdetr.modeling.backbone.resnet_vd import DeformableBottleneck
+from tests.layers.test_folding import with_random_statistics
 
 LEVELS = ["res2", "res3", "res4", "res5"]
 
@@ -159,6 +161,29 @@ def test_folded_backbone_is_the_same_function(build, overrides):
     expected = backbone(image)
     fold_(backbone)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
+    for name, features in backbone(image).items():
+        torch.testing.assert_close(features, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("build", "overrides"),
+    [
+        (resnet_vd, {}),
+        (resnet_vd, {"depth": 50, "deform": [False, True, False, False]}),
+        (hgnetv2, {}),
+        (timm_backbone, {}),
+    ],
+)
+def test_merged_frozen_norms_change_no_feature_and_no_name(build, overrides):
+    torch.manual_seed(0)
+    backbone = with_random_statistics(build(norm="FrozenBN", **overrides)).train()
+    image = torch.rand(1, 3, 64, 96).double()
+    expected, names = backbone(image), list(backbone.state_dict())
+    merge_frozen_norms_(backbone)
+    left = [name for name, module in backbone.named_modules() if type(module) is FrozenBatchNorm2d]
+    # That of a deformable convolution keeps its own pass: one in each of the four blocks of res3.
+    assert len(left) == (4 if overrides else 0)
+    assert list(backbone.state_dict()) == names
     for name, features in backbone(image).items():
         torch.testing.assert_close(features, expected[name])
 

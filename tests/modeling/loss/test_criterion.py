@@ -2,8 +2,6 @@ import pytest
 import torch
 
 from insta_rtdetr.modeling.loss.criterion import SetCriterion, denoising_match
-from insta_rtdetr.modeling.loss.matched_masks import matched_mask_logits
-from insta_rtdetr.modeling.loss.matcher import Match
 from insta_rtdetr.structures import DenoisingPredictions, ModelOutput, Prediction, Target
 from tests.tiny import tiny_mask_rtdetr_config, tiny_model, training_input
 
@@ -42,30 +40,6 @@ def test_training_on_one_image_lowers_every_kind_of_loss():
     for name in ("loss_bbox", "loss_giou", "loss_mask_bce", "loss_mask_dice"):
         last = sum(losses[name] for losses in history[-10:]) / 10
         assert last < 0.7 * history[0][name], name
-
-
-def test_matched_logits_of_all_layers_equal_those_of_whole_maps():
-    torch.manual_seed(0)
-    features = torch.randn(2, 3, 4, 5)
-    layers = [Prediction(torch.zeros(2, 6, 1), torch.zeros(2, 6, 4), torch.randn(2, 6, 3), features) for _ in range(2)]
-    layers[1].mask_biases = layers[0].mask_biases = torch.randn(2, 6)
-    matches = [
-        Match(torch.tensor([0, 0, 1]), torch.tensor([5, 2, 0]), torch.tensor([0, 1, 0])),
-        Match(torch.tensor([1, 0]), torch.tensor([1, 4]), torch.tensor([0, 0])),
-    ]
-    found = matched_mask_logits(list(zip(layers, matches, strict=True)))
-    expected = torch.cat([p.mask_logits[m.image, m.query] for p, m in zip(layers, matches, strict=True)])
-    torch.testing.assert_close(found, expected)
-
-
-def test_layers_with_features_of_their_own_keep_their_order():
-    layers = [
-        Prediction(torch.zeros(1, 2, 1), torch.zeros(1, 2, 4), torch.ones(1, 2, 1), torch.full((1, 1, 2, 2), float(i)))
-        for i in range(3)
-    ]
-    layers[2].mask_features = layers[0].mask_features
-    match = Match(torch.tensor([0]), torch.tensor([1]), torch.tensor([0]))
-    assert matched_mask_logits([(layer, match) for layer in layers])[:, 0, 0].tolist() == [0, 1, 0]
 
 
 def test_denoising_slots_belong_to_their_objects():

@@ -1,0 +1,17 @@
+"""Building the backbone of a model."""
+
+from detectron2 import modeling
+from detectron2.config import CfgNode
+from detectron2.modeling.backbone import Backbone
+
+from ...layers.traced_folding import merge_frozen_norms_
+
+
+def build_backbone(cfg: CfgNode) -> Backbone:
+    """Build the backbone MODEL.BACKBONE.NAME, Detectron2's or one of this package.
+
+    Its convolutions compute the frozen batch norms behind them.
+    """
+    backbone = modeling.build_backbone(cfg)
+    merge_frozen_norms_(backbone)
+    return backbone
