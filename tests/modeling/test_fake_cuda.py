@@ -35,7 +35,7 @@ CASES = [pytest.param(name, (), id=name) for name in MODELS] + [
 ]
 # Where a program waits for the GPU: SciPy's matching, how many positions learn of an object, the most matches of an
 # image, Detectron2's check of boxes.
-TRAINING_READERS = {"assign", "_assign_image", "MatchedMasks._all_maps"}
+TRAINING_READERS = {"assign", "_assign_image", "MatchedMasks.all_maps"}
 PREDICTION_READERS = {"ClippingPostprocessor._boxes"}
 
 

@@ -14,7 +14,7 @@ from ...layers.precision import full_precision
 from ...structures import GradientAccumulation, Match, ModelOutput, Prediction, Target
 from .criterion import BatchTargets, count_objects
 from .functions import mask_bce_loss, shrink_masks, squared_dice_loss
-from .matched_masks import matched_mask_logits
+from .matched_masks import MatchedMasks
 from .matcher import build_matcher
 
 # Probability from which a pixel counts as predicted, in the overlap that the objectness learns.
@@ -65,7 +65,7 @@ class InstanceActivationCriterion(nn.Module):
         batch, prediction = BatchTargets.join(targets), output.layers[-1]
         (match,) = self.matcher([prediction], targets)
         objects = batch.index(match)
-        logits = matched_mask_logits([(prediction, match)]).flatten(1)
+        logits = MatchedMasks.join([(prediction, match)]).all_maps().flatten(1)
         masks = shrink_masks(batch.masks, prediction.mask_features.shape[2:])[objects].flatten(1).to(logits)
         objectness = full_precision(prediction.objectness_logits)[match.image, match.query]
         losses = {

@@ -64,7 +64,7 @@ class MatchedMasks:
     def maps(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield indices (n,) and logits (n, h, w) of some masks, until all masks have been given; without gradients."""
         if not self._is_on_cpu:
-            yield torch.arange(len(self.image), device=self.image.device), self._all_maps()
+            yield torch.arange(len(self.image), device=self.image.device), self.all_maps()
             return
         for chunk in self._whole_maps():
             yield chunk.members, maps_of(self.features, self.embeddings, self.biases, chunk)
@@ -79,7 +79,7 @@ class MatchedMasks:
             Logits (N, P) and points (N, P, 2).
         """
         if not self._is_on_cpu:
-            maps = self._all_maps()
+            maps = self.all_maps()
             points = drawn.choose(self.places, maps.detach(), Window.whole(self.size))
             return sample_points(maps[:, None], points, drawn.inside).squeeze(1), points
         tensors = (self.features, self.embeddings, self.biases, self.places)
@@ -99,8 +99,8 @@ class MatchedMasks:
     def _is_on_cpu(self) -> bool:
         return self.features.device.type == "cpu"
 
-    def _all_maps(self) -> Tensor:
-        """(N, h, w), as one product for each image, padded to as many masks in every image."""
+    def all_maps(self) -> Tensor:
+        """Return (N, h, w): all masks as one product for each image, padded to as many masks in every image."""
         counts = torch.bincount(self.image, minlength=len(self.features))
         # The rank of each mask among its image's, which is its row in the padded batch.
         order, row = self.image.argsort(stable=True), torch.empty_like(self.image)
