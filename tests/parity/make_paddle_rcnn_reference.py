@@ -8,7 +8,7 @@
 Everything is computed in float64 on the CPU, for weights of paddle_rcnn_recipe.py.  Of PaddleDetection only the modules
 of these models are imported.  Writes, by default beside this file, paddle_*.npz with their keys.json, and
 paddle_*_wide.npz: what is found in a square and in a wide image.  Both have the batch-norm statistics of the square
-one.
+one, but for the models in OWN_STATISTICS.
 """
 
 import argparse
@@ -36,6 +36,9 @@ MODULES = (
     "heads.cascade_head", "heads.mask_head", "heads.roi_extractor", "proposal_generator.rpn_head",
     "losses.cot_loss", "proposal_generator.target_layer", "post_process", "layers",
 )  # fmt: skip
+# With the statistics of another image, scores of these deep models are so near 1 that which of two boxes suppresses the
+# other is chance.
+OWN_STATISTICS = ("mask_rcnn_R101vd_FPN", "mask_rcnn_X101vd_FPN")
 MASK, CASCADE = "mask_rcnn/_base_/mask_rcnn_r50_fpn.yml", "cascade_rcnn/_base_/cascade_mask_rcnn_r50_fpn.yml"
 # Name of a reference -> PaddleDetection's config of the model, and what is changed of its ResNet.
 CONFIGS = {
@@ -136,13 +139,12 @@ def write(source: Path, folder: Path, name: str) -> None:
     # PaddlePaddle 3.3 takes no tensors with one dimension as sides where NumPy makes no numbers of them.
     paddle.expand = lambda x, shape: expand(x, [np.asarray(side).item() for side in shape])
     model = original_model(source, *CONFIGS[name])
-    statistics, hooks = measure_batch_norms(model)
     for suffix, *sizes in IMAGES:
-        found = answers(model, *sizes)
-        if not suffix:
-            found |= statistics
-            for hook in hooks:
-                hook.remove()
+        has_own = not suffix or name in OWN_STATISTICS
+        statistics, hooks = measure_batch_norms(model) if has_own else ({}, [])
+        found = answers(model, *sizes) | statistics
+        for hook in hooks:
+            hook.remove()
         np.savez_compressed(folder / f"paddle_{name}{suffix}.npz", **found)
     shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
     (folder / f"paddle_{name}.keys.json").write_text(json.dumps(shapes, indent=0))
