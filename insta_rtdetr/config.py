@@ -117,7 +117,7 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     # C2fProjector: pairs of convolutions.
     cfg.MODEL.ENCODER.NUM_FUSION_BLOCKS = 3
     cfg.MODEL.ENCODER.EXPANSION = 1.0
-    # Temperature of the sine position code of AIFI.
+    # Temperature of AIFI's sine position encoding.
     cfg.MODEL.ENCODER.POSITION_TEMPERATURE = 10000.0
     # Order of the position embeddings: "row_major", the order of the features, or "column_major", which the original
     # uses although its features are row-major.  The two are the same for square inputs.

@@ -1,4 +1,4 @@
-"""What the processor is, and what it can compute with."""
+"""The processor's name and its instruction sets."""
 
 import functools
 import platform
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-# Linux' name of an instruction set -> the usual one, of those that decide how fast a network is.
+# Linux's name of an instruction set -> the usual name, for those that affect the speed of networks.
 INSTRUCTION_SETS = {
     "avx2": "AVX2", "avx512f": "AVX-512", "avx_vnni": "AVX-VNNI", "avx512_vnni": "AVX-512 VNNI",
     "avx512_bf16": "AVX-512 BF16", "amx_int8": "AMX INT8", "amx_bf16": "AMX BF16",
@@ -16,12 +16,12 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def processor_name() -> str:
-    """Model of the processor, as Linux names it; elsewhere what Python knows."""
+    """Return the processor's model on Linux, and Python's description of it elsewhere."""
     return _cpuinfo(CPUINFO).get("model name") or platform.processor() or platform.machine()
 
 
 def instruction_sets() -> list[str]:
-    """The processor's, of `INSTRUCTION_SETS`, as Linux lists them; elsewhere what PyTorch uses."""
+    """Return which `INSTRUCTION_SETS` the processor has on Linux, and the one that PyTorch uses elsewhere."""
     info = _cpuinfo(CPUINFO)
     flags = (info.get("flags") or info.get("Features", "")).split()
     found = [name for flag, name in INSTRUCTION_SETS.items() if flag in flags]
@@ -29,13 +29,13 @@ def instruction_sets() -> list[str]:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products of bfloat16, without which it is slower than float32."""
+    """Return whether the processor has instructions for bfloat16, which is slower than float32 without them."""
     return any(name.endswith("BF16") for name in instruction_sets())
 
 
 @functools.cache
 def _cpuinfo(file: Path) -> dict[str, str]:
-    """What is told of the first core; empty where there is no such file."""
+    """Read the description of the first core; return an empty dict if there is no such file."""
     if not file.is_file():
         return {}
     core = file.read_text().partition("\n\n")[0]

@@ -1,1 +1,1 @@
-"""How fast a model is: image -> Instances -> COCO RLE, end to end and by stage.  `tools/benchmark.py` runs it."""
+"""Timing a model from image to Instances to COCO RLE, end to end and by stage."""

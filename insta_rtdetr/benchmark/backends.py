@@ -1,6 +1,6 @@
-"""One model run by several runtimes, side by side: PyTorch as it is and compiled, ONNX Runtime, OpenVINO.
+"""Comparison of runtimes for one model: PyTorch (eager and compiled), ONNX Runtime and OpenVINO.
 
-    network      the network's input -> classes, scores, boxes and mask maps of the top objects
+    network      the network's input -> classes, scores, boxes and mask maps of the best objects
     end to end   an image -> objects -> COCO RLE
 """
 
@@ -8,6 +8,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from insta_rtdetr.predict.inputs import LoadedImage
 from insta_rtdetr.predict.model import Model, build_module
 from insta_rtdetr.predict.predictor import Predictor
 from insta_rtdetr.predict.runtime.session import is_exported
+from insta_rtdetr.zoo import PREFIX, find_published, is_cached
 
 from .comparison import KINDS, describe_times, to_markdown
 from .options import Options
@@ -38,9 +40,9 @@ from .report import describe_machine
 from .subject import SEED, fit_image, load_image
 from .timing import time_in_turn
 
-# Of the objects that are made to images and RLE.
+# Lowest score of the objects whose masks are made and encoded.
 THRESHOLD = 0.3
-# Names and what they are exported as; besides these, PyTorch's, and the path of an exported file.
+# Backend -> format and precision of its file.  Other backends are those of PyTorch, and paths of exported files.
 EXPORTS = {
     "onnxruntime": ("onnx", "fp32"), "openvino": ("openvino", "fp32"),
     "onnxruntime-fp16": ("onnx", "fp16"), "openvino-bf16": ("openvino", "bf16"),
@@ -51,13 +53,13 @@ BACKENDS = ("eager", "eager-bf16", "compiled", *EXPORTS)
 
 @dataclass
 class Contender:
-    """A runtime with the model.
+    """A backend that is ready to be timed.
 
     Attributes:
-        name: of `BACKENDS`, or a file.
-        precision: in which it computes.
-        parity: what the comparison with the model said.
-        network, end_to_end: what is timed.
+        name: one of `BACKENDS`, or the path of an exported file.
+        precision: precision of its computation.
+        parity: result of the comparison with the model.
+        network, end_to_end: functions that are timed.
     """
 
     name: str
@@ -68,10 +70,10 @@ class Contender:
 
 
 def run_backends(options: Options) -> dict:
-    """Time them; the report, whose table goes to stdout.
+    """Time the backends, write the table to stdout, and return the report.
 
     Raises:
-        UserError, CheckpointError: bad input.
+        UserError, CheckpointError: an option, the config or the weights are wrong.
     """
     check_backends(options.backends)
     image = load_image(options.input, "RGB") if options.input else read_images([])[0]
@@ -98,10 +100,10 @@ def run_backends(options: Options) -> dict:
 
 
 def check_backends(names: list[str]) -> None:
-    """Refuse what is no backend.
+    """Check that all names are those of backends.
 
     Raises:
-        UserError: names it.
+        UserError: a name is not; the message quotes it.
     """
     for name in names:
         if name not in BACKENDS and not is_exported(name):
@@ -127,10 +129,14 @@ def _contenders(options: Options, image: np.ndarray, folder: Path) -> list[Conte
 
 
 def _export(name: str, model: Model, settings: ExportOptions, folder: Path, images: list[np.ndarray]) -> Path:
-    """Write a backend's file, most of them from the float32 ONNX file, which is written once.
+    """Write the file of a backend; most are converted from the float32 ONNX file, which is written once.
 
     Args:
-        images: that int8 is calibrated on, all layers of backbone and encoder, whatever the accuracy.
+        name: a key of `EXPORTS`.
+        model: the model.
+        settings: options of the export.
+        folder: folder of the files.
+        images: images on which int8 is calibrated, in all layers of backbone and encoder and without a check.
     """
     export_format, precision = EXPORTS[name]
     target = folder / (f"{name}.onnx" if export_format == "onnx" else name)
@@ -150,11 +156,11 @@ def _export(name: str, model: Model, settings: ExportOptions, folder: Path, imag
 
 
 def _settings(options: Options, image: np.ndarray, folder: Path) -> ExportOptions:
-    """Of the exports; without weights, random ones."""
-    weights = options.weights
-    try:
+    """Make the options of the exports, with random weights if there are none on this machine."""
+    cfg, weights = None, options.weights
+    with nullcontext() if weights else suppress(UserError):
         cfg = model_config(options.config_file, weights, options.opts)
-    except UserError:
+    if cfg is None or not (weights or _is_on_disk(cfg.MODEL.WEIGHTS)):
         cfg = model_config(options.config_file, "random", [*options.opts, "MODEL.DEVICE", "cpu"])
         torch.manual_seed(SEED)
         weights = str(folder / "random.pth")
@@ -166,6 +172,11 @@ def _settings(options: Options, image: np.ndarray, folder: Path) -> ExportOption
     return ExportOptions(
         options.config_file, weights, size=size, opts=options.opts, dynamic_batch=options.batch_size > 1
     )
+
+
+def _is_on_disk(weights: str) -> bool:
+    """Tell whether weights need no download; a benchmark measures time, for which random ones do as well."""
+    return not weights.startswith(PREFIX) or is_cached(find_published(weights.removeprefix(PREFIX)))
 
 
 def _pytorch(name: str, model: Model, images: list[np.ndarray], batch: list[LoadedImage]) -> Contender:

@@ -1,9 +1,9 @@
-"""Time a model from image to COCO RLE, end to end and by stage; count its parameters and GFLOPs.
+"""Time a model from image to COCO RLE, end to end and by stage, and count its parameters and GFLOPs.
 
     insta-rtdetr benchmark --config-file insta_rtdetr_R50vd_D6_640
 
-Works with every Detectron2 instance-segmentation model; several are also put side by side, a line each.  Bad input
-ends in one line on stderr and exit code 1.
+This works with every Detectron2 instance-segmentation model.  For several models there is also a table with a row for
+each.  Bad input ends in one line on stderr and exit code 1.
 """
 
 from insta_rtdetr.command_line import CommandParser, run_command
@@ -14,12 +14,16 @@ from .run import run
 
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     return run_command(lambda: run(parse(arguments, prog)))
 
 
 def parse(arguments: list[str] | None, prog: str | None = None) -> list[Options]:
-    """Parse the options of each model; a wrong one is a UserError."""
+    """Parse the command line into the options of each model.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     parser = CommandParser(prog, __doc__)
     parser.add_shared("--config-file", required=True, nargs="+", help="configs (name or file), or exported files")
     parser.add_shared("--weights", help="checkpoint (default: random weights)")

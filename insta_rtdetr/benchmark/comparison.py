@@ -1,4 +1,4 @@
-"""What is told of the runtimes of one model, and of several models' runtimes."""
+"""Tables of the times of several backends, for one model and for several models."""
 
 import math
 from pathlib import Path
@@ -13,15 +13,15 @@ KINDS = {"network": "network", "end_to_end": "end to end"}
 
 
 def describe_times(times: dict[str, list[list[float]]], names: list[str], runs: int) -> tuple[list[dict], list[str]]:
-    """Summarise.
+    """Summarise the times of the backends.
 
     Args:
-        times: for each of `KINDS`, the milliseconds of each runtime's runs.
-        names: of the runtimes; ratios are to the first.
-        runs: timed runs.
+        times: for each of `KINDS`, the milliseconds of the runs of each backend.
+        names: names of the backends; ratios are to the first.
+        runs: number of timed runs.
 
     Returns:
-        For each runtime, for each of `KINDS`, "<kind>_ms", see `summary`, and "<kind>_ratio"; and warnings.
+        a dict for each backend, with "<kind>_ms", see `summary`, and "<kind>_ratio" for each of `KINDS`; and warnings.
     """
     rows: list[dict[str, Any]] = [{} for _ in names]
     summaries = {}
@@ -34,9 +34,9 @@ def describe_times(times: dict[str, list[list[float]]], names: list[str], runs: 
 
 
 def compare_models(reports: list[dict]) -> str:
-    """One line a model: the network's milliseconds with each backend.
+    """Format a table with a row for each model: the network's milliseconds with each backend.
 
-    The ratio is the best one's of those that find what the model finds, to the first one.
+    The ratio is the lowest one, to the first backend, of the backends that did not fail the comparison.
     """
     lines = []
     for report in reports:
@@ -49,7 +49,7 @@ def compare_models(reports: list[dict]) -> str:
 
 
 def to_markdown(report: dict) -> str:
-    """The table, with ratios to the first backend, and its warnings."""
+    """Format the report as a Markdown table with ratios to the first backend, followed by its warnings."""
     headers = ["backend", "precision"]
     for name in KINDS.values():
         headers += [f"{name}, ms", "spread", "ratio"]

@@ -1,4 +1,4 @@
-"""Multiply-adds."""
+"""Counting multiply-adds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +20,9 @@ CONVENTION = (
 
 
 def count_multiply_adds(call: Callable[[], Any]) -> int:
-    """Multiply-adds of what `call` runs, which must not be compiled."""
+    """Count the multiply-adds of `call`, whose modules must not be compiled."""
     fastpath = torch.backends.mha.get_fastpath_enabled()
-    # Fused attention kernels have no formula on the CPU; written out, attention is two matrix products.
+    # PyTorch cannot count fused attention kernels on the CPU; without them, attention is two matrix products.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -33,27 +33,27 @@ def count_multiply_adds(call: Callable[[], Any]) -> int:
 
 
 def count_subject(subject: Subject) -> dict[str, float]:
-    """GFLOPs for one image: of the network and of post-processing (masks of the kept objects), or of the model."""
+    """Count GFLOPs for one image: of the network and of postprocessing, or of one of Detectron2's own models."""
     inputs, model = subject.batched_inputs[:1], subject.model
     if not isinstance(model, InstanceSegmenter):
         return {"model": count_multiply_adds(lambda: model(inputs)) / 1e9}
     batch = model.preprocessor(inputs)
     network = model._inference_network()
     layers = []
-    # The class's own method: the instance's may be compiled.
+    # The method of the class is called, because that of the instance may be compiled.
     count = count_multiply_adds(lambda: layers.extend(type(network).run_network(network, batch.images).layers))
     masks = count_multiply_adds(lambda: model.postprocessor(layers[-1], batch.sizes))
     return {"network": count / 1e9, "postprocess": masks / 1e9}
 
 
 def network_input(subject: Subject) -> list[int]:
-    """(height, width), pixels, of what the network gets."""
+    """Return (height, width) of the network's input in pixels."""
     if isinstance(subject.model, InstanceSegmenter):
         return list(subject.model.preprocessor(subject.batched_inputs[:1]).images.shape[2:])
     return list(subject.batched_inputs[0]["image"].shape[1:])
 
 
 def count_objects(subject: Subject) -> int:
-    """Objects found in the image."""
+    """Count the objects that are found in the image."""
     with torch.no_grad():
         return len(predict(subject)[0])

@@ -1,4 +1,4 @@
-"""What the table of models says of a config: parameters, GFLOPs, input."""
+"""Measuring parameters, GFLOPs and input of a config for the table of models."""
 
 from insta_rtdetr.zoo import backbone_name
 
@@ -8,14 +8,14 @@ from .subject import build_subject
 
 
 def measure_config(name: str) -> dict:
-    """Build a config's model with random weights and count.
+    """Build a config's model with random weights, and count its parameters and GFLOPs.
 
     Args:
-        name: of the config.
+        name: name of the config.
 
     Returns:
-        "backbone" in words; "parameters", count; "gflops" of the network for one image of 480 x 640; "input", its
-        (height, width) in pixels.
+        "backbone": its name; "parameters": their number; "gflops": of the network for one image of 480 x 640; "input":
+        (height, width) of the network's input in pixels.
     """
     subject = build_subject(Options(name, device="cpu"))
     counted = count_subject(subject)

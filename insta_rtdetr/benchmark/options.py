@@ -1,4 +1,4 @@
-"""What the user may choose, checked before anything is built."""
+"""Options of a benchmark, which are checked before anything is built."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,29 +8,29 @@ import torch
 from insta_rtdetr.errors import UserError
 from insta_rtdetr.predict.runtime.session import is_exported
 
-# None: no autocast.
+# Precision -> type of autocast; None for no autocast.
 AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
 class Options:
-    """The command line of `tools/benchmark.py`.
+    """The options of the benchmark of one model.
 
     Attributes:
-        config_file: yaml.
-        dataset: of the user's, for its classes; empty for those of the config.
+        config_file: name or file of a config, or an exported file.
+        dataset: path of the user's dataset, for its classes; empty for those of the config.
         weights: checkpoint; empty for random weights.
-        input: image; empty for a synthetic one.
-        device: cpu or cuda; empty for what there is.
-        batch_size: images in a call.
+        input: image file; empty for a synthetic image.
+        device: cpu or cuda; empty for cuda if there is a GPU, and else cpu.
+        batch_size: number of images in a call.
         precision: a key of AUTOCAST_DTYPES.
-        size: (height, width) in pixels of the network's input (its fixed size, else the resized image).
-        compile: whether the network goes through torch.compile.
-        runs: timed calls.
-        warmup: calls before those.
-        threads: of PyTorch; 0 leaves its choice.
-        output: JSON file to write; empty for none.
-        backends: runtimes to compare, see `backends.py`; empty for PyTorch by stages.
+        size: (height, width) in pixels of the network's fixed size or, without one, of the resized image.
+        compile: whether the network is compiled with torch.compile.
+        runs: number of timed calls.
+        warmup: number of calls before those.
+        threads: number of PyTorch's threads; 0 for its default.
+        output: JSON file that is written; empty for none.
+        backends: backends that are compared, see `backends.py`; empty for times of PyTorch by stage.
         opts: KEY VALUE pairs of the config.
     """
 
@@ -57,10 +57,10 @@ class Options:
         self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     def check(self) -> None:
-        """Check everything that needs no model.
+        """Check the options that can be checked without a model.
 
         Raises:
-            UserError: names the option.
+            UserError: an option is wrong; the message names it.
         """
         least = {"batch-size": 1, "runs": 1, "warmup": 0, "threads": 0}
         for name, minimum in least.items():

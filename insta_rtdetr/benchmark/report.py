@@ -1,4 +1,4 @@
-"""What is told: a dict for JSON, and tables for people."""
+"""The report of a benchmark, as a dict for JSON and as tables of text."""
 
 import platform
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ RANDOM_WEIGHTS_NOTE = (
 
 
 def describe(subject: Subject, options: Options) -> dict:
-    """What was timed, on what."""
+    """Describe the model, its input and the machine."""
     model = subject.model
     is_ours = isinstance(model, InstanceSegmenter)
     network = model._inference_network() if is_ours else model
@@ -49,7 +49,7 @@ def describe(subject: Subject, options: Options) -> dict:
 
 
 def describe_machine(device: torch.device) -> dict:
-    """CPU with its instruction sets, threads, GPU and versions."""
+    """Describe the CPU with its instruction sets, threads, GPU and versions."""
     on_gpu = device.type == "cuda"
     return {
         "cpu": processor_name(),
@@ -65,13 +65,13 @@ def describe_machine(device: torch.device) -> dict:
 
 
 def machine_line(machine: dict) -> str:
-    """What `describe_machine` gives, in short."""
+    """Summarise the result of `describe_machine` in one line."""
     processor = f"{machine['cpu']} ({', '.join(machine['instruction_sets'])})"
     return f"{machine['gpu'] or processor}, {machine['threads']} threads, torch {machine['torch']}"
 
 
 def to_table(report: dict) -> str:
-    """The report for a terminal."""
+    """Format the report as text for a terminal."""
     rows = [*report["stages_ms"].items(), ("end to end", report["end_to_end_ms"])]
     rows.append(("(rle by pycocotools alone)", report["rle_pycocotools_ms"]))
     times = [
@@ -94,7 +94,7 @@ def to_table(report: dict) -> str:
 
 
 def to_comparison(reports: list[dict]) -> str:
-    """One line a model, as Markdown; Detectron2's own models have no network apart from the rest."""
+    """Format a Markdown table with a row for each model; for Detectron2's own models, "network" is the whole model."""
     headers = ["model", "network input", "parameters, M", "GFLOPs", "network, s", "spread", "image to RLE, s", "spread"]
     rows = [
         [

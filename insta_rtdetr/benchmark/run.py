@@ -1,4 +1,4 @@
-"""From the options to the report."""
+"""Running benchmarks and reporting their results."""
 
 import json
 import sys
@@ -27,12 +27,13 @@ from .timing import summary, warnings_of
 
 
 def run(models: list[Options]) -> None:
-    """Benchmark one model after the other; write the tables to stdout, and the reports to the JSON file.
+    """Benchmark models one after the other; write the tables to stdout, and the reports to the JSON file.
 
     Args:
-        models: options of each; but for the config they are the same.
+        models: options of each model, which differ in the config alone.
+
     Raises:
-        UserError, CheckpointError: bad input.
+        UserError, CheckpointError: an option, a config or the weights are wrong.
     """
     for options in models:
         options.check()
@@ -68,9 +69,10 @@ def benchmark(options: Options) -> dict:
     """Time a model.
 
     Returns:
-        The report; see `measure` and `describe`.
+        the report; see `measure` and `describe`.
+
     Raises:
-        UserError, CheckpointError: bad input.
+        UserError, CheckpointError: an option, the config or the weights are wrong.
     """
     options.check()
     with _threads(options.threads):
@@ -85,12 +87,12 @@ def benchmark(options: Options) -> dict:
 
 
 def measure(subject: Subject, options: Options) -> dict:
-    """All that has to be run: times in milliseconds for a batch, GFLOPs for an image, memory in MiB."""
+    """Measure times in milliseconds for a batch, GFLOPs for an image, and peak memory in MiB."""
     device = subject.model.device
     reset_peak_memory(device)
     end_to_end = summary(time_end_to_end(subject, options.runs, options.warmup))
     stages = {name: summary(times) for name, times in time_stages(subject, options.runs, options.warmup).items()}
-    # Before what follows, which takes memory that using the model does not take.
+    # Read before the measurements below, which need memory that prediction does not need.
     peak_mib, peak_kind = peak_memory(device)
     return {
         "stages_ms": stages,

@@ -1,4 +1,4 @@
-"""Times of the stages and of the whole."""
+"""Timing the stages of prediction, and prediction as a whole."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from .subject import Subject
 
 
 def time_end_to_end(subject: Subject, runs: int, warmup: int) -> list[float]:
-    """Milliseconds of each timed call from images on the host to RLE."""
+    """Return the milliseconds of each timed call from images on the host to RLE."""
     device = subject.model.device
 
     def call() -> None:
@@ -33,7 +33,7 @@ def time_end_to_end(subject: Subject, runs: int, warmup: int) -> list[float]:
 
 
 def time_stages(subject: Subject, runs: int, warmup: int) -> dict[str, list[float]]:
-    """Milliseconds of each stage in each timed run; in a run, each stage gets what the one before it gave."""
+    """Return the milliseconds of each stage in each timed run; a stage gets the result of the one before it."""
     device = subject.model.device
     stages = _stages(subject)
     times: dict[str, list[float]] = {name: [] for name in stages}
@@ -48,7 +48,7 @@ def time_stages(subject: Subject, runs: int, warmup: int) -> dict[str, list[floa
 
 
 def time_pycocotools(subject: Subject, runs: int) -> list[float]:
-    """Milliseconds that Detectron2's COCOEvaluator takes for the same RLE, for comparison."""
+    """Return the milliseconds in which Detectron2's COCOEvaluator makes the same RLE, for comparison."""
     with inference_mode(subject):
         results = predict(subject)
         _encode_as_evaluator(results)
@@ -69,10 +69,10 @@ def _stages(subject: Subject) -> dict[str, Callable[[Any], Any]]:
 
 
 def predict(subject: Subject) -> list[Instances]:
-    """The public call.
+    """Call the model.
 
     Raises:
-        UserError: the model gives no masks.
+        UserError: the model predicts no masks.
     """
     results = subject.model(subject.batched_inputs)
     instances = [result.get("instances") for result in results]
@@ -86,20 +86,20 @@ def predict(subject: Subject) -> list[Instances]:
 
 @contextmanager
 def inference_mode(subject: Subject) -> Iterator[None]:
-    """No gradients, and the subject's autocast."""
+    """Turn gradients off and the subject's autocast on within the context."""
     dtype, device = subject.autocast_dtype, subject.model.device
     with torch.no_grad(), torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
         yield
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Forget earlier peaks of the GPU; the one of a process cannot be forgotten."""
+    """Reset the peak memory of a GPU; that of a process on CPU cannot be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> tuple[float, str]:
-    """MiB, and what they are."""
+    """Return the peak memory in MiB, and a description of what is counted."""
     kind = "resident set of the whole process, Python and building the model included (getrusage)"
     if device.type == "cuda":
         kind = "GPU memory allocated by PyTorch (max_memory_allocated)"
@@ -128,5 +128,5 @@ def _encode_as_evaluator(results: list[Instances]) -> list[list[dict]]:
 
 
 def _encode_one_by_one(masks: Tensor) -> list[dict]:
-    """As detectron2.evaluation.coco_evaluation.instances_to_coco_json writes it."""
+    """Encode masks as detectron2.evaluation.coco_evaluation.instances_to_coco_json does."""
     return [coco_mask.encode(np.array(mask[:, :, None], order="F", dtype="uint8"))[0] for mask in masks.numpy()]

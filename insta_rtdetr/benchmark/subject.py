@@ -1,4 +1,4 @@
-"""What is timed: a model built from a config, and the batch that it is given."""
+"""The subject of a benchmark: a model built from a config, and its input."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from insta_rtdetr.predict.precision import use_precision
 from .options import AUTOCAST_DTYPES, Options
 
 SEED = 0
-SYNTHETIC_SIZE = (480, 640)  # (height, width), pixels: what most images of COCO have
+SYNTHETIC_SIZE = (480, 640)  # (height, width) in pixels of most images of COCO
 _OWN_OPTION = {"MODEL.WEIGHTS": "--weights", "MODEL.DEVICE": "--device"}
 
 
@@ -30,15 +30,15 @@ class Subject:
     """A model and its input.
 
     Attributes:
-        cfg: of the model.
-        model: in eval mode, on its device.
-        batched_inputs: one image, once for each image of the batch, on the host.
-        input_size: (height, width) of the image and of the result, in pixels.
-        weights: the file, or words for random ones.
-        num_parameters: of the model as built, before anything is fused.
-        precision: in which it computes.
-        autocast_dtype: of autocast around the whole model; None for none.
-        is_compiled: whether the network goes through torch.compile.
+        cfg: config of the model.
+        model: the model in eval mode, on its device.
+        batched_inputs: the same image for each image of the batch, on the host.
+        input_size: (height, width) of the image and of the result in pixels.
+        weights: path of the weights, or a description of random ones.
+        num_parameters: number of the model's parameters before anything is fused.
+        precision: precision in which the model computes.
+        autocast_dtype: type of autocast around the whole model; None for no autocast.
+        is_compiled: whether the network is compiled with torch.compile.
     """
 
     cfg: CfgNode
@@ -53,10 +53,10 @@ class Subject:
 
 
 def build_subject(options: Options) -> Subject:
-    """Config, image, model and weights.
+    """Build the model, load its weights and make its input.
 
     Raises:
-        UserError, CheckpointError: one of them is missing or wrong.
+        UserError, CheckpointError: config, image or weights are missing or wrong.
     """
     cfg = benchmark_config(options)
     image = load_image(options.input, cfg.INPUT.FORMAT)
@@ -73,12 +73,12 @@ def build_subject(options: Options) -> Subject:
     if options.compile:
         compile_network(subject)
     elif isinstance(model, InstanceSegmenter):
-        model._inference_network()  # makes the fused copy, which must not happen within autocast
+        model._inference_network()  # makes the fused copy now, because it must not be made under autocast
     return subject
 
 
 def set_precision(subject: Subject, precision: str) -> None:
-    """Let the model compute in a precision: a model of this package in bf16 by `use_precision`, else autocast."""
+    """Set the precision of the model: bf16 of this package's models by `use_precision`, everything else by autocast."""
     if precision == "bf16" and isinstance(subject.model, InstanceSegmenter):
         subject.precision = use_precision(subject.model, precision)
     else:
@@ -86,10 +86,10 @@ def set_precision(subject: Subject, precision: str) -> None:
 
 
 def benchmark_config(options: Options) -> CfgNode:
-    """The config, with 100 objects an image whatever their scores, so that random weights have masks too.
+    """Build the config, with 100 objects of any score in an image, so that random weights have masks too.
 
     Raises:
-        UserError: a key that an option of the tool sets, or what `setup_cfg` refuses.
+        UserError: `opts` set a key that has an option of its own, or `setup_cfg` refuses them.
     """
     if len(options.opts) % 2:
         raise UserError(f"--opts must be KEY VALUE pairs, found {len(options.opts)} words: {' '.join(options.opts)}.")
@@ -101,19 +101,19 @@ def benchmark_config(options: Options) -> CfgNode:
         all_objects += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]  # Detectron2's own models
     cfg = setup_cfg(options.config_file, all_objects + options.opts, options.dataset)
     cfg.MODEL.WEIGHTS = options.weights
-    cfg.MODEL.TIMM.PRETRAINED = False  # a download, to be overwritten or not worth it
+    cfg.MODEL.TIMM.PRETRAINED = False  # avoids a download; the weights are loaded afterwards or stay random
     cfg.MODEL.DEVICE = options.device
     if options.size and cfg.INPUT.FIXED_SIZE:
         cfg.INPUT.FIXED_SIZE = options.size
-        cfg.INPUT.MULTI_SCALE = ()  # of training
+        cfg.INPUT.MULTI_SCALE = ()  # used only in training
     return cfg
 
 
 def load_image(file: str, image_format: str) -> np.ndarray:
-    """An image (H, W, 3), uint8; without a file a synthetic one.
+    """Read an image (H, W, 3), uint8, or make a synthetic one if there is no file.
 
     Raises:
-        UserError: the file is no image.
+        UserError: the file cannot be read as an image.
     """
     if not file:
         return np.random.default_rng(SEED).integers(0, 256, (*SYNTHETIC_SIZE, 3), dtype=np.uint8)
@@ -124,7 +124,7 @@ def load_image(file: str, image_format: str) -> np.ndarray:
 
 
 def fit_image(image: np.ndarray, cfg: CfgNode, size: tuple[int, int] | None) -> np.ndarray:
-    """Resize as a test dataset's mapper does, before anything is timed; a model with a fixed size does it itself."""
+    """Resize an image as the mapper of a test dataset does; models with a fixed size resize it themselves."""
     if cfg.INPUT.FIXED_SIZE:
         return image
     if size:
@@ -137,20 +137,20 @@ def fit_image(image: np.ndarray, cfg: CfgNode, size: tuple[int, int] | None) -> 
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, 3) -> (3, H, W), uint8."""
+    """Convert an image (H, W, 3) to a tensor (3, H, W), uint8."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Learnable numbers of a model."""
+    """Count the parameters of a model."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def compile_network(subject: Subject) -> None:
-    """Put torch.compile around the network, which is fused for good where the config fuses it.
+    """Compile the network with torch.compile, after fusing it in place if the config says so.
 
     Raises:
-        UserError: the model has no network that can be compiled apart from the rest.
+        UserError: the model is not one of this package, whose network can be compiled separately.
     """
     model = subject.model
     if not isinstance(model, InstanceSegmenter):

@@ -1,4 +1,4 @@
-"""Calls timed in turn, and what is told of the times."""
+"""Timing several calls in turn, and summarising their times."""
 
 import statistics
 import time
@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 
-# With fewer runs a spread says little.
+# With fewer runs, the spread means little.
 MIN_RUNS = 10
-# Of the spread; beyond it the machine did something else too.
+# A larger spread shows that the machine had other load.
 MAX_SPREAD = 0.2
 
 
 def time_in_turn(calls: Sequence[Callable[[], Any]], runs: int, warmup: int) -> list[list[float]]:
-    """Time several calls, one after the other in each run, so that a slow minute hits all alike.
+    """Time several calls, one after the other in each run, so that other load of the machine affects all alike.
 
     Args:
-        calls: what is timed.
-        runs: timed runs.
-        warmup: runs before those.
+        calls: the timed functions.
+        runs: number of timed runs.
+        warmup: number of runs before those.
 
     Returns:
-        Milliseconds of each run, for each call.
+        the milliseconds of each run, for each call.
     """
     times: list[list[float]] = [[] for _ in calls]
     for run in range(warmup + runs):
         for call, measured in zip(calls, times):
-            call()  # brings its threads and weights back, which those before it have pushed aside
+            call()  # wakes its threads and brings its weights back into the cache after the others
             start = time.perf_counter()
             call()
             if run >= warmup:
@@ -36,23 +36,23 @@ def time_in_turn(calls: Sequence[Callable[[], Any]], runs: int, warmup: int) -> 
 
 
 def summary(times: Sequence[float]) -> dict[str, float]:
-    """Median, minimum, maximum, and the spread: nine tenths' time less one tenth's, as a fraction of the median."""
+    """Return median, minimum, maximum, and the spread: ninth decile minus first decile, divided by the median."""
     median = statistics.median(times)
     low, high = np.percentile(times, [10, 90])
     return {"median": median, "min": min(times), "max": max(times), "spread": float(high - low) / median}
 
 
 def ratio(times: Sequence[float], base: Sequence[float]) -> float:
-    """Median of the ratios of the same runs, which a slow minute changes less than it does the times."""
+    """Return the median of the ratios of the same runs, which other load of the machine changes less than times."""
     return statistics.median(one / other for one, other in zip(times, base, strict=True))
 
 
 def warnings_of(summaries: dict[str, dict[str, float]], runs: int) -> list[str]:
-    """What speaks against quoting the figures.
+    """Return reasons not to quote the times.
 
     Args:
-        summaries: name -> what `summary` gives.
-        runs: timed runs.
+        summaries: name -> result of `summary`.
+        runs: number of timed runs.
     """
     warnings = []
     if runs < MIN_RUNS:

@@ -44,7 +44,7 @@ _LABEL_EMBEDDING = "sem_seg_head.predictor.label_enc.weight"
 
 
 def is_original(state: dict[str, Tensor]) -> bool:
-    """Whether a state dict has the original's parameter names."""
+    """Return whether a state dict has the original's parameter names."""
     return _LEVEL_EMBEDDING in state and _LABEL_EMBEDDING in state
 
 

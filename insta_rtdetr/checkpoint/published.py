@@ -37,9 +37,9 @@ class PublishedHandler(PathHandler):
 
 
 def _as_detectron2(file: Path) -> Path:
-    """A checkpoint that Detectron2 reads, beside the authors' file.
+    """Write a checkpoint that Detectron2 reads next to the authors' file, and return its path.
 
-    It is written anew each time: this version of the package may have other names than the one that wrote the last.
+    It is written each time, because the version of the package that wrote the last one may have had other names.
     """
     destination = file.with_name("detectron2.pth")
     with new_file(destination, several_writers=True) as unfinished:

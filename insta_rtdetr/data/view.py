@@ -162,7 +162,7 @@ class _Reach:
 
 
 def _cut_out(image: np.ndarray, rows: _Reach, columns: _Reach, fill_level: int) -> np.ndarray:
-    """The pixels that a resize needs, filled where they lie outside the image; a view of it if none do."""
+    """Return the pixels that a resize needs, filled outside the image; a view of the image if all are inside."""
     top, bottom = max(rows.source_start, 0), min(rows.source_stop, image.shape[0])
     left, right = max(columns.source_start, 0), min(columns.source_stop, image.shape[1])
     inside = image[top : max(top, bottom), left : max(left, right)]

@@ -1,4 +1,4 @@
-"""Training: the loop, the optimizer, the moving average, the hooks."""
+"""Training: the trainer, the optimizer, the moving average of the weights and the hooks."""
 
 from .checks import RunOptions, check
 from .ema import ModelEMA

@@ -11,10 +11,12 @@ logger = logging.getLogger(__name__)
 
 
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
-    """Detectron2's hook, which here also counts files from before a resume and model_final.pth among those it keeps.
+    """Detectron2's hook, changed so that it counts model_final.pth and files from before a resume among those it keeps.
 
     Args:
-        keep: files that stay (SOLVER.KEEP_CHECKPOINTS), not counting model_best.pth; 0: all.
+        checkpointer: saves the checkpoints.
+        period: iterations between checkpoints.
+        keep: number of files that are kept (SOLVER.KEEP_CHECKPOINTS), not counting model_best.pth; 0 keeps all.
     """
 
     def __init__(self, checkpointer, period: int, keep: int) -> None:
@@ -22,10 +24,10 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
         self._keep = keep
 
     def step(self, iteration: int, **kwargs) -> None:
-        """Save a checkpoint, then remove the oldest files that are too many."""
+        """Save a checkpoint if it is due, then remove the oldest files beyond `keep`."""
         is_last = self.max_iter is not None and iteration >= self.max_iter - 1
         if is_last:
-            # Not the same twice.
+            # The last checkpoint is saved only as model_final.pth, not by number as well.
             self.checkpointer.save(f"{self.file_prefix}_final", iteration=iteration, **kwargs)
         else:
             super().step(iteration, **kwargs)
@@ -34,17 +36,17 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
 
 
 def remove_old_checkpoints(folder: str, keep: int) -> None:
-    """Remove all numbered checkpoints but the newest `keep`; leave model_best.pth and model_final.pth."""
+    """Remove all numbered checkpoints except the newest `keep`; model_best.pth and model_final.pth are kept."""
     files = sorted(Path(folder).glob("model_[0-9]*.pth"))
     for file in files[: max(len(files) - keep, 0)]:
         file.unlink(missing_ok=True)
 
 
 class BestCheckpointer(hooks.BestCheckpointer):
-    """Detectron2's, but a resumed run knows the best value so far: it is kept in the best checkpoint itself.
+    """Detectron2's hook, changed so that a resumed run reads the best value so far from the best checkpoint.
 
     Attributes:
-        metrics: all of the best evaluation, by Detectron2's names, for example "segm/AP50".
+        metrics: metrics of the best evaluation by Detectron2's names, for example "segm/AP50".
     """
 
     def __init__(self, eval_period: int, checkpointer, val_metric: str) -> None:
@@ -53,18 +55,18 @@ class BestCheckpointer(hooks.BestCheckpointer):
 
     @property
     def metric(self) -> str:
-        """The metric that tells which is the best."""
+        """Return the name of the metric that decides which evaluation is the best."""
         return self._val_metric
 
     @property
     def file(self) -> Path:
-        """The best checkpoint."""
+        """Return the path of the best checkpoint."""
         return Path(self._checkpointer.save_dir) / f"{self._file_prefix}.pth"
 
     def before_train(self) -> None:
         if self.trainer.start_iter == 0 or not self.file.is_file():
             return
-        # mmap: only the numbers are read, not the weights.
+        # With mmap the weights are not read, only the numbers.
         checkpoint = torch.load(self.file, map_location="cpu", mmap=True, weights_only=True)
         if checkpoint.get("best_metric_name") == self._val_metric:
             self.best_metric, self.best_iter = checkpoint["best_metric"], checkpoint["iteration"]
@@ -92,6 +94,6 @@ class BestCheckpointer(hooks.BestCheckpointer):
 
 
 def _metrics_of(iteration: int) -> dict[str, float]:
-    """Return the metrics of the evaluation after an iteration; no other scalar has a slash in its name."""
+    """Return the metrics of the evaluation after an iteration: the only scalars with a slash in their names."""
     latest = get_event_storage().latest().items()
     return {name: value for name, (value, when) in latest if "/" in name and when == iteration}

@@ -1,4 +1,4 @@
-"""Checks of a run that are made before anything is built, printed or written."""
+"""Checks of the config and the data before anything is built, printed or written."""
 
 import difflib
 import functools
@@ -19,7 +19,7 @@ from .lock import check_unlocked
 from .optimizer import OPTIMIZERS
 from .recipe import set_schedule
 
-# The lowest value that makes sense, of keys that nobody else checks.
+# The lowest valid values of keys that are checked nowhere else.
 LOWEST = {
     "DATALOADER.NUM_WORKERS": 0,
     "DATALOADER.MAX_UNREADABLE_IMAGES": 0,
@@ -50,12 +50,12 @@ class RunOptions:
     """The options of a run that are not in its config.
 
     Attributes:
-        dataset: path of the user's dataset; empty for those that the config names.
+        dataset: path of the user's dataset; empty for the datasets of the config.
         eval_only: whether MODEL.WEIGHTS are evaluated and nothing is trained.
-        resume: whether a training goes on with what is in OUTPUT_DIR.
-        per_class: whether evaluations tell the AP of each class.
-        num_gpus: of each machine.
-        num_machines: machines.
+        resume: whether the training in OUTPUT_DIR is resumed.
+        per_class: whether evaluations show the AP of each class.
+        num_gpus: GPUs of each machine.
+        num_machines: number of machines.
     """
 
     dataset: str = ""
@@ -67,7 +67,7 @@ class RunOptions:
 
     @property
     def num_processes(self) -> int:
-        """Processes on all machines together."""
+        """Return the number of processes on all machines."""
         return max(self.num_gpus, 1) * self.num_machines
 
 
@@ -77,7 +77,7 @@ class CheckedData:
 
     Attributes:
         train: Detectron2's dataset dicts of DATASETS.TRAIN; empty in an evaluation.
-        sizes: by dataset name, how many images and objects it has.
+        sizes: dataset name -> number of images and number of objects.
     """
 
     train: list[dict]
@@ -87,16 +87,18 @@ class CheckedData:
 def check(
     cfg: CfgNode, options: RunOptions, file_cfg: CfgNode | None = None, given: Collection[str] = ()
 ) -> CheckedData:
-    """Check what can be checked before anything is built or written.
+    """Check everything that can be checked before anything is built or written.
 
-    MODEL.DEVICE becomes what there is, and SOLVER.MAX_EPOCHS is turned into iterations.
+    MODEL.DEVICE becomes cpu if there is no GPU, and SOLVER.MAX_EPOCHS is converted to iterations.
 
     Args:
-        file_cfg: what the config file says; by default the config itself.
+        cfg: the config, which is changed.
+        options: options that are not in the config.
+        file_cfg: the config as its file has it; by default `cfg`.
         given: keys that the user has set, which SOLVER.MAX_EPOCHS does not change.
 
     Raises:
-        UserError: names what was found, what was wanted, and the key or option to change.
+        UserError: a check failed; the message names the key or option to change.
     """
     _check_device(cfg, options)
     _check_numbers(cfg)
@@ -130,7 +132,7 @@ def _check_device(cfg: CfgNode, options: RunOptions) -> None:
 def _check_numbers(cfg: CfgNode) -> None:
     for key, lowest in LOWEST.items():
         found = functools.reduce(getattr, key.split("."), cfg)
-        # Written so that NaN is refused too.
+        # In this form, not `found < lowest`, NaN is refused too.
         if not found >= lowest:
             raise UserError(f"{key} is {found}, wanted at least {lowest}.")
 
@@ -196,7 +198,11 @@ def _check_output(cfg: CfgNode, options: RunOptions) -> None:
 
 
 def _check_writable(folder: str) -> None:
-    """Refuse a folder that cannot be made or written to, or that is a file."""
+    """Check that a folder can be made or written to.
+
+    Raises:
+        UserError: it cannot, or a part of the path is a file.
+    """
     existing = os.path.abspath(folder)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
@@ -217,7 +223,7 @@ def _check_weights(cfg: CfgNode, options: RunOptions) -> None:
         return
     if weights.startswith(PREFIX):
         published = find_published(weights)
-        # Downloaded now and not by each process of the training at its start.
+        # Downloaded now, so that the processes of the training do not each have to.
         if not options.resume:
             fetch(published)
     # Other addresses (https://, detectron2://) are looked up when they are loaded.

@@ -20,12 +20,12 @@ from .plan import make_plan, starting_weights
 from .run import TrainingResult, evaluate, train
 from .setup import setup_cfg
 
-# Options that stand for a config key.
+# Options that set a config key.
 KEY_OF_OPTION = {"weights": "MODEL.WEIGHTS", "device": "MODEL.DEVICE", "output": "OUTPUT_DIR"}
 
 
 def main(arguments: list[str] | None = None, prog: str | None = None, description: str | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     try:
         args = parse(arguments, prog, description)
         use_threads(args.threads)
@@ -50,7 +50,11 @@ def main(arguments: list[str] | None = None, prog: str | None = None, descriptio
 
 
 def parse(arguments: list[str] | None, prog: str | None, description: str | None) -> argparse.Namespace:
-    """Parse Detectron2's options and the shared ones, which become pairs in `opts`; a wrong one is a UserError."""
+    """Parse the options; those of `KEY_OF_OPTION` become KEY VALUE pairs in `opts`.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     parser = CommandParser(prog, description or __doc__)
     parser.add_shared("--config-file", default="")
     parser.add_shared("--dataset", "--threads")
@@ -76,10 +80,10 @@ def parse(arguments: list[str] | None, prog: str | None, description: str | None
 
 
 def run(args: argparse.Namespace, cfg: CfgNode, work: Callable, *arguments: Any) -> None:
-    """Do what each process does."""
+    """Run `work(*arguments)` in this process, which is one of those that `launch` starts."""
     try:
         if comm.get_world_size() > 1:
-            # A process of its own knows nothing of what the first has set and registered.
+            # A spawned process has neither the settings nor the registered datasets of the first one.
             use_threads(args.threads)
             if args.dataset:
                 register_found(find_dataset(Path(args.dataset)), needs_masks(cfg))
@@ -87,7 +91,7 @@ def run(args: argparse.Namespace, cfg: CfgNode, work: Callable, *arguments: Any)
         if isinstance(result, TrainingResult) and result.signal:
             sys.exit(128 + result.signal)
     except UserError as error:
-        # With several processes an error would reach main as a traceback.
+        # With several processes, the error would arrive in main as a traceback.
         if comm.get_world_size() == 1:
             raise
         sys.exit(report(error))

@@ -1,4 +1,4 @@
-"""curves.png: how a run went, drawn from Detectron2's metrics.json."""
+"""Drawing curves.png, the losses and AP of a run, from Detectron2's metrics.json."""
 
 import json
 import math
@@ -16,13 +16,13 @@ AP_METRICS = {"bbox/AP": "box AP", "segm/AP": "mask AP"}
 
 
 def draw_curves(metrics_file: str, image_file: str, batch_size: int) -> None:
-    """Draw losses, learning rate and AP over iterations and over images seen, as far as there are any.
+    """Draw losses, learning rate and AP over iterations and over images seen, as far as the file has them.
 
-    The image is replaced in one go, so that a viewer never meets half of one.
+    The image is replaced atomically, so that a viewer never sees half of one.
 
     Args:
-        metrics_file: one JSON object a line, as JSONWriter writes it.
-        image_file: ends in .png.
+        metrics_file: file with one JSON object a line, as JSONWriter writes it.
+        image_file: PNG file that is written.
         batch_size: images of one iteration.
     """
     if not PathManager.isfile(metrics_file):
@@ -50,10 +50,10 @@ def draw_curves(metrics_file: str, image_file: str, batch_size: int) -> None:
 
 
 def read_metrics(metrics_file: str) -> list[dict]:
-    """The records of metrics.json by iteration.
+    """Read the records of metrics.json, ascending by iteration.
 
-    A run that was killed and resumed repeats some iterations: the later record counts.  A line that was cut off when a
-    run was killed is left out.
+    If a run was killed and resumed, some iterations occur twice; their later records are returned.  A line that was cut
+    off when a run was killed is left out.
     """
     records: list[dict] = []
     with PathManager.open(metrics_file) as lines:
@@ -86,7 +86,7 @@ def _draw_series(axes: Axes, records: list[dict], labels: dict[str, str], **styl
 
 
 def iterations_done(record: dict) -> int:
-    """Iterations before a record was made."""
+    """Return the number of iterations that were done when a record was made."""
     # Detectron2 counts the evaluation after the last iteration, which has no learning rate, as one iteration more.
     return record["iteration"] + ("lr" in record)
 

@@ -29,10 +29,10 @@ def load_train_dataset(cfg: CfgNode) -> list[dict]:
 def build_train_loader(
     cfg: CfgNode, dataset: list[dict], mapper: InstanceMapper
 ) -> tuple[Iterable, ResumableSampler | None]:
-    """Build Detectron2's endless loader of a dataset, and its sampler (None for samplers that cannot go on later).
+    """Build Detectron2's endless loader of a dataset, and its sampler, which is None if it cannot be resumed.
 
     Raises:
-        UserError: the config's values give no loader.
+        UserError: no loader can be built from the config's values.
     """
     sampler = None
     if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
@@ -46,7 +46,7 @@ def build_train_loader(
 
 
 def load_test_dataset(cfg: CfgNode, name: str) -> list[dict]:
-    """Load and check the dataset dicts of one of DATASETS.TEST.
+    """Load and check the dataset dicts of one dataset of DATASETS.TEST.
 
     Raises:
         DatasetError: see insta_rtdetr.data.check_dataset.

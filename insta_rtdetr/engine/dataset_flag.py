@@ -1,4 +1,4 @@
-"""--dataset, the option of every command line that builds a model."""
+"""The option --dataset of all command lines that build a model."""
 
 from pathlib import Path
 
@@ -10,14 +10,15 @@ from insta_rtdetr.data.layouts import WHOLE
 
 
 def use_dataset(cfg: CfgNode, path: str, needs_masks: bool = True) -> FoundDataset:
-    """Register a dataset; set DATASETS.* and the number of classes to it.
+    """Register a dataset, and set DATASETS.* and the number of classes to it.
 
     Args:
-        path: folder or file of any layout in `insta_rtdetr.data.layouts`.
+        cfg: the config, which is changed.
+        path: folder or file in one of the layouts of `insta_rtdetr.data.layouts`.
         needs_masks: whether objects without a mask are left out.
 
     Raises:
-        DatasetError: it is of none, or wrong.
+        DatasetError: the dataset is in none of the layouts, or is faulty.
     """
     found = find_dataset(Path(path))
     names = register_found(found, needs_masks)

@@ -15,15 +15,15 @@ from insta_rtdetr.errors import UserError
 
 
 class ModelEMA:
-    """The moving average of a model's parameters and floating-point buffers; other buffers are the model's last ones.
+    """The moving average of a model's parameters and floating-point buffers; other buffers are copied at each update.
 
-    Frozen parameters, and the buffers of modules in eval mode, are the model's own and are not touched.
-    In a checkpoint: {"model": state dict, "updates": count}.
+    Frozen parameters and the buffers of modules in eval mode are not averaged but shared with the model.
+    Its state in a checkpoint is {"model": state dict, "updates": count}.
 
     Args:
-        model: in training mode; its present weights are the start of the average.
-        decay: what the decay grows towards.
-        ramp_iters: updates after which the decay has grown to 63 % of that.
+        model: the model in training mode; the average starts from its present weights.
+        decay: limit of the decay after many updates.
+        ramp_iters: number of updates after which the decay has grown to 63 % of the limit.
     """
 
     def __init__(self, model: nn.Module, decay: float, ramp_iters: int) -> None:
@@ -36,7 +36,7 @@ class ModelEMA:
         self._state = {name: tensor.detach().clone() for name, tensor in state.items() if name not in fixed}
 
     def decay_after(self, updates: int) -> float:
-        """decay * (1 - exp(-updates / ramp_iters)): small at first, so that the start is soon forgotten."""
+        """Return decay * (1 - exp(-updates / ramp_iters)); a small decay at first soon forgets the initial weights."""
         return self.decay * (1 - math.exp(-updates / max(self.ramp_iters, 1e-12)))
 
     @torch.no_grad()
@@ -54,13 +54,13 @@ class ModelEMA:
 
     @torch.no_grad()
     def restart(self, model: nn.Module) -> None:
-        """Forget everything and start from the model's present weights."""
+        """Restart the average from the model's present weights."""
         self.updates = 0
         _copy(model.state_dict(), self._state)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
-        """Within the context the model holds the averages; its own weights are back afterwards, errors or not."""
+        """Put the averages into the model within the context, and restore its own weights at the end."""
         state = {name: tensor for name, tensor in model.state_dict().items() if name in self._state}
         own = {name: tensor.detach().clone() for name, tensor in state.items()}
         try:
@@ -73,10 +73,10 @@ class ModelEMA:
         return {"model": self._state | self._fixed, "updates": self.updates}
 
     def load_state_dict(self, state: dict) -> None:
-        """Load what state_dict gave.
+        """Load the result of `state_dict`.
 
         Raises:
-            UserError: the names or the shapes are not this model's.
+            UserError: its names or shapes are not those of this model.
         """
         found = {name: tuple(tensor.shape) for name, tensor in state["model"].items()}
         wanted = {name: tuple(tensor.shape) for name, tensor in (self._state | self._fixed).items()}
@@ -92,7 +92,7 @@ class ModelEMA:
 
 
 def frozen_names(model: nn.Module) -> set[str]:
-    """Of a model in training mode, the parameters and buffers that training does not change."""
+    """Return the names of the parameters and buffers that training does not change, of a model in training mode."""
     names = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     for prefix, module in model.named_modules():
         if not module.training:

@@ -1,4 +1,4 @@
-"""An evaluation with a bar, one table and drawn images."""
+"""Evaluation on DATASETS.TEST with a table of the metrics and drawn images."""
 
 import logging
 import os
@@ -18,26 +18,26 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluationStopped(Exception):
-    """Ends an evaluation before its last image."""
+    """Raised to end an evaluation before its last image."""
 
 
-class StopWatch(DatasetEvaluator):
-    """Scores nothing, but ends the evaluation when it is asked to.
+class EvaluationStopper(DatasetEvaluator):
+    """Evaluator without metrics that can end the evaluation after each batch.
 
     Args:
-        is_to_stop: asked after each batch.
+        should_stop: called after each batch; ends the evaluation if it returns True.
     """
 
-    def __init__(self, is_to_stop: Callable[[], bool]) -> None:
-        self._is_to_stop = is_to_stop
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Ask whether to end.
+        """Check whether to end the evaluation.
 
         Raises:
-            EvaluationStopped: it is to end.
+            EvaluationStopped: it has to end.
         """
-        if self._is_to_stop():
+        if self._should_stop():
             raise EvaluationStopped
 
 
@@ -46,23 +46,23 @@ class Evaluation:
 
     Args:
         cfg: the config.
-        build_evaluator: (cfg, dataset name) -> evaluator.
-        is_to_stop: whether to give up, asked after each batch.
+        build_evaluator: function of the config and a dataset name that returns an evaluator.
+        should_stop: called after each batch; ends the evaluation if it returns True.
 
     Attributes:
         per_class: whether the table has the AP of each class.
-        stopped: whether the last evaluation gave up.
+        stopped: whether the last evaluation was ended by `should_stop`.
     """
 
     def __init__(
         self, cfg: CfgNode, build_evaluator: Callable[[CfgNode, str], DatasetEvaluator],
-        is_to_stop: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self.per_class = False
         self.stopped = False
         self._cfg = cfg
         self._build_evaluator = build_evaluator
-        self._is_to_stop = is_to_stop
+        self._should_stop = should_stop
         self._evaluators: list[DatasetEvaluator] = []
 
     def run(self, test: Callable[..., dict], model: nn.Module) -> dict:
@@ -70,31 +70,32 @@ class Evaluation:
 
         Args:
             test: Detectron2's `DefaultTrainer.test`.
+            model: the model.
 
         Returns:
-            its metrics; empty if it was stopped.
+            the metrics; empty if the evaluation was stopped.
         """
         self.stopped = False
         self._evaluators = [self._build_evaluator(self._cfg, name) for name in self._cfg.DATASETS.TEST]
         watched = self._evaluators
-        # Processes have to wait for one another: of several none stops alone.
+        # With several processes, none may stop alone, because they wait for one another.
         if comm.get_world_size() == 1:
-            watched = [DatasetEvaluators([evaluator, StopWatch(self._is_to_stop)]) for evaluator in watched]
+            watched = [DatasetEvaluators([evaluator, EvaluationStopper(self._should_stop)]) for evaluator in watched]
         mode = model.training
         try:
             return test(self._cfg, model, watched)
         except EvaluationStopped:
             logger.info("The evaluation was stopped")
-            model.train(mode)  # Detectron2 does it at a whole evaluation's end alone
+            model.train(mode)  # Detectron2 does this only at the end of a complete evaluation
             self.stopped, self._evaluators = True, []
             return {}
 
     def table(self, results: Mapping, title: str = "") -> str:
-        """Return a table for each dataset.
+        """Return a table of the metrics for each dataset.
 
         Args:
-            results: of `run`.
-            title: put before the dataset's name.
+            results: the metrics that `run` returned.
+            title: text before the dataset's name.
         """
         names = self._cfg.DATASETS.TEST
         by_dataset = {names[0]: results} if len(names) == 1 else results
@@ -102,7 +103,7 @@ class Evaluation:
         return "\n".join(ap_table(found, f"{prefix}{name}", self.per_class) for name, found in by_dataset.items())
 
     def draw(self, folder: str | os.PathLike) -> None:
-        """Write predictions.png and worst.png of the last evaluation; of several datasets, of the first.
+        """Write predictions.png and worst.png of the last evaluation, for the first dataset if there are several.
 
         Raises:
             OSError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""Hooks of the training loop that Detectron2 does not have, or has otherwise."""
+"""Hooks of the training loop: the moving average, the end of augmentation, writers and drawn images."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class EMAHook(HookBase):
-    """Moves the average after each iteration that changed the weights."""
+    """Updates the moving average after each iteration that changed the weights."""
 
     def __init__(self, ema: ModelEMA) -> None:
         self._ema = ema
@@ -29,8 +29,8 @@ class PlainAugmentationHook(HookBase):
     """Turns strong augmentation and multi-scale off for the last iterations, also right after a resume.
 
     Args:
-        mapper: has set_strong_augmentation(bool), which the loader's processes hear.
-        plain_iters: how many iterations at the end are plain.
+        mapper: mapper with `set_strong_augmentation`, which takes effect in the loader's processes too.
+        plain_iters: number of iterations at the end without strong augmentation.
     """
 
     def __init__(self, mapper, plain_iters: int) -> None:
@@ -56,11 +56,11 @@ class PlainAugmentationHook(HookBase):
 
 
 class WritersHook(hooks.PeriodicWriter):
-    """Detectron2's hook, whose writers here make their files when training begins, not when the trainer is built.
+    """Detectron2's hook, changed so that writers are built when training begins, not when the trainer is built.
 
     Args:
-        build_writers: makes them.
-        period: iterations from one writing to the next.
+        build_writers: function that builds the writers.
+        period: number of iterations between two calls of the writers.
     """
 
     def __init__(self, build_writers: Callable[[], list[EventWriter]], period: int) -> None:
@@ -71,7 +71,7 @@ class WritersHook(hooks.PeriodicWriter):
         self._writers = self._build_writers()
 
     def flush_metrics(self) -> None:
-        """Write the numbers so far to metrics.json."""
+        """Write the metrics so far to metrics.json."""
         for writer in self._writers:
             if isinstance(writer, JSONWriter):
                 writer.write()
@@ -80,14 +80,14 @@ class WritersHook(hooks.PeriodicWriter):
 class DrawingHook(HookBase):
     """Draws curves.png after each evaluation, and predictions.png and worst.png if it is the best so far.
 
-    It must come after the evaluation, the best checkpointer and the writers.
+    It must be registered after the hooks of evaluation, best checkpoint and writers.
 
     Args:
-        output_dir: holds metrics.json.
-        period: of evaluation, iterations; 0: only at the end.
-        batch_size: images of one iteration, all processes together.
-        writers: of metrics.json.
-        best: knows the best evaluation; None without evaluations.
+        output_dir: folder of metrics.json and of the drawn images.
+        period: iterations between evaluations; 0 if there is only one at the end.
+        batch_size: images of one iteration in all processes together.
+        writers: hook that writes metrics.json.
+        best: hook that knows the best evaluation; None without evaluations.
     """
 
     def __init__(
@@ -115,5 +115,5 @@ class DrawingHook(HookBase):
             if self._best is not None and self._best.best_iter in (None, self.trainer.storage.iter):
                 self.trainer.evaluation.draw(self._output_dir)
         except OSError as error:
-            # A full disk must not cost the run.
+            # A full disk must not end the run.
             logger.warning(f"curves.png, predictions.png and worst.png were not drawn: {error}")

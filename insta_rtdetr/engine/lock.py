@@ -19,7 +19,7 @@ LOCK_FILE = ".lock"
 def locked(folder: str | os.PathLike) -> Iterator[None]:
     """Keep other trainings out of a folder within the context; make the folder if it is missing.
 
-    The lock is the operating system's (flock): it ends with the process, however that ends.
+    The lock is one of the operating system (flock), so that it ends when the process does.
 
     Raises:
         UserError: another process trains there, or the folder cannot be written to.
@@ -30,7 +30,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
             file.parent.mkdir(parents=True, exist_ok=True)
             handle = files.enter_context(open(file, "a+"))
         _acquire(handle, folder)
-        # A loader's process would hold the lock of a killed training for some seconds.
+        # Otherwise the loader's processes would hold the lock of a killed training for some seconds.
         is_open = [handle]
         os.register_at_fork(after_in_child=lambda: [inherited.close() for inherited in is_open])
         handle.truncate(0)
@@ -44,7 +44,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
 
 @contextmanager
 def folder_errors() -> Iterator[None]:
-    """Turn an OSError within the context, in which OUTPUT_DIR is written to, into a UserError."""
+    """Turn an OSError of writing to OUTPUT_DIR within the context into a UserError."""
     try:
         yield
     except OSError as error:
@@ -52,10 +52,10 @@ def folder_errors() -> Iterator[None]:
 
 
 def check_unlocked(folder: str | os.PathLike) -> None:
-    """Refuse a folder in which another process trains; nothing is written.
+    """Check that no other process trains in a folder; nothing is written.
 
     Raises:
-        UserError: one does.
+        UserError: another process trains there.
     """
     file = Path(folder) / LOCK_FILE
     if file.is_file() and os.access(file, os.W_OK):

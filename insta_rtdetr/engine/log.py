@@ -1,4 +1,4 @@
-"""The log of a run: what a person wants to see goes to the terminal, and everything goes to log.txt."""
+"""The log of a run: everything goes to log.txt, and the messages for users go to the terminal as well."""
 
 import contextlib
 import logging
@@ -10,9 +10,9 @@ from typing import Any, Self
 from detectron2.utils import comm
 from tqdm import tqdm
 
-# Ours, Detectron2's, Python's warnings, PyTorch's and all other libraries'.
+# The loggers of this package, Detectron2 and fvcore, Python's warnings, PyTorch, and all other libraries.
 LOGGERS = ("insta_rtdetr", "detectron2", "fvcore", "py.warnings", "torch", None)
-TALKATIVE = LOGGERS[:3]
+INFO_LOGGERS = LOGGERS[:3]
 FILE_FORMAT = "[%(asctime)s] %(name)s %(levelname)s: %(message)s"
 
 terminal = logging.getLogger("insta_rtdetr.terminal")
@@ -24,28 +24,28 @@ def say(text: str) -> None:
 
 
 class TerminalHandler(logging.Handler):
-    """Writes what is said and this package's warnings to stdout, above progress bars."""
+    """Writes the messages of `say` and this package's warnings to stdout, above progress bars."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is for the terminal."""
-        # What the checkpointer warns of stands on the first screen.
+        # The warnings of the checkpointer, which uses fvcore's logger, are left out: the first screen shows them.
         is_ours = record.name.startswith("insta_rtdetr.") and not record.exc_info
         return record.name == terminal.name or (is_ours and record.levelno >= logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        # A terminal that is gone must not cost the run.
+        # A closed terminal must not end the run.
         with contextlib.suppress(OSError):
             tqdm.write(prefix + record.getMessage(), file=sys.stdout)
             sys.stdout.flush()
 
 
 class RunLog:
-    """Keeps all logs and warnings of this process in memory within its context, until `open` names a folder.
+    """Context that keeps all logs and warnings of this process in memory until `open` is called with a folder.
 
-    So a run that is refused leaves nothing behind, neither on the terminal nor on the disk.  Loggers are as before
-    afterwards.
+    A run that is refused before that leaves nothing on the terminal or the disk.  The loggers are restored at the end
+    of the context.
     """
 
     def __enter__(self) -> Self:
@@ -56,14 +56,14 @@ class RunLog:
         logging.captureWarnings(True)
         for logger in self._loggers:
             logger.handlers, logger.propagate = [self._early], False
-            if logger.name in TALKATIVE:
+            if logger.name in INFO_LOGGERS:
                 logger.setLevel(logging.INFO)
         return self
 
     def open(self, folder: str | os.PathLike) -> None:
-        """Write what was kept, and all that follows, to the folder's log.txt and the terminal.
+        """Write the kept records, and all that follow, to the folder's log.txt and to the terminal.
 
-        The main process writes to both, others to log.txt.rank1, log.txt.rank2, ... alone, as in Detectron2.
+        As in Detectron2, other processes than the main one write only to log.txt.rank1, log.txt.rank2, ...
 
         Raises:
             OSError: the file cannot be written.

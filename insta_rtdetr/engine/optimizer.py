@@ -1,7 +1,7 @@
 """The optimizer and its parameter groups.
 
-Source: the groups are those of the original's recipe, https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch
-(src/zoo/optimizer.py at 8458661): a lower learning rate for the backbone, no decay of norms and biases.
+Source: the groups are those of Insta-RT-DETR, https://github.com/dwikifkurniawan/Insta-RT-DETR-PyTorch
+(src/zoo/optimizer.py at 8458661): a lower learning rate for the backbone, and no decay of norms and biases.
 """
 
 import torch
@@ -17,7 +17,7 @@ OPTIMIZERS = {"AdamW": torch.optim.AdamW, "Muon": Muon}
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """SOLVER.OPTIMIZER over the trainable parameters, clipped per parameter if SOLVER.CLIP_GRADIENTS asks for that.
+    """Build SOLVER.OPTIMIZER for the trainable parameters, with the clipping of SOLVER.CLIP_GRADIENTS.
 
     Clipping by the norm of the full model (CLIP_TYPE "full_model") is left to the training step, which needs the norm.
     """
@@ -38,7 +38,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _can_be_fused(groups: list[dict]) -> bool:
-    """Whether PyTorch has one kernel for the whole step of these parameters."""
+    """Return whether PyTorch has a fused kernel for the step of these parameters."""
     return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for group in groups for p in group["params"])
 
 
@@ -51,13 +51,16 @@ def parameter_groups(
     weight_decay_bias: float | None,
     weight_decay_embed: float | None = None,
 ) -> list[dict]:
-    """One optimizer group for each pair of learning rate and weight decay that occurs.
+    """Group the trainable parameters by learning rate and weight decay.
 
     Args:
-        backbone_multiplier: factor on the learning rate of the parameters under `model.backbone`, but for those of
-            modules that have a `learning_rate_factor` of their own.
-        weight_decay_norm, weight_decay_bias, weight_decay_embed: for the parameters of norms, for biases elsewhere, and
-            for embeddings; None: weight_decay.
+        model: the model.
+        learning_rate: learning rate of the parameters outside the backbone.
+        backbone_multiplier: factor on the learning rate of the parameters of `model.backbone`, except those in modules
+            that have a `learning_rate_factor`.
+        weight_decay: weight decay of all other parameters.
+        weight_decay_norm, weight_decay_bias, weight_decay_embed: weight decay of the parameters of norms, of biases
+            elsewhere, and of embeddings; None for `weight_decay`.
     """
     decay_norm = weight_decay if weight_decay_norm is None else weight_decay_norm
     decay_bias = weight_decay if weight_decay_bias is None else weight_decay_bias
@@ -80,7 +83,7 @@ def parameter_groups(
 
 
 def _learning_rate_factors(model: nn.Module, backbone_multiplier: float) -> dict[str, float]:
-    """By module name: the factor of the module itself, else that of the module around it."""
+    """Return module name -> the module's own `learning_rate_factor`, or that of the module that contains it."""
     factors = {"": 1.0}
     for name, module in model.named_modules():
         inherited = backbone_multiplier if name == "backbone" else factors[name.rpartition(".")[0]]

@@ -1,4 +1,4 @@
-"""A training that was asked for, with its config completed and checked."""
+"""The plan of a training: its completed and checked config, its data and its options."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class TrainingPlan:
     """A training whose config and data have been checked.
 
     Attributes:
-        cfg: its config.
-        file_cfg: what the config file says.
+        cfg: the completed config.
+        file_cfg: the config as its file has it.
         given: keys that the user has set.
-        data: its datasets.
-        name: of the config, for people.
-        options: what else is asked.
+        data: the datasets.
+        name: name of the config, which is displayed.
+        options: options that are not in the config.
     """
 
     cfg: CfgNode
@@ -35,28 +35,28 @@ class TrainingPlan:
 def make_plan(
     cfg: CfgNode, file_cfg: CfgNode, given: Sequence[str], options: RunOptions, name: str, weights: str = ""
 ) -> TrainingPlan:
-    """Set the recipe and the weights for a dataset of the user's, and check everything.
+    """Set the recipe and the weights for the user's dataset, if there is one, and check everything.
 
     Args:
-        cfg: with all that the user has set.
-        file_cfg: what the config file says.
+        cfg: the config with all keys that the user has set; it is changed.
+        file_cfg: the config as its file has it.
         given: keys that the user has set.
-        options: what else is asked.
-        name: of the config, for people.
-        weights: what a dataset of the user's is learnt from, unless MODEL.WEIGHTS is given; empty for MODEL.WEIGHTS
-            of the config.
+        options: options that are not in the config.
+        name: name of the config, which is displayed.
+        weights: weights from which training on the user's dataset starts unless MODEL.WEIGHTS is among `given`; empty
+            for MODEL.WEIGHTS of the config.
 
     Raises:
         UserError: see `insta_rtdetr.engine.checks.check`.
     """
-    # Who counts iterations, or has epochs in the config file, has a schedule.
+    # A number of iterations from the user, or epochs in the config file, are a schedule, which replaces the recipe.
     if options.dataset and not file_cfg.SOLVER.MAX_EPOCHS and "SOLVER.MAX_ITER" not in given:
         use_recipe(cfg, given)
     if options.dataset and weights and "MODEL.WEIGHTS" not in given:
         cfg.MODEL.WEIGHTS = weights
     data = check(cfg, options, file_cfg, given)
     if options.num_processes > 1:
-        data.train.clear()  # too much to hand over: each process loads its own
+        data.train.clear()  # too large to pass to other processes; each loads its own
     return TrainingPlan(cfg, file_cfg, given, data, name, options)
 
 
@@ -64,8 +64,8 @@ def starting_weights(cfg: CfgNode, config_file: str) -> str:
     """Find the weights to fine-tune from if the user names none.
 
     Returns:
-        The published weights of the config file; without any, MODEL.WEIGHTS of the config; without those, the weights
-        of its backbone alone; empty if none are known.
+        the first that exist of: the published weights of the config file, MODEL.WEIGHTS of the config, the published
+        weights of its backbone alone; empty if there are none.
     """
     published = published_weights(find_config(config_file)) if config_file else ""
     return published or cfg.MODEL.WEIGHTS or backbone_weights(cfg)

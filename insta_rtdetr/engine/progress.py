@@ -1,4 +1,4 @@
-"""Progress of trainings and evaluations: a bar on a terminal, a line now and then in a file."""
+"""Progress of trainings and evaluations: a bar on a terminal, and otherwise lines of text."""
 
 import contextlib
 import datetime
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .checkpoints import BestCheckpointer
 from .stage import metric_name
-from .stopping import deaf_to_sigterm
+from .stopping import sigterm_blocked
 
 TRAINING_FORMAT = "{desc} {percentage:3.0f}%|{bar}| "
 EVALUATION_FORMAT = "{desc} {n_fmt}/{total_fmt}|{bar}| {remaining} left"
@@ -25,7 +25,7 @@ def on_terminal() -> bool:
     """Return whether stdout and stderr both go to a terminal that has a width."""
     if not (sys.stdout.isatty() and sys.stderr.isatty()):
         return False
-    # tqdm draws nothing on one of no columns, which some containers have.
+    # In some containers the terminal has no columns, and tqdm draws nothing.
     return os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
@@ -34,9 +34,9 @@ class ProgressHook(HookBase):
 
     Args:
         epoch: iterations of an epoch.
-        batch_size: images of an iteration, all processes together.
-        best: knows the best evaluation; None without evaluations.
-        period: iterations from line to line.
+        batch_size: images of an iteration in all processes together.
+        best: hook that knows the best evaluation; None without evaluations.
+        period: iterations between two lines.
     """
 
     def __init__(self, epoch: int, batch_size: int, best: BestCheckpointer | None, period: int) -> None:
@@ -55,14 +55,14 @@ class ProgressHook(HookBase):
             )
 
     def after_step(self) -> None:
-        # A terminal that is gone must not cost the run.
+        # A closed terminal must not end the run.
         with contextlib.suppress(OSError):
             self._show(self.trainer.iter + 1)
 
     def _show(self, done: int) -> None:
         if self._bar is not None:
             self._bar.set_description_str(self._epochs(done), refresh=False)
-            # tqdm's own postfix begins with a comma.
+            # The state is part of the format, because tqdm begins a postfix with a comma.
             self._bar.bar_format = TRAINING_FORMAT + "  ".join(self._state(done))
             self._bar.update()
         elif done % self._period == 0 or done % self._epoch == 0 or done == self.trainer.max_iter:
@@ -91,17 +91,17 @@ class ProgressHook(HookBase):
         return [*parts, f"{peak_bytes(self.trainer.step.device) / 2**30:.1f} GiB", f"{self._time_left(done)} left"]
 
     def _time_left(self, done: int) -> datetime.timedelta:
-        """Extrapolate the time since the start, which includes evaluations and checkpoints."""
+        """Extrapolate the time that is left from the time since the start, evaluations and checkpoints included."""
         seconds = (time.monotonic() - self._start) / (done - self.trainer.start_iter)
         return datetime.timedelta(seconds=round(seconds * (self.trainer.max_iter - done)))
 
 
 class EvaluationLoader:
-    """A test loader that shows a bar on a terminal.
+    """Wrapper of a test loader that shows a bar on a terminal.
 
     Args:
-        loader: with a length.
-        title: of the bar; empty for none.
+        loader: the loader, which must have a length.
+        title: title of the bar; empty for no bar.
     """
 
     def __init__(self, loader: Iterable, title: str) -> None:
@@ -113,7 +113,7 @@ class EvaluationLoader:
 
     def __iter__(self) -> Iterator[Any]:
         is_shown = bool(self._title) and on_terminal()
-        with deaf_to_sigterm():
+        with sigterm_blocked():
             batches = iter(self._loader)
         with tqdm(
             batches, total=len(self), desc=self._title, disable=not is_shown, dynamic_ncols=True, leave=False,

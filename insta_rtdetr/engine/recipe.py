@@ -1,11 +1,11 @@
-"""Schedules in epochs, and the recipe for fine-tuning on a dataset of the user's."""
+"""Schedules in epochs, and the recipe for fine-tuning on the user's dataset."""
 
 import math
 from collections.abc import Collection
 
 from detectron2.config import CfgNode
 
-# What --dataset sets, for some hundred to some thousand images.
+# The keys that --dataset sets, chosen for some hundred to some thousand images.
 RECIPE = {
     "SOLVER.MAX_EPOCHS": 50,
     "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
@@ -15,16 +15,17 @@ RECIPE = {
     "SOLVER.EMA.RAMP_ITERS": 2000,
     "SOLVER.EARLY_STOPPING.PATIENCE": 15,
 }
-# The average of the weights reaches back over this part of a run at most, and the warm-up takes so much at most.
+# Largest fractions of a run that the moving average reaches back over, and that the warm-up takes.
 EMA_SHARE = 0.1
 WARMUP_SHARE = 0.05
 
 
 def use_recipe(cfg: CfgNode, given: Collection[str]) -> None:
-    """Set the recipe for a dataset of the user's; learning rate, batch and augmentation stay the config's.
+    """Set the recipe for the user's dataset, which leaves learning rate, batch size and augmentation as they are.
 
     Args:
-        given: keys that the user has set, which stay as they are.
+        cfg: the config, which is changed.
+        given: keys that the user has set, which are not changed.
     """
     recipe = dict(RECIPE)
     if not cfg.DATASETS.TEST or ("TEST.EVAL_PERIOD" in given and not cfg.TEST.EVAL_PERIOD):
@@ -33,15 +34,16 @@ def use_recipe(cfg: CfgNode, given: Collection[str]) -> None:
 
 
 def set_schedule(cfg: CfgNode, file_iterations: int, num_images: int, given: Collection[str]) -> None:
-    """Turn SOLVER.MAX_EPOCHS into all keys that count iterations.
+    """Set all keys that count iterations from SOLVER.MAX_EPOCHS.
 
-    Steps and the plain end of a run keep their shares of the config file's schedule; warm-up and average are shortened
-    to fit; an epoch ends with an evaluation and a checkpoint.
+    SOLVER.STEPS and INPUT.PLAIN_LAST_ITERS are scaled with the length of the run.  Warm-up and moving average are
+    shortened if they are too long for the run.  Every epoch ends with an evaluation and a checkpoint.
 
     Args:
+        cfg: the config, which is changed.
         file_iterations: SOLVER.MAX_ITER of the config file, which its other keys are made for.
-        num_images: of an epoch.
-        given: keys that the user has set, which stay as they are.
+        num_images: images of an epoch.
+        given: keys that the user has set, which are not changed.
     """
     solver = cfg.SOLVER
     epoch = iterations_per_epoch(cfg, num_images)
@@ -63,7 +65,7 @@ def set_schedule(cfg: CfgNode, file_iterations: int, num_images: int, given: Col
 
 
 def iterations_per_epoch(cfg: CfgNode, num_images: int) -> int:
-    """Return the iterations after which as many images have been seen as there are."""
+    """Return the number of iterations of an epoch, rounded up."""
     return math.ceil(num_images / cfg.SOLVER.IMS_PER_BATCH)
 
 

@@ -1,4 +1,4 @@
-"""Running a training or an evaluation from its first line to its last."""
+"""Running a training or an evaluation, with its log and its texts on the terminal."""
 
 import logging
 import os
@@ -34,10 +34,10 @@ class TrainingResult:
     """The outcome of a training.
 
     Attributes:
-        checkpoint: the best one; without evaluations the last one.
-        metrics: its metrics on the validation set by Detectron2's names, percent: "segm/AP", "bbox/AP50", ...; empty
-            without evaluations.
-        signal: what stopped the training (signal.SIGINT, signal.SIGTERM), or None.
+        checkpoint: the best checkpoint, or the last one without evaluations.
+        metrics: metrics of the checkpoint on the validation set by Detectron2's names, in percent: "segm/AP",
+            "bbox/AP50", ...; empty without evaluations.
+        signal: number of the signal that stopped the training, such as signal.SIGINT, or None.
     """
 
     checkpoint: Path
@@ -48,7 +48,7 @@ class TrainingResult:
 def train(plan: TrainingPlan) -> TrainingResult:
     """Train a model.
 
-    Until the model is built and its weights are loaded, nothing is printed or written.
+    Nothing is printed or written until the model is built and its weights are loaded.
 
     Raises:
         UserError: the config gives no model, the weights do not fit, another training runs in the folder, ...
@@ -58,7 +58,7 @@ def train(plan: TrainingPlan) -> TrainingResult:
         _seed(cfg)
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         trainer = Trainer(cfg, plan.data.train or None)
-        # The loader has its own copy, packed.
+        # The loader has a packed copy.
         plan.data.train.clear()
         trainer.evaluation.per_class = plan.options.per_class
         trainer.resume_or_load(plan.options.resume)
@@ -74,15 +74,15 @@ def train(plan: TrainingPlan) -> TrainingResult:
 def fine_tune(
     cfg: CfgNode, dataset: str, epochs: int, output: str, resume: bool, overrides: list[object]
 ) -> TrainingResult:
-    """Train a model, from MODEL.WEIGHTS, on a dataset of the user's.
+    """Train a model from MODEL.WEIGHTS on the user's dataset.
 
     Args:
-        cfg: of the model; it is not changed.
-        dataset: what `use_dataset` takes.
-        epochs: passes over it.
+        cfg: config of the model; it is not changed.
+        dataset: path of the dataset; see `use_dataset`.
+        epochs: number of epochs.
         output: folder of the run; empty for OUTPUT_DIR.
-        resume: whether to go on with the run in that folder.
-        overrides: KEY, value, ... of config keys to change.
+        resume: whether to resume the run in that folder.
+        overrides: config keys and values: KEY, value, ...
 
     Raises:
         UserError: the dataset, a key or the folder cannot be used.
@@ -100,14 +100,17 @@ def fine_tune(
 def evaluate(cfg: CfgNode, name: str, data: CheckedData, per_class: bool) -> dict:
     """Evaluate MODEL.WEIGHTS on DATASETS.TEST.
 
-    All files go to OUTPUT_DIR/inference, so that those of a training run stay as they are.
+    All files go to OUTPUT_DIR/inference, so that those of a training are not changed.
 
     Args:
-        name: of the config, for people.
+        cfg: the config.
+        name: name of the config, which is displayed.
+        data: the checked datasets.
         per_class: whether the table has the AP of each class.
 
     Returns:
         Detectron2's metrics.
+
     Raises:
         UserError: the config gives no model, or the weights do not fit.
     """

@@ -1,4 +1,4 @@
-"""The order of the training images."""
+"""Sampler of the training images."""
 
 import itertools
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from detectron2.data.samplers import TrainingSampler
 
 
 class ResumableSampler(TrainingSampler):
-    """Detectron2's endless shuffling, but a resumed run goes on with the images that it has not seen yet.
+    """Detectron2's endless shuffling sampler, which in a resumed run continues with the images not seen yet.
 
     Attributes:
-        num_seen: images, of all processes together, that come before the first one given.
+        num_seen: number of images that are skipped at the start, in all processes together.
     """
 
     num_seen = 0

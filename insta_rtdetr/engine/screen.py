@@ -1,4 +1,4 @@
-"""The texts that a run shows when it begins and when it ends."""
+"""The texts on the terminal when a run begins and when it ends."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from .setup import flat_values
 from .stage import best_metric, count_parameters, metric_name
 from .trainer import Trainer
 
-MAX_WIDTH = 120  # columns, as far as the terminal has them
+MAX_WIDTH = 120  # columns; fewer if the terminal is narrower
 MAX_CHANGES = 16  # keys that the first screen lists
 # Keys that other rows of the screen show.
 SHOWN = (
@@ -67,7 +67,7 @@ def table(rows: dict[str, str]) -> str:
     """Format rows of a name and a text, which is wrapped."""
     width = max(map(len, rows)) + 2
     columns = min(shutil.get_terminal_size((MAX_WIDTH, 24)).columns, MAX_WIDTH)
-    # Paths stay whole.
+    # Paths are not broken.
     wrapper = textwrap.TextWrapper(max(columns - width, 40), break_long_words=False, break_on_hyphens=False)
     lines = []
     for name, text in rows.items():
@@ -173,7 +173,7 @@ def closing_lines(plan: TrainingPlan, trainer: Trainer) -> str:
     else:
         return ""
     dataset = f" --dataset {plan.options.dataset}" if plan.options.dataset else ""
-    # The module can be run without installing the package.
+    # If the package is not installed, the command is run as a module.
     program = "insta-rtdetr" if Path(sys.argv[0]).name == "insta-rtdetr" else "python -m insta_rtdetr"
     lines += [
         f"  evaluate  {program} evaluate --config-file {folder / 'config.yaml'}{dataset} --weights {checkpoint}",

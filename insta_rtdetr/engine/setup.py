@@ -18,18 +18,20 @@ from .dataset_flag import use_dataset
 
 
 def setup_cfg(config_file: str, overrides: list[str], dataset: str = "", announce: bool = True) -> CfgNode:
-    """Defaults, then a yaml file, then a dataset of the user's, then KEY VALUE pairs.
+    """Build a config from the defaults, a yaml file, the user's dataset and KEY VALUE pairs, in this order.
 
-    MODEL.WEIGHTS "published" and "backbone" become the file or address that they stand for; nothing is downloaded.
+    MODEL.WEIGHTS "published" and "backbone" are replaced by the file or address that they stand for; nothing is
+    downloaded.
 
     Args:
         config_file: path or name, see `insta_rtdetr.zoo.find_config`; empty for the defaults.
         overrides: KEY, VALUE, ...
-        dataset: what `use_dataset` takes; empty for that of the config.
-        announce: whether a line on the dataset goes to stdout.
+        dataset: path of the user's dataset, see `use_dataset`; empty for the datasets of the config.
+        announce: whether a line about the dataset is written to stdout.
 
     Raises:
-        UserError: the file is missing or not yaml, a key does not exist, a value has another type, no such device.
+        UserError: the file is missing or not yaml, a key does not exist, a value has a wrong type, or MODEL.DEVICE is
+            no device.
         DatasetError: see `insta_rtdetr.data.find_dataset`.
     """
     cfg = get_cfg()
@@ -46,21 +48,27 @@ def setup_cfg(config_file: str, overrides: list[str], dataset: str = "", announc
 def change_cfg(
     cfg: CfgNode, overrides: list[str], dataset: str = "", config_file: str = "", origin: str = "command line"
 ) -> FoundDataset | None:
-    """Set a config to a dataset of the user's, then KEY VALUE pairs; see `setup_cfg`.
+    """Set a config to the user's dataset, then to KEY VALUE pairs; see `setup_cfg`.
 
     Args:
-        config_file: of `find_config`, whose published weights MODEL.WEIGHTS may stand for; empty if there is none.
-        origin: of the pairs, for messages.
+        cfg: the config, which is changed.
+        overrides: KEY, VALUE, ...
+        dataset: path of the user's dataset; empty for none.
+        config_file: path from `find_config`, for MODEL.WEIGHTS "published"; empty if there is none.
+        origin: source of the pairs, for messages.
 
     Returns:
-        the dataset.
+        the dataset, or None.
+
+    Raises:
+        UserError, DatasetError: see `setup_cfg`.
     """
     if len(overrides) % 2:
         words = " ".join(map(str, overrides))
         raise UserError(f"Overrides must be KEY VALUE pairs, found {len(overrides)} words: {words}")
     found = None
     if dataset:
-        # They override what the dataset sets, but say whether it needs masks.
+        # The pairs override the keys that the dataset sets, but they also decide whether it needs masks.
         overridden = cfg.clone()
         _merge(overridden, lambda: overridden.merge_from_list(overrides), origin)
         found = use_dataset(cfg, dataset, needs_masks(overridden))
@@ -88,7 +96,7 @@ def _merge(cfg: CfgNode, merge, origin: str) -> None:
 
 
 def _explain_value(message: str) -> str:
-    """yacs says "Type mismatch (<class 'int'> vs. <class 'str'>) with values (2 vs. many) for config key: KEY"."""
+    """Rewrite yacs's "Type mismatch (<class 'int'> vs. <class 'str'>) with values (2 vs. many) for config key: KEY"."""
     types, values = r"\(<class '(\w+)'> vs\. <class '(\w+)'>\)", r"\((.*) vs\. (.*)\)"
     pattern = rf"Type mismatch {types} with values {values} for config key: (\S+)"
     if mismatch := re.search(pattern, message, flags=re.DOTALL):
@@ -98,7 +106,7 @@ def _explain_value(message: str) -> str:
 
 
 def flat_values(node: CfgNode, prefix: str = "") -> dict[str, Any]:
-    """Return all values of a config by full key, such as "SOLVER.BASE_LR"; a section has an entry too."""
+    """Return full key -> value, such as "SOLVER.BASE_LR" -> 0.001, of a config; sections are among the values."""
     values = {}
     for name, value in node.items():
         values[prefix + name] = value
@@ -108,7 +116,7 @@ def flat_values(node: CfgNode, prefix: str = "") -> dict[str, Any]:
 
 
 def _explain_key(message: str, known: list[str]) -> str:
-    """yacs says "Non-existent (config) key: KEY"; the nearest key that exists is added."""
+    """Rewrite yacs's "Non-existent (config) key: KEY", and add the nearest key that exists."""
     message = message.strip("'\"")
     head, _, key = message.rpartition(": ")
     if "xistent" not in head:

@@ -1,4 +1,4 @@
-"""What the stages of a training (MODEL.STAGE) mean to the trainer."""
+"""Functions of the trainer that depend on the stage of a training (MODEL.STAGE)."""
 
 from detectron2.config import CfgNode
 from torch import nn
@@ -9,23 +9,23 @@ from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 
 def best_metric(cfg: CfgNode) -> str:
-    """TEST.BEST_METRIC, or that of boxes in a stage without masks."""
+    """Return TEST.BEST_METRIC, or the same metric of boxes in the stage without masks."""
     name = cfg.TEST.BEST_METRIC
     return name.replace("segm/", "bbox/") if cfg.MODEL.STAGE == "detector" else name
 
 
 def metric_name(metric: str) -> str:
-    """Return what people call one of Detectron2's metrics: "segm/AP50" is mask AP50."""
+    """Return the displayed name of one of Detectron2's metrics: "segm/AP50" is mask AP50."""
     prefix, _, name = metric.rpartition("/")
     task = prefix.rpartition("/")[2]
     return f"{TASKS[task]} {name}" if task in TASKS else metric
 
 
 def check_stage(cfg: CfgNode, model: nn.Module) -> None:
-    """Refuse a stage for a model that is not this package's.
+    """Check that a model can be trained in the config's stage.
 
     Raises:
-        UserError: it is not.
+        UserError: the stage is not "joint", and the model is not one of this package.
     """
     if cfg.MODEL.STAGE != "joint" and not isinstance(model, InstanceSegmenter):
         name = type(model).__name__
@@ -41,14 +41,15 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
 
 def check_detector(model: InstanceSegmenter, unloaded: set[str], weights: str) -> None:
-    """Refuse to train masks for a detector that is not there.
+    """Check that the weights of the detector were loaded before its masks are trained.
 
     Args:
-        unloaded: tensors of the model that the weights did not fill.
+        model: the model.
+        unloaded: names of the model's tensors that the weights did not fill.
         weights: MODEL.WEIGHTS, for the message.
 
     Raises:
-        UserError: a tensor outside the mask branch is among them.
+        UserError: a tensor outside the mask branch was not loaded.
     """
     detector = [name for name in model.state_dict() if not model.is_of_mask_branch(name)]
     if lacking := [name for name in detector if name in unloaded]:

@@ -1,4 +1,4 @@
-"""One training iteration: data, losses, gradients, update."""
+"""One training iteration: data, losses, gradients and update."""
 
 import logging
 import time
@@ -13,24 +13,25 @@ from torch import Tensor, nn
 from insta_rtdetr.errors import DivergenceError
 from insta_rtdetr.structures import GradientAccumulation
 
-from .stopping import deaf_to_sigterm
+from .stopping import sigterm_blocked
 
 logger = logging.getLogger(__name__)
 
 
 class OptimizationStep:
-    """What Detectron2's trainer runs in each iteration, the same on CPU and GPU, one process or several.
+    """The training iteration that Detectron2's trainer runs, on CPU and GPU, in one process or several.
 
     An iteration whose losses or gradients are not finite changes no weight: it is skipped, counted and logged.
 
     Args:
-        model: takes a batch, returns a dict of weighted scalar losses.
-        data_loader: endless.
-        clip_norm: gradients of the full model are scaled down to this norm; inf: never.
-        norm_type: which norm, 2 for the usual one.
-        amp_dtype: type of mixed precision, or None; on CPU bfloat16.
-        max_skipped: consecutive iterations that may be skipped before training stops.
-        accumulation_steps: batches of the loader whose gradients make one iteration.
+        model: model that takes a batch and returns a dict of weighted scalar losses.
+        data_loader: endless loader.
+        optimizer: optimizer of the model.
+        clip_norm: largest norm of the gradients of the full model, to which they are scaled down; inf for no clipping.
+        norm_type: order of the norm; 2 is the Euclidean norm.
+        amp_dtype: type of mixed precision, which must be bfloat16 on CPU, or None.
+        max_skipped: number of consecutive skipped iterations at which training stops.
+        accumulation_steps: number of batches whose gradients are accumulated for one iteration.
     """
 
     def __init__(
@@ -62,19 +63,19 @@ class OptimizationStep:
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._buffers = list(model.buffers())
         self._good_buffers = [buffer.clone() for buffer in self._buffers]
-        # bfloat16 has the range of float32: only float16 needs its losses scaled.
+        # Only float16 needs scaled losses; bfloat16 has the range of float32.
         self.grad_scaler = torch.amp.GradScaler("cuda", enabled=amp_dtype is torch.float16)
 
     @property
     def skipped(self) -> bool:
-        """Whether the last iteration was skipped."""
+        """Return whether the last iteration was skipped."""
         return self.skipped_in_a_row > 0
 
     def run_step(self) -> None:
-        """One iteration.
+        """Run one iteration.
 
         Raises:
-            DivergenceError: max_skipped consecutive iterations had losses that are not finite.
+            DivergenceError: max_skipped consecutive iterations had losses or gradients that are not finite.
         """
         batches, data_time = self._next_batches()
         torch._foreach_copy_(self._good_buffers, self._buffers)
@@ -85,7 +86,7 @@ class OptimizationStep:
 
         values = _mean_over_processes(losses, grad_norm)
         not_finite = [name for name, value in values.items() if not torch.isfinite(value)]
-        # The scaler of float16 finds its scale by trying too large ones; those steps it skips itself.
+        # The scaler of float16 also tries scales that are too large, and skips the steps in which gradients overflow.
         if self.grad_scaler.is_enabled() and not_finite == ["grad_norm"]:
             not_finite = []
         if not_finite:
@@ -99,34 +100,34 @@ class OptimizationStep:
 
     def _next_batches(self) -> tuple[list[list[dict]], float]:
         start = time.perf_counter()
-        # Not earlier: the loader's processes start here, after a resumed run has told the mapper where it stands.
-        with deaf_to_sigterm() if self._batches is None else nullcontext():
-            # An iterator of PyTorch's loader over an endless sampler has no length, and so no truth.
+        # The loader's processes start here and not earlier, because a resumed run first sets the mapper's augmentation.
+        with sigterm_blocked() if self._batches is None else nullcontext():
+            # Compared with None, because an iterator over an endless sampler has no length and hence no truth value.
             if self._batches is None:
                 self._batches = iter(self.data_loader)
             batches = [next(self._batches) for _ in range(self._accumulation_steps)]
         return batches, time.perf_counter() - start
 
     def close(self) -> None:
-        """End the loader's processes."""
+        """End the processes of the loader."""
         self._batches = None
 
     def _accumulate(self, batches: list[list[dict]]) -> dict[str, Tensor]:
-        """Add up the gradients of the batches' mean loss; the means of the losses."""
+        """Accumulate the gradients of the mean loss of the batches, and return the means of the losses."""
         if len(batches) > 1:
             num_objects = sum(len(item["instances"]) for batch in batches for item in batch)
             getattr(self.model, "module", self.model).accumulated = GradientAccumulation(num_objects, len(batches))
         means: dict[str, Tensor] = {}
         for batch in batches:
-            with self._without_exchange() if batch is not batches[-1] else nullcontext():
+            with self._no_gradient_sync() if batch is not batches[-1] else nullcontext():
                 losses = self._forward(batch)
                 self.grad_scaler.scale(sum(losses.values()) / len(batches)).backward()
             for name, loss in losses.items():
                 means[name] = means.get(name, 0) + loss.detach() / len(batches)
         return means
 
-    def _without_exchange(self) -> AbstractContextManager:
-        """Within the context processes keep their gradients to themselves: the last batch's exchange has them all."""
+    def _no_gradient_sync(self) -> AbstractContextManager:
+        """Return a context without gradient exchange between processes, which the last batch does for all batches."""
         return self.model.no_sync() if hasattr(self.model, "no_sync") else nullcontext()
 
     def _forward(self, batch: list[dict]) -> dict[str, Tensor]:
@@ -134,7 +135,7 @@ class OptimizationStep:
             return self.model(batch)
 
     def _skip(self, not_finite: list[str]) -> None:
-        # The forward pass has already moved the running means of batch norm.
+        # Restore the running statistics of batch norm, which the forward pass has changed.
         torch._foreach_copy_(self._buffers, self._good_buffers)
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped_in_a_row += 1
@@ -165,14 +166,14 @@ class OptimizationStep:
         storage.put_scalars(total_loss=sum(scalars.values()), grad_norm=grad_norm, **scalars)
 
     def state_dict(self) -> dict:
-        """The optimizer's and the scaler's state."""
+        """Return the state of the optimizer and of the scaler."""
         state = {"optimizer": self.optimizer.state_dict(), "skipped_in_all": self.skipped_in_all}
         if self.grad_scaler.is_enabled():
             state["grad_scaler"] = self.grad_scaler.state_dict()
         return state
 
     def load_state_dict(self, state: dict) -> None:
-        """Load what state_dict gave; the kernels of the optimizer stay those of this machine."""
+        """Load the result of `state_dict`; whether the optimizer uses fused kernels is not changed."""
         fused = [group.get("fused") for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, kept in zip(self.optimizer.param_groups, fused):
@@ -183,9 +184,10 @@ class OptimizationStep:
 
 
 def _mean_over_processes(losses: dict[str, Tensor], grad_norm: Tensor) -> dict[str, Tensor]:
-    """Scalars on CPU, by name, the same in every process.  One that is not finite anywhere is not finite here.
+    """Return the means of the losses and of the gradient norm over all processes, as scalars on CPU.
 
-    All in one tensor, so that the processes meet once and the GPU is waited for once.
+    A mean is not finite if the value is not finite in any process.  All values are exchanged as one tensor, so that
+    processes and GPU are waited for only once.
     """
     names = [*losses, "grad_norm"]
     stacked = torch.stack([value.detach().float().reshape(()) for value in [*losses.values(), grad_norm]])

@@ -13,16 +13,16 @@ from detectron2.utils import comm
 from .checkpoints import BestCheckpointer
 
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP (the terminal is gone)"}
-# Several processes agree on a stop every so many iterations, since they have to wait for one another.
+# Number of iterations after which several processes exchange whether to stop, because they have to stop together.
 AGREEMENT_PERIOD = 20
 
 
 @contextlib.contextmanager
-def deaf_to_sigterm() -> Iterator[None]:
-    """Start processes within the context that ignore SIGTERM; they end with this one.
+def sigterm_blocked() -> Iterator[None]:
+    """Block SIGTERM in the processes that are started within the context, which end with this process.
 
-    Slurm, systemd and others send it to all processes of a run at once, and a training whose loader is gone cannot end
-    its iteration.
+    Slurm, systemd and others send SIGTERM to all processes of a run at once, and a training cannot finish its iteration
+    without the processes of its loader.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -32,10 +32,10 @@ def deaf_to_sigterm() -> Iterator[None]:
 
 
 class TrainingStopped(BaseException):
-    """Ends the loop before its last iteration; no Exception, for Detectron2 would log it as an error.
+    """Raised to end training before its last iteration; not an Exception, which Detectron2 would log as an error.
 
     Attributes:
-        signal: what was sent to the process, or None.
+        signal: number of the signal that the process received, or None.
     """
 
     def __init__(self, message: str, signal_number: int | None = None) -> None:
@@ -47,7 +47,7 @@ _fork = threading.local()
 
 
 def _hold_signals() -> None:
-    """Make a signal to a process that is being forked wait, for Python forgets what comes before it has started."""
+    """Block signals while a process is forked, because Python would lose one that arrives before the child runs."""
     _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
@@ -56,10 +56,11 @@ def _release_signals() -> None:
 
 
 def _forget_training() -> None:
-    """Give a forked process handlers of its own in place of its training's.
+    """Replace the training's signal handlers in a forked process.
 
-    A terminal sends Ctrl-C and its end to all processes, but those of a loader are needed until the training ends.
-    SIGTERM is how multiprocessing ends the processes of a pool, and it waits for ever for one that stays.
+    A terminal sends SIGINT and SIGHUP to all processes, but those of a loader are needed until the training ends, so
+    these signals are ignored.  SIGTERM has its default effect, because multiprocessing uses it to end the processes of
+    a pool and would wait for ever otherwise.
     """
     for number in SIGNALS:
         if getattr(signal.getsignal(number), "__func__", None) is SignalHook._receive:
@@ -71,16 +72,17 @@ os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, afte
 
 
 class SignalHook(HookBase):
-    """Ends the iteration at Ctrl-C, SIGTERM or SIGHUP, saves a checkpoint and stops.  It must be the last hook.
+    """Stops training at Ctrl-C, SIGTERM or SIGHUP after the iteration, with a checkpoint.  It must be the last hook.
 
-    A second signal does what it would do without this hook, and so does one that is ignored, as nohup has it.
+    A second signal has the effect that it has without this hook.  A signal that was ignored before training, as SIGHUP
+    under nohup, stays ignored.
 
     Args:
         checkpointer: writes the checkpoint.
-        advice: how to go on.
+        advice: sentence on how to resume, which ends the message.
 
     Attributes:
-        received: the signal, or None.
+        received: number of the signal, or None.
     """
 
     def __init__(self, checkpointer, advice: str) -> None:
@@ -90,14 +92,14 @@ class SignalHook(HookBase):
         self._before: dict[int, object] = {}
 
     def before_train(self) -> None:
-        # Python hears signals in its main thread alone.
+        # Python allows signal handlers only in the main thread.
         if threading.current_thread() is threading.main_thread():
             heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._receive) for number in heard}
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
-        if done == self.trainer.max_iter or not self._is_to_stop(done):
+        if done == self.trainer.max_iter or not self._should_stop(done):
             return
         name = f"model_{self.trainer.iter:07d}"
         self._checkpointer.save(name, iteration=self.trainer.iter)
@@ -111,9 +113,9 @@ class SignalHook(HookBase):
         self.restore()
 
     def restore(self) -> None:
-        """Give the signals the handlers that they had before training.
+        """Restore the signal handlers from before training.
 
-        The trainer calls it too, because Detectron2 leaves out the hooks behind one whose `after_train` fails.
+        The trainer calls it too, because Detectron2 skips the hooks after one whose `after_train` fails.
         """
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -122,12 +124,12 @@ class SignalHook(HookBase):
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         self.restore()
-        # Python's own streams may be in the middle of a line, and refuse to be written to from here.
+        # Python's own streams may be in use and cannot be written to from a signal handler then.
         text = f"\n{SIGNALS[number]}: saving a checkpoint after this iteration; once more stops at once.\n"
         with contextlib.suppress(OSError):
             os.write(2, text.encode())
 
-    def _is_to_stop(self, iterations_done: int) -> bool:
+    def _should_stop(self, iterations_done: int) -> bool:
         if comm.get_world_size() == 1:
             return self.received is not None
         if iterations_done % AGREEMENT_PERIOD:
@@ -138,15 +140,16 @@ class SignalHook(HookBase):
 
 
 class EarlyStoppingHook(HookBase):
-    """Stops when evaluations have not been better for a while.  It must come after all hooks that save and draw.
+    """Stops training when several evaluations in a row were no better than the best.
 
-    What it counts is told by `BestCheckpointer`, which a resumed run reads from the best checkpoint.
+    It must be registered after all hooks that save and draw.  A resumed run continues to count, because
+    `BestCheckpointer` reads the best evaluation from the best checkpoint.
 
     Args:
-        best: the hook that knows the best evaluation; None in all processes but the main one.
+        best: hook that knows the best evaluation; None in all processes but the main one.
         checkpointer: writes model_final.pth.
-        period: of evaluation, iterations.
-        patience: evaluations in a row that may be no better than the best.
+        period: iterations between evaluations.
+        patience: number of evaluations without improvement after which training stops.
     """
 
     def __init__(self, best: BestCheckpointer | None, checkpointer, period: int, patience: int) -> None:
@@ -157,12 +160,12 @@ class EarlyStoppingHook(HookBase):
 
     def before_train(self) -> None:
         done = self.trainer.start_iter
-        if self._is_hopeless(done):
+        if self._is_out_of_patience(done):
             raise TrainingStopped(f"This run has stopped early at iteration {done}.  To go on {self._advice}")
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
-        if done % self._period or done == self.trainer.max_iter or not self._is_hopeless(done):
+        if done % self._period or done == self.trainer.max_iter or not self._is_out_of_patience(done):
             return
         self._checkpointer.save("model_final", iteration=self.trainer.iter)
         raise TrainingStopped(
@@ -174,10 +177,10 @@ class EarlyStoppingHook(HookBase):
     def _advice(self) -> str:
         return f"raise SOLVER.EARLY_STOPPING.PATIENCE, now {self._patience}, and --resume."
 
-    def _is_hopeless(self, iterations_done: int) -> bool:
-        # All processes have to stop at once, and one knows.
-        is_hopeless = False
+    def _is_out_of_patience(self, iterations_done: int) -> bool:
+        # The main process knows the best evaluation, and all processes have to stop together.
+        is_out_of_patience = False
         if self._best is not None and self._best.best_iter is not None:
             evaluations = iterations_done // self._period - (self._best.best_iter + 1) // self._period
-            is_hopeless = evaluations >= self._patience
-        return any(comm.all_gather(is_hopeless))
+            is_out_of_patience = evaluations >= self._patience
+        return any(comm.all_gather(is_out_of_patience))

@@ -47,18 +47,19 @@ class Trainer(DefaultTrainer):
     Attributes:
         ema: the moving average of the weights, or None.
         mapper: the mapper of the training images.
-        epoch: iterations that see as many images as there are.
-        best: knows the best evaluation; None without evaluations, and in all processes but the main one.
-        evaluation: of DATASETS.TEST.
-        stopped: why training ended before its last iteration; None if it did not.
-        signals: the hook that hears Ctrl-C and SIGTERM.
+        epoch: number of iterations of an epoch.
+        best: hook that knows the best evaluation; None without evaluations, and in all processes but the main one.
+        evaluation: the evaluation on DATASETS.TEST.
+        stopped: the exception that ended training before its last iteration, or None.
+        signals: the hook that stops training at a signal.
     """
 
     def __init__(self, cfg: CfgNode, dataset: list[dict] | None = None) -> None:
-        """Build the model and all that trains it; nothing is written yet.
+        """Build the model, the loader, the optimizer and the hooks; nothing is written yet.
 
         Args:
-            dataset: the checked dicts of DATASETS.TRAIN; by default they are loaded.
+            cfg: the config.
+            dataset: the checked dataset dicts of DATASETS.TRAIN; by default they are loaded.
         """
         # DefaultTrainer's own __init__ would build Detectron2's loop, checkpointer and data loader.
         TrainerBase.__init__(self)
@@ -71,7 +72,7 @@ class Trainer(DefaultTrainer):
         with config_errors("mapper"):
             self.mapper = InstanceMapper(cfg, is_train=True, donors=dataset)
         data_loader, self._sampler = build_train_loader(cfg, dataset, self.mapper)
-        # Convolutions are faster so, a third of the time on CPU.
+        # Convolutions are faster with this memory format.
         model = self.build_model(cfg).to(memory_format=torch.channels_last)
         optimizer = self.build_optimizer(cfg, model)
         self.ema = ModelEMA(model, cfg.SOLVER.EMA.DECAY, cfg.SOLVER.EMA.RAMP_ITERS) if cfg.SOLVER.EMA.ENABLED else None
@@ -84,16 +85,16 @@ class Trainer(DefaultTrainer):
 
     @property
     def step(self) -> OptimizationStep:
-        """What runs in each iteration."""
+        """Return the training iteration, which is Detectron2's inner trainer."""
         return self._trainer
 
     @property
     def raw_model(self) -> nn.Module:
-        """The model without the wrapper of distributed training."""
+        """Return the model without the wrapper of distributed training."""
         return getattr(self.model, "module", self.model)
 
     def train(self) -> None:
-        """Train to the last iteration, or until a hook stops it."""
+        """Train until the last iteration, or until a hook stops the training."""
         try:
             super().train()
         except TrainingStopped as stop:
@@ -104,7 +105,11 @@ class Trainer(DefaultTrainer):
             self.step.close()
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from OUTPUT_DIR's last checkpoint if resume is set and there is one, else load MODEL.WEIGHTS."""
+        """Resume from OUTPUT_DIR's last checkpoint if `resume` is set and there is one; otherwise load MODEL.WEIGHTS.
+
+        Raises:
+            UserError: MODEL.STAGE is "masks", and MODEL.WEIGHTS lack a tensor of the detector.
+        """
         super().resume_or_load(resume)
         if self.cfg.MODEL.STAGE == "masks" and not (resume and self.checkpointer.has_checkpoint()):
             check_detector(self.raw_model, self.checkpointer.unloaded, self.cfg.MODEL.WEIGHTS)
@@ -112,13 +117,13 @@ class Trainer(DefaultTrainer):
             if self._sampler is not None:
                 self._sampler.num_seen = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
             if self.cfg.SEED >= 0:
-                # Not the random numbers of the first iterations once more.
+                # Seeded anew, so that the random numbers of the first iterations are not repeated.
                 seed_all_rng(self.cfg.SEED + comm.get_rank() + self.start_iter)
         if self.ema is not None and self.ema.updates == 0:
             self.ema.restart(self.raw_model)
 
     def build_hooks(self) -> list[hooks.HookBase]:
-        """The hooks, in the order in which they run after each iteration."""
+        """Build the hooks, in the order in which they run after each iteration."""
         cfg, is_main = self.cfg, comm.is_main_process()
         self.signals = SignalHook(self.checkpointer, "Give the same command with --resume to go on.")
         self.evaluation = Evaluation(cfg, self.build_evaluator, lambda: self.signals.received is not None)
@@ -145,7 +150,7 @@ class Trainer(DefaultTrainer):
         return [hook for hook in [*built, self.signals] if hook is not None]
 
     def build_writers(self) -> list[EventWriter]:
-        """A line in the log, metrics.json, TensorBoard, and Weights & Biases if WANDB.ENABLED."""
+        """Build the writers of log lines, metrics.json, TensorBoard and, if WANDB.ENABLED, Weights & Biases."""
         directory = self.cfg.OUTPUT_DIR
         os.makedirs(directory, exist_ok=True)
         writers = [
@@ -166,21 +171,21 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def state_dict(self) -> dict:
-        """The loop's, the hooks' and the optimizer's state."""
+        """Return the state of the loop, the hooks and the optimizer."""
         state = super().state_dict()
-        # After the last iteration the counter is one ahead; a run resumed with a larger MAX_ITER would leave one out.
+        # After the last iteration the counter is one too high; resumed with a larger MAX_ITER, a run would skip one.
         state["iteration"] = min(self.iter, self.max_iter - 1)
         state["_trainer"] = self._trainer.state_dict()
         return state
 
     def load_state_dict(self, state: dict) -> None:
-        """Load what state_dict gave."""
+        """Load the result of `state_dict`."""
         TrainerBase.load_state_dict(self, state)
         self._trainer.load_state_dict(state["_trainer"])
 
     @classmethod
     def load_weights(cls, cfg: CfgNode) -> tuple[nn.Module, Checkpointer]:
-        """The model of a config with MODEL.WEIGHTS (the moving average, where the file has one), to be evaluated."""
+        """Build a config's model and load MODEL.WEIGHTS (the moving average if the file has one) for an evaluation."""
         model = cls.build_model(cfg)
         checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, class_names=config_class_names(cfg))
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=False)
@@ -188,15 +193,15 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def evaluate_weights(cls, cfg: CfgNode) -> dict:
-        """Evaluate MODEL.WEIGHTS on DATASETS.TEST; the metrics."""
+        """Evaluate MODEL.WEIGHTS on DATASETS.TEST and return the metrics."""
         return cls.test(cfg, cls.load_weights(cfg)[0])
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The model on its device.
+        """Build the model on its device.
 
         Raises:
-            UserError: the config's values give no model.
+            UserError: no model can be built from the config's values, or it has no such stage.
         """
         with config_errors("model"):
             model = super().build_model(cfg)
@@ -205,12 +210,12 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """AdamW, see optimizer.py."""
+        """Build the optimizer; see `insta_rtdetr.engine.optimizer`."""
         return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        """Detectron2's, but a step at the very end is left out like the later ones, instead of being an error."""
+        """Build Detectron2's scheduler; a step at SOLVER.MAX_ITER is left out, like later ones, and is no error."""
         cfg = cfg.clone()
         cfg.defrost()
         cfg.SOLVER.STEPS = tuple(step for step in cfg.SOLVER.STEPS if step < cfg.SOLVER.MAX_ITER)
@@ -219,13 +224,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable:
-        """Detectron2's loader with this package's mapper."""
+        """Build Detectron2's training loader with this package's mapper."""
         dataset = load_train_dataset(cfg)
         return build_train_loader(cfg, dataset, InstanceMapper(cfg, is_train=True, donors=dataset))[0]
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable:
-        """Detectron2's loader with this package's mapper."""
+        """Build Detectron2's test loader with this package's mapper and a progress bar."""
         dataset = load_test_dataset(cfg, dataset_name)
         mapper = InstanceMapper(cfg, is_train=False)
         loader = build_detection_test_loader(dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
@@ -233,7 +238,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """By the dataset's metadata, see evaluation/build.py."""
+        """Build the evaluator of a dataset; see `insta_rtdetr.evaluation.build_evaluator`."""
         return build_evaluator(cfg, dataset_name)
 
 

@@ -1,4 +1,4 @@
-"""What is told of a run while it trains: a line in the log, and Weights & Biases."""
+"""Writers of training metrics: lines in the log, and Weights & Biases."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from insta_rtdetr.errors import UserError
 
 
 def main_losses(names: Iterable[str]) -> list[str]:
-    """Of a model's losses those that are not another one's with a suffix, as those of earlier layers are.
+    """Return the losses of the last layer: the names that are not another loss's name with a suffix.
 
     ["loss_box", "loss_box_aux_0", "loss_box_enc", "loss_mask_dice"] -> ["loss_box", "loss_mask_dice"]
     """
@@ -19,7 +19,7 @@ def main_losses(names: Iterable[str]) -> list[str]:
 
 
 class ProgressPrinter(CommonMetricPrinter):
-    """Detectron2's line in the log, with the main losses instead of all sixty."""
+    """Detectron2's line in the log, with the losses of `main_losses` instead of all."""
 
     def write(self) -> None:
         """Log iteration, time left, losses (medians of 20 iterations), speed, learning rate and memory."""
@@ -46,7 +46,9 @@ class WandbWriter(EventWriter):
     """Sends every new scalar to Weights & Biases.
 
     Args:
-        cfg: WANDB.PROJECT names the project; the whole config is stored with the run.
+        cfg: the config, which is stored with the run; WANDB.PROJECT is the name of the project.
+        window_size: number of iterations over which scalars are smoothed.
+
     Raises:
         UserError: wandb is not installed.
     """
@@ -57,7 +59,7 @@ class WandbWriter(EventWriter):
         self._run = import_wandb().init(project=cfg.WANDB.PROJECT, dir=cfg.OUTPUT_DIR, config={"yaml": cfg.dump()})
 
     def write(self) -> None:
-        """Send what is new since the last call."""
+        """Send the scalars that are new since the last call."""
         latest = get_event_storage().latest_with_smoothing_hint(self._window_size)
         by_iteration: dict[int, dict] = {}
         for name, (value, iteration) in latest.items():
@@ -73,10 +75,10 @@ class WandbWriter(EventWriter):
 
 
 def import_wandb():
-    """The module wandb.
+    """Import and return the module wandb.
 
     Raises:
-        UserError: it is not installed.
+        UserError: wandb is not installed.
     """
     try:
         import wandb

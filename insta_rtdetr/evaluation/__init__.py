@@ -1,4 +1,4 @@
-"""STEP 8  Instances -> AP."""
+"""Step 8: predicted `Instances` -> AP."""
 
 from .build import build_evaluator
 

@@ -1,4 +1,4 @@
-"""Which evaluator a dataset gets."""
+"""Building the evaluator of a dataset."""
 
 import os
 
@@ -15,12 +15,15 @@ from .quiet import QuietCOCOEvaluator
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluator:
-    """The evaluator for a registered dataset, by its metadata.evaluator_type.
+    """Build the evaluator of a registered dataset for the evaluator_type of its metadata.
 
     Args:
-        output_dir: predictions are written here; None: OUTPUT_DIR/inference.
+        cfg: the config.
+        dataset_name: name of the dataset.
+        output_dir: folder of the predictions; None for OUTPUT_DIR/inference.
+
     Raises:
-        UserError: there is no evaluator for this type, or it scores masks and the stage has none.
+        UserError: there is no evaluator for this type, or it evaluates only masks and MODEL.STAGE has none.
     """
     evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
     if evaluator_type == "cityscapes_instance" and not needs_masks(cfg):
@@ -42,6 +45,6 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = No
         distributed=True,
         output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference"),
         max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
-        # Detectron2's fast one needs its compiled part and is not COCO's own.
+        # Detectron2's fast implementation needs its compiled extension and is not COCO's own code.
         use_fast_impl=False,
     )

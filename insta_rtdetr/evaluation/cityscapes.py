@@ -1,4 +1,4 @@
-"""Detectron2's Cityscapes evaluator, which cityscapesscripts does the scoring for."""
+"""Detectron2's Cityscapes evaluator, adapted to new versions of numpy."""
 
 import logging
 from typing import Any
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 class CityscapesEvaluator(CityscapesInstanceEvaluator):
-    """The same with every numpy, and without the files that nobody reads.
+    """Detectron2's evaluator with corrections of cityscapesscripts 2.3, which computes the metrics.
 
-    cityscapesscripts 2.3 calls numpy.in1d, which numpy 2.4 has no more, and writes matches.json into the working
-    directory, where numpy 2.4's integers stop it.
+    cityscapesscripts calls numpy.in1d, which numpy 2.4 has removed.  It also writes matches.json, which nothing reads,
+    into the working directory, and this raises an error with the integers of numpy 2.4.
     """
 
     def evaluate(self) -> dict[str, Any] | None:
-        """AP and AP50 of masks; on the main process alone."""
+        """Return AP and AP50 of masks in the main process, and None in others."""
         import cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling as scoring
 
         with (

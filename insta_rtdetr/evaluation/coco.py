@@ -1,4 +1,4 @@
-"""Detectron2's COCO evaluator, with faster-coco-eval's C++ in place of pycocotools' Python.
+"""Detectron2's COCO evaluator with faster-coco-eval, in C++, in place of pycocotools, in Python.
 
 Shapes: T IoU thresholds, R recall thresholds, K categories, A area ranges, M limits of detections per image.
 """
@@ -15,17 +15,17 @@ from .replaced import replaced
 
 logger = logging.getLogger(__name__)
 
-# pycocotools divides a count of true positives by that of detections plus this, which changes the quotient 1 / 1 alone.
+# pycocotools adds np.spacing(1) to the number of detections in precision, which changes only the quotient 1 / 1.
 ONE_OF_ONE = 1 / (1 + np.spacing(1))
 
 
 def has_faster_coco_eval() -> bool:
-    """Whether the package is installed."""
+    """Return whether the package faster-coco-eval is installed."""
     return importlib.util.find_spec("faster_coco_eval") is not None
 
 
 class FasterCOCOEvaluator(QuietCOCOEvaluator):
-    """The same metrics to the last bit, several times as fast; needs faster-coco-eval."""
+    """COCO evaluator with the metrics of pycocotools, to the last bit, in a fraction of the time."""
 
     def _eval_predictions(self, predictions: list[dict], img_ids: list[int] | None = None) -> None:
         if not has_whole_ids(self._coco_api.dataset):
@@ -36,7 +36,7 @@ class FasterCOCOEvaluator(QuietCOCOEvaluator):
 
 
 def has_whole_ids(dataset: dict) -> bool:
-    """Whether all ids of a COCO file are whole numbers, which faster-coco-eval needs; pycocotools takes names too."""
+    """Return whether all ids of a COCO file are integers; faster-coco-eval needs that, while pycocotools does not."""
     parts = (dataset.get(part, []) for part in ("images", "categories", "annotations"))
     return all(isinstance(item["id"], int) for part in parts for item in part)
 
@@ -45,22 +45,22 @@ def score_results(
     ground_truth: COCO, results: list[dict], iou_type: str, *, max_dets_per_image: list[int],
     img_ids: list[int] | None = None, **_: object,
 ):  # fmt: skip
-    """What Detectron2's function of the same arguments does, for boxes and masks.
+    """Evaluate boxes or masks, in place of Detectron2's `_evaluate_predictions_on_coco`.
 
     Args:
         ground_truth: the annotations.
-        results: in COCO's format for results.
+        results: predictions in COCO's format of results.
         iou_type: "bbox" or "segm".
-        max_dets_per_image: three limits; the last is that of AP.
-        img_ids: the images that count; None: all.
+        max_dets_per_image: three limits of the number of detections; the last is used for AP.
+        img_ids: ids of the evaluated images; None for all.
 
     Returns:
-        A COCOeval with `stats` and `eval`.
+        a COCOeval with `stats` and `eval`.
     """
     from faster_coco_eval import COCOeval_faster
 
     if iou_type == "segm":
-        # Given a box, COCO's API takes its area for the object's.
+        # Without its box, COCO's API uses the area of the mask and not that of the box.
         results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
     evaluation = COCOeval_faster(ground_truth, ground_truth.loadRes(results), iou_type, print_function=logger.info)
     evaluation.params.maxDets = list(max_dets_per_image)
@@ -68,7 +68,7 @@ def score_results(
         evaluation.params.imgIds = img_ids
     recalls = evaluation.params.recThrs
     counts, which = np.unique(count_objects(ground_truth, evaluation.params).clip(min=1), return_inverse=True)
-    # Each lies between the recall of one true positive and that of two, for a number of objects that occurs.
+    # For each number of objects that occurs, add a threshold between the recalls of one and of two true positives.
     evaluation.params.recThrs = np.concatenate([recalls, 1.5 / counts])
     evaluation.evaluate()
     evaluation.params.recThrs = recalls
@@ -79,7 +79,7 @@ def score_results(
 
 
 def count_objects(ground_truth: COCO, params) -> np.ndarray:
-    """(K, A), the objects of each category that count in each range of areas."""
+    """Count the objects of each category in each range of areas, without crowds: (K, A)."""
     annotations = ground_truth.loadAnns(ground_truth.getAnnIds(imgIds=params.imgIds, catIds=params.catIds))
     annotations = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
     areas = np.array([annotation["area"] for annotation in annotations])
@@ -89,11 +89,11 @@ def count_objects(ground_truth: COCO, params) -> np.ndarray:
 
 
 def _round_as_pycocotools(scores: dict, which: np.ndarray, num_recalls: int) -> None:
-    """Cut the added recall thresholds off, and make precision 1 that only the first detection reaches `ONE_OF_ONE`.
+    """Remove the added recall thresholds, and set precisions of 1 from one detection alone to `ONE_OF_ONE`.
 
     Args:
-        scores: precision and scores (T, R + added, K, A, M), changed in place.
-        which: (K, A), the added threshold that tells whether a second detection reaches it.
+        scores: dict of precision and scores (T, R + added, K, A, M), changed in place.
+        which: (K, A), index of the added threshold at which precision is 1 if the second detection is correct too.
         num_recalls: `R`.
     """
     precision, added = np.split(scores["precision"], [num_recalls], axis=1)

@@ -1,4 +1,4 @@
-"""predictions.png and worst.png: validation images with the truth and the prediction side by side."""
+"""Drawing predictions.png and worst.png: validation images with ground truth and predictions side by side."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ Color = tuple[int, int, int]
 
 NUM_IMAGES = 8
 PAIRS_IN_A_ROW = 2
-# Pixels: longest side of an image in the figure, between images, and of a line of text.
+# Sizes in pixels: the longest side of an image in the figure, the gap between images, and the height of a text line.
 PANEL_SIDE, GAP, LINE = 400, 12, 18
 MAX_NAMES = 40  # objects of an image that get their class name
 
@@ -41,8 +41,8 @@ class Style:
     """The colours and names that objects are drawn with.
 
     Attributes:
-        names: of the classes, by category id.
-        by_verdict: whether colours tell what is right and wrong; else they tell classes, or objects of a single class.
+        names: category id -> name of the class.
+        by_verdict: whether the colours show verdicts; otherwise they show classes, or objects if there is one class.
     """
 
     names: dict[int, str]
@@ -58,14 +58,15 @@ class Style:
 
 
 def write_galleries(truth: COCO, found: Sequence[dict], image_root: str, folder: str | os.PathLike) -> None:
-    """Write predictions.png, eight images spread over the dataset, and worst.png, those with the most mistakes.
+    """Write predictions.png, eight images spread over the dataset, and worst.png, the eight with the most mistakes.
 
-    Images that cannot be read are left out.  What there is nothing to draw for is not written, and an old one removed.
+    Images that cannot be read are left out.  If there is nothing to draw, no file is written and an old one is removed.
 
     Args:
         truth: the dataset.
         found: predictions in COCO's format of results.
-        image_root: what the dataset's file names are relative to.
+        image_root: folder that the dataset's file names are relative to.
+        folder: folder of the two files.
 
     Raises:
         OSError: a file cannot be written.
@@ -93,7 +94,7 @@ def _spread(compared: list[ComparedImage]) -> list[ComparedImage]:
 
 
 def _draw_pair(compared: ComparedImage, image_root: str, style: Style) -> Image.Image | None:
-    """Draw truth and prediction side by side below a caption; return None if the image cannot be read."""
+    """Draw ground truth and predictions side by side below a caption; return None if the image cannot be read."""
     try:
         image = Image.fromarray(read_rgb(os.path.join(image_root, compared.image["file_name"])))
     except UNREADABLE:
@@ -119,7 +120,7 @@ def _count(compared: ComparedImage) -> str:
 def _draw_objects(
     image: Image.Image, compared: ComparedImage, objects: Sequence[dict], colors: Sequence[Color], names: dict[int, str]
 ) -> Image.Image:
-    """Draw masks, or boxes of objects without a mask, and names where there are several classes."""
+    """Draw masks, or boxes of objects without a mask, and the names of classes if there are several."""
     pixels = np.asarray(image).copy()
     size_hw = compared.image["height"], compared.image["width"]
     for one, color in zip(objects, colors):
@@ -141,7 +142,7 @@ def _draw_objects(
 
 
 def _put_together(pairs: Sequence[Image.Image], title: str, style: Style) -> Image.Image:
-    """Arrange pairs in rows below a title, and a legend of the colours of mistakes."""
+    """Arrange pairs in rows below a title and, if colours show verdicts, a legend."""
     rows = [pairs[start : start + PAIRS_IN_A_ROW] for start in range(0, len(pairs), PAIRS_IN_A_ROW)]
     heights = [max(pair.height for pair in row) + GAP for row in rows]
     width = max(len(row) for row in rows) * (pairs[0].width + 2 * GAP)

@@ -1,4 +1,4 @@
-"""Counting what a model got right and wrong in each image, as a person would.
+"""Comparison of predictions with the ground truth of each image, with a verdict on each object.
 
 Shapes: T true objects and P predictions of an image.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 
-# A prediction that overlaps a true object less than this has nothing to do with it.
+# A prediction with a lower IoU is not regarded as one of the true object.
 TOUCHING_IOU = 0.1
 MATCHED_IOU = 0.5
 
@@ -24,14 +24,14 @@ MISTAKES = (MISSED, DUPLICATE, WRONG_CLASS, INEXACT, NOTHING_THERE)
 
 @dataclass
 class ComparedImage:
-    """The truth and the predictions of one image.
+    """The ground truth and the predictions of one image.
 
     Attributes:
-        image: its record in the COCO file.
-        truths: annotations; crowds are left out.
+        image: record of the image in the COCO file.
+        truths: annotations without crowds.
         found: predictions in COCO's format of results, best first.
-        truth_verdicts: for each true object RIGHT, MISSED, or what the prediction got wrong that meant it.
-        found_verdicts: for each prediction RIGHT or one of MISTAKES.
+        truth_verdicts: for each true object, RIGHT, MISSED, or the mistake of a prediction that is nearest to it.
+        found_verdicts: for each prediction, RIGHT or one of MISTAKES except MISSED.
     """
 
     image: dict[str, Any]
@@ -42,20 +42,20 @@ class ComparedImage:
 
     @property
     def mistakes(self) -> Counter:
-        """Number of mistakes of each kind."""
+        """Count the mistakes of each kind."""
         missed = [verdict for verdict in self.truth_verdicts if verdict == MISSED]
         return Counter(missed + [verdict for verdict in self.found_verdicts if verdict != RIGHT])
 
 
 def compare(truth: COCO, found: Iterable[dict]) -> tuple[list[ComparedImage], float]:
-    """Compare predictions with the truth at the score threshold that gives the best F1 on these images.
+    """Compare predictions with the ground truth at the score threshold that gives the best F1 on these images.
 
     Args:
         truth: the dataset.
-        found: all predictions, in COCO's format of results, with masks or boxes alone.
+        found: all predictions, in COCO's format of results, with masks or with boxes alone.
 
     Returns:
-        an entry for each image of the dataset, in the order of their ids; and the threshold.
+        the compared images of the dataset, in the order of their ids, and the threshold.
     """
     by_image = defaultdict(list)
     for one in sorted(found, key=lambda one: -one["score"]):
@@ -78,9 +78,9 @@ def best_threshold(scores: np.ndarray, hits: np.ndarray, num_truths: int) -> flo
     """Return the score threshold that gives predictions the best F1, or 0.5 if none is a hit.
 
     Args:
-        scores: (P,), of the predictions of all images.
-        hits: (P,) bool, whether a prediction is the best match of a true object.
-        num_truths: of all images.
+        scores: (P,), scores of the predictions of all images.
+        hits: (P,), bool, whether a prediction is matched with a true object.
+        num_truths: number of true objects of all images.
     """
     if not hits.any():
         return 0.5
@@ -96,7 +96,7 @@ def _split_crowds(annotations: list[dict]) -> tuple[list[dict], list[dict]]:
 
 
 def _outside_crowds(found: list[dict], crowds: list[dict], truth: COCO) -> list[dict]:
-    """Return the predictions outside of crowds; COCO does not score those inside."""
+    """Return the predictions outside of crowds, because COCO does not score those inside."""
     if not crowds or not found:
         return found
     within = _ious(found, crowds, truth).max(axis=1) > MATCHED_IOU
@@ -104,7 +104,7 @@ def _outside_crowds(found: list[dict], crowds: list[dict], truth: COCO) -> list[
 
 
 def _ious(found: list[dict], truths: list[dict], truth: COCO) -> np.ndarray:
-    """Return the IoUs (P, T) of masks, or of boxes without masks; of a crowd, the share of the prediction in it."""
+    """Return the IoUs (P, T) of masks, or of boxes without masks; for a crowd, the fraction of the prediction in it."""
     if not found or not truths:
         return np.zeros((len(found), len(truths)))
     is_crowd = [int(one.get("iscrowd", 0)) for one in truths]
@@ -116,7 +116,11 @@ def _ious(found: list[dict], truths: list[dict], truth: COCO) -> np.ndarray:
 
 
 def _match(found: list[dict], truths: list[dict], ious: np.ndarray) -> list[int | None]:
-    """Give each prediction, best first, the free true object of its class that it overlaps most, if that is enough."""
+    """Match each prediction, best first, with the unmatched true object of its class that it overlaps most.
+
+    Returns:
+        for each prediction the index of its true object, or None if the IoU is below `MATCHED_IOU`.
+    """
     is_free = np.ones(len(truths), dtype=bool)
     categories = np.array([one["category_id"] for one in truths])
     matched: list[int | None] = []
@@ -130,7 +134,7 @@ def _match(found: list[dict], truths: list[dict], ious: np.ndarray) -> list[int 
 
 
 def _judged(compared: ComparedImage, ious: np.ndarray, threshold: float) -> ComparedImage:
-    """Return the image with the predictions from the threshold on, and all verdicts."""
+    """Return the image with the predictions whose score reaches the threshold, and with all verdicts."""
     num_kept = sum(one["score"] >= threshold for one in compared.found)
     found, ious = compared.found[:num_kept], ious[:num_kept]
     truth_verdicts = [MISSED] * len(compared.truths)

@@ -1,4 +1,4 @@
-"""A name of another package's module that means something else for a while."""
+"""A context that replaces an attribute of another package's module."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any
 
 @contextmanager
 def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    """Within the context the module's name means the value."""
+    """Set an attribute of a module within the context, and restore it afterwards."""
     before = vars(module).get(name)
     setattr(module, name, value)
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-# Detectron2's names of tasks and metrics, and what people call them.
+# Detectron2's names of tasks and metrics -> the displayed names.
 TASKS = {"bbox": "box", "segm": "mask"}
 METRICS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "APs": "small", "APm": "medium", "APl": "large"}
 CLASS_PREFIX = "AP-"
@@ -16,8 +16,8 @@ def ap_table(results: Mapping[str, Mapping[str, float]], title: str = "", per_cl
     """Return a table of the AP of boxes and masks, in percent, with a dash where there are no objects to score.
 
     Args:
-        results: task -> metric -> value, as the evaluators give them; other tasks are left out.
-        title: of the first column.
+        results: task -> metric -> value, as the evaluators return them; tasks not in `TASKS` are left out.
+        title: title of the first column.
         per_class: whether a second table has the AP of each class.
     """
     tasks = [task for task in TASKS if task in results]

@@ -1,4 +1,4 @@
-"""Whether an exported file is as good as the model: by the AP on a dataset, or by the objects in a few images."""
+"""Checks of an exported file against its model, by the AP on a dataset or by the objects in a few images."""
 
 import contextlib
 import io
@@ -21,25 +21,25 @@ from insta_rtdetr.visualization import read_image
 
 from .parity import TOLERANCES, Parity
 
-# Images that are given at a time to a file that takes any number.
+# Number of images in a batch for a file with a dynamic batch size.
 COMPARED_BATCH = 3
 TASKS = {"segm": "mask AP", "bbox": "box AP"}
 
 
 class ObjectCheck:
-    """Compares the objects that model and file find in images."""
+    """Check that compares the objects that model and file find in images."""
 
     def __init__(self, model: Model, images: list[np.ndarray]) -> None:
-        """Keep what is compared.
+        """Set up the check.
 
         Args:
-            model: that was exported.
-            images: (H, W, 3), uint8, RGB.
+            model: the exported model.
+            images: the images, (H, W, 3), uint8, RGB.
         """
         self.model, self.images = model, images
 
     def __call__(self, file: Path) -> bool:
-        """Tell whether the objects agree, within the tolerance of the file's precision; a table goes to stdout."""
+        """Return whether the objects agree within the tolerance of the file's precision; write a table to stdout."""
         exported = ExportedModel(file)
         parity = compare(self.model, exported, self.images)
         sys.stdout.write(f"{facts(exported)}\n{parity.to_table()}\n")
@@ -47,17 +47,17 @@ class ObjectCheck:
 
 
 class AccuracyCheck:
-    """Compares the AP of model and file on the validation split of a dataset."""
+    """Check that compares the AP of model and file on the validation split of a dataset."""
 
     def __init__(self, model: Model, max_drop: float) -> None:
         """Evaluate the model on the first dataset of its config's DATASETS.TEST.
 
         Args:
-            model: that was exported.
-            max_drop: of the mask AP, in points of 100.
+            model: the exported model.
+            max_drop: largest accepted drop of the mask AP, in points of 100.
 
         Raises:
-            UserError: there is no such dataset, or the model finds nothing in it.
+            UserError: there is no such dataset, or the model's mask AP on it is 0.
         """
         if not model.cfg.DATASETS.TEST:
             raise UserError("--dataset has no validation split to check the AP on.  Add one, or give --images instead.")
@@ -71,7 +71,7 @@ class AccuracyCheck:
             )
 
     def __call__(self, file: Path) -> bool:
-        """Tell whether the mask AP has dropped by no more than is allowed; a table goes to stdout."""
+        """Return whether the mask AP has dropped by at most `max_drop`, and write a table to stdout."""
         exported = ExportedModel(file)
         found = average_precisions(exported, self.cfg, self.name, self.records)
         passed = self.expected["segm"] - found["segm"] <= self.max_drop
@@ -89,22 +89,22 @@ class AccuracyCheck:
 
 
 def facts(exported: ExportedModel) -> str:
-    """One line on a file: what it is, and how it is computed here."""
+    """Describe a file in one line: model, runtime, precision, and the precision in which it is computed here."""
     metadata, session = exported.metadata, exported.session
     return f"{metadata.model}: {session.runtime}, {metadata.precision}, computed in {session.precision}"
 
 
 def average_precisions(predictor: Predictor, cfg: CfgNode, name: str, records: list[dict]) -> dict[str, float]:
-    """Evaluate.
+    """Evaluate a model or an exported file on a dataset.
 
     Args:
-        predictor: model or exported file.
-        cfg: says what is evaluated, and how.
-        name: of a registered dataset.
-        records: of that dataset.
+        predictor: the model or exported file.
+        cfg: config of the evaluation.
+        name: name of a registered dataset.
+        records: dataset dicts of that dataset.
 
     Returns:
-        AP of masks ("segm") and, where the dataset's evaluator gives it, of boxes ("bbox"), 0 to 100.
+        AP of masks ("segm") and, if the dataset's evaluator computes it, of boxes ("bbox"), 0 to 100.
     """
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         evaluator = build_evaluator(cfg, name, folder)
@@ -117,10 +117,10 @@ def average_precisions(predictor: Predictor, cfg: CfgNode, name: str, records: l
 
 
 def compare(model: Predictor, exported: ExportedModel, images: list[np.ndarray]) -> Parity:
-    """Both on the same images, whatever the scores."""
+    """Compare model and file on the same images, with objects of all scores."""
     metadata = exported.metadata
     if metadata.with_postprocess:
-        # Masks are made for the input's pixels; in an image of another size they would be resized once more.
+        # The masks have the size of the input; for an image of another size they would be resized a second time.
         images = [np.asarray(Image.fromarray(image).resize(metadata.size[::-1])) for image in images]
     batch_size = COMPARED_BATCH if metadata.dynamic_batch else 1
     return compare_predictors(model, exported, images, metadata.precision, batch_size)
@@ -129,14 +129,14 @@ def compare(model: Predictor, exported: ExportedModel, images: list[np.ndarray])
 def compare_predictors(
     model: Predictor, other: Predictor, images: list[np.ndarray], precision: str, batch_size: int = 1
 ) -> Parity:
-    """Compare what two predictors find.
+    """Compare the objects that two predictors find.
 
     Args:
-        model: what the other should be like.
-        other: computes in the precision.
-        images: (H, W, 3), uint8, RGB.
-        precision: a key of `TOLERANCES`.
-        batch_size: images given at a time.
+        model: the reference.
+        other: the predictor that is compared with it.
+        images: the images, (H, W, 3), uint8, RGB.
+        precision: precision of `other`, a key of `TOLERANCES`.
+        batch_size: number of images at a time.
     """
     parity = Parity(TOLERANCES[precision])
     for expected, found in zip(model.predict(images, 0.0, batch_size), other.predict(images, 0.0, batch_size)):

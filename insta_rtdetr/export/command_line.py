@@ -1,14 +1,15 @@
-"""Write a trained model as one file: images in; classes, scores, boxes and masks of the top objects out.
+"""Write a trained model as one file that takes images and returns classes, scores, boxes and masks of the best objects.
 
     insta-rtdetr export --config-file quickstart_MNV2_D3_256 --format onnx --output model.onnx
 
-The file is compared with the model: by the AP on the validation split of --dataset, else by the objects in images.  If
-they differ too much, the exit code is 1 and no file is left, as for any bad input.
+The file is compared with the model by the AP on the validation split of --dataset or, without one, by the objects in
+images.  If they differ too much, the exit code is 1 and no file is left.  Bad input ends in one line on stderr and exit
+code 1.
 
     insta-rtdetr export --model insta_rtdetr_MNV2_D3_320 --size 320 416 --format openvino --precision int8 --dataset DIR
 
-int8 is for backbone and encoder, in ONNX and OpenVINO.  It is calibrated on the training split of --dataset, or on half
-of --images, which is then compared on the other half.  Layers that lose too much in it stay in float32.
+With int8, backbone and encoder are quantised, in ONNX and OpenVINO.  They are calibrated on the training split of
+--dataset, or on half of --images, and then the other half is compared.  Layers that lose too much stay in float32.
 """
 
 from insta_rtdetr.command_line import CommandParser, run_command, use_threads
@@ -20,7 +21,7 @@ from .run import run
 
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     return run_command(lambda: _run(parse(arguments, prog)))
 
 
@@ -30,7 +31,11 @@ def _run(options: Options) -> None:
 
 
 def parse(arguments: list[str] | None, prog: str | None = None) -> Options:
-    """Parse; a wrong option is a UserError."""
+    """Parse the options.
+
+    Raises:
+        UserError: an option is wrong.
+    """
     parser = CommandParser(prog, __doc__)
     parser.add_shared("--config-file", required=True)
     parser.add_shared("--weights", "--threads", "--opts")

@@ -1,4 +1,4 @@
-"""From the network to a file of each format.  All of them start from the program that `torch.export` makes."""
+"""Writing the network in each format, always from the program that `torch.export` makes."""
 
 import logging
 import warnings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 FORMATS = ("onnx", "openvino", "torch.export")
-# GridSample is there from 16 on, LayerNormalization from 17 on; 18 is what PyTorch's exporter makes.
+# PyTorch's exporter makes opset 18.  GridSample needs opset 16, and LayerNormalization opset 17.
 OPSET = 18
 # Operations that lose objects or places in half precision; TensorRT's too are to be kept in float32, see README.md.
 FLOAT32_OPERATIONS = (
@@ -29,7 +29,7 @@ FLOAT32_OPERATIONS = (
 
 
 def write(network: TopObjects, metadata: Metadata, export_format: str, target: Path) -> None:
-    """Write a file, or for OpenVINO a folder that exists.
+    """Write a file, or, for OpenVINO, into an existing folder.
 
     Raises:
         UserError: a package is missing.
@@ -40,16 +40,16 @@ def write(network: TopObjects, metadata: Metadata, export_format: str, target: P
 
 
 def trace(network: TopObjects, metadata: Metadata) -> torch.export.ExportedProgram:
-    """The network as a graph."""
+    """Trace the network to a graph."""
     images = example(network, 2 if metadata.dynamic_batch else 1)
-    # Anchors and position codes are kept between calls; what the tracer finds there becomes constants of the graph.
+    # Anchors and position encodings are cached by this call, so that they become constants of the graph.
     network(images)
     batch = {0: torch.export.Dim("batch", min=1, max=1024)} if metadata.dynamic_batch else None
     return torch.export.export(network, (images,), dynamic_shapes=(batch,))
 
 
 def example(network: TopObjects, batch_size: int) -> Tensor:
-    """An input."""
+    """Return an input of the network, black images."""
     return torch.zeros(batch_size, 3, *network.size, device=network.model.device)
 
 
@@ -68,7 +68,7 @@ def _write_onnx(program: torch.export.ExportedProgram, network: TopObjects, meta
 
 
 def onnx_in_half(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The model with float16 weights and products; inputs, outputs and `FLOAT32_OPERATIONS` stay float32."""
+    """Convert weights and products to float16; inputs, outputs and `FLOAT32_OPERATIONS` stay in float32."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
@@ -80,7 +80,7 @@ def onnx_in_half(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _drop_repeated_casts(model: "onnx.ModelProto") -> None:
-    """ONNX Runtime's converter casts a tensor anew for each operation that reads it, under one and the same name."""
+    """Remove casts whose output exists already: ONNX Runtime's converter adds one for each operation that reads it."""
     onnx = import_extra("onnx")
     made: set[str] = set()
     kept = []
@@ -111,7 +111,7 @@ def _write_openvino(
 
 
 def onnx_to_openvino(onnx_file: Path, metadata: Metadata, folder: Path) -> None:
-    """Write OpenVINO's two files of a float32 ONNX file; weights are float16 if they are computed in less than float32.
+    """Convert a float32 ONNX file to OpenVINO's two files, whose weights are float16 unless the precision is fp32.
 
     Raises:
         UserError: OpenVINO is missing.
@@ -130,7 +130,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
 
 @contextmanager
 def quiet():
-    """Without the exporters' talk, which is of their own insides."""
+    """Silence the logs and warnings of the exporters within the context."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The images that an export is calibrated on and compared with the model on: (H, W, 3), uint8, RGB."""
+"""Images for calibrating an export and for comparing it with the model: (H, W, 3), uint8, RGB."""
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -8,17 +8,17 @@ from insta_rtdetr.errors import UserError
 from insta_rtdetr.predict.inputs import find_inputs
 from insta_rtdetr.visualization import read_image
 
-# Photographs that come with scikit-image.
+# Photographs of scikit-image.
 EXAMPLE_IMAGES = ("coins", "astronaut", "chelsea", "coffee")
-# More of them change the ranges little.
+# More images change the measured ranges little.
 NUM_CALIBRATION_IMAGES = 100
 
 
 def read_images(names: list[str]) -> list[np.ndarray]:
-    """The images to compare on, (H, W, 3), uint8, RGB.
+    """Read images from files, or the photographs of scikit-image if there are no names.
 
     Raises:
-        UserError, ImageError: one cannot be read, or none is given and scikit-image is not installed.
+        UserError, ImageError: an image cannot be read, or there are no names and scikit-image is not installed.
     """
     if names:
         return [loaded.image for one in find_inputs(names) for loaded in one.read()]
@@ -31,7 +31,7 @@ def read_images(names: list[str]) -> list[np.ndarray]:
 
 
 def training_images(cfg: CfgNode, count: int = NUM_CALIBRATION_IMAGES) -> list[np.ndarray]:
-    """Some images of DATASETS.TRAIN, evenly spread over it.
+    """Read `count` images that are evenly spread over DATASETS.TRAIN.
 
     Raises:
         UserError: there is no such dataset, or it has no images.

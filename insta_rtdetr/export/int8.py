@@ -1,4 +1,4 @@
-"""From a float32 export to an int8 one that passes a check, with as many layers in int8 as the check allows."""
+"""Quantising a float32 export to int8, with as many layers in int8 as a check allows."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from insta_rtdetr.predict.runtime.metadata import Metadata
 from .quantization import NETWORKS
 from .sensitivity import most_sensitive, rank_layers
 
-# Images that layers are ranked on.
+# Number of images on which layers are ranked.
 NUM_RANKED = 4
-# What the layers in int8 may have of all layers' errors, in turn, until the check is passed.
+# Fractions of all layers' errors that the layers in int8 may have; they are tried in turn until the check is passed.
 SHARES = (0.1, 0.03, 0.01)
-# Past that share of layers in float32 it is no int8 network.
+# Largest fraction of the layers that may stay in float32.
 MOST_KEPT = 0.5
 
 
@@ -23,18 +23,18 @@ def write_int8(
     float_file: Path, export_format: str, metadata: Metadata, images: Sequence[np.ndarray], target: Path,
     check: Callable[[Path], bool],
 ) -> bool:  # fmt: skip
-    """Quantise backbone and encoder; if the check fails, keep the most sensitive layers in float32, more each time.
+    """Quantise backbone and encoder; each time the check fails, keep more of the most sensitive layers in float32.
 
     Args:
-        float_file: the network as ONNX file.
+        float_file: ONNX file of the network in float32.
         export_format: "onnx" or "openvino".
-        metadata: of the result.
-        images: (1, 3, H, W) each, float32, 0 to 255, for calibration and ranking.
-        target: file or folder to write, which need not pass.
-        check: tells whether a file is good enough.
+        metadata: metadata of the result.
+        images: images for calibration and ranking, (1, 3, H, W) each, float32, 0 to 255.
+        target: file or folder that is written, also if the check fails.
+        check: function that returns whether a file is good enough.
 
     Returns:
-        Whether the file that was written last passes.
+        whether the file that was written last passes the check.
     """
     network = NETWORKS[export_format](float_file)
     num_layers = len(network.layers)

@@ -1,4 +1,4 @@
-"""The network that is exported: images in, the top objects out, every shape but the batch's known beforehand.
+"""The network that is exported, from images to the best objects.  All shapes are fixed except the batch size.
 
 Shapes: B images, Q queries, K classes, N objects that are kept, (H, W) the input, (h, w) the mask map.
 """
@@ -15,16 +15,16 @@ from insta_rtdetr.structures import Prediction
 
 
 class TopObjects(nn.Module):
-    """A model, fused where its config fuses it, with normalisation before and the choice of the top objects behind."""
+    """A model with normalisation of its input and selection of the best objects; fused if its config says so."""
 
     def __init__(self, model: InstanceSegmenter, size: tuple[int, int], with_postprocess: bool, half: bool):
-        """Wrap.
+        """Wrap a model.
 
         Args:
-            model: in eval mode.
-            size: (H, W).
-            with_postprocess: give the masks of the input's pixels instead of logits of the mask map.
-            half: compute in half precision where autocast does.
+            model: the model in eval mode.
+            size: (H, W) of the input in pixels.
+            with_postprocess: whether masks are those of the input's pixels instead of logits of the mask map.
+            half: whether the network runs under autocast to float16.
         """
         super().__init__()
         self.model = model._inference_network()
@@ -34,21 +34,21 @@ class TopObjects(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """Of what `forward` gives."""
+        """Return the names of the outputs of `forward`."""
         return list(OUTPUT_NAMES if self.scores_masks and not self.with_postprocess else OUTPUT_NAMES[:-1])
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Find.
+        """Find the best objects.
 
         Args:
             images: (B, 3, H, W), float32, 0 to 255.
 
         Returns:
             classes (B, N), int64; scores (B, N), descending; boxes (B, N, 4), xyxy in pixels of the input; masks, bool
-            (B, N, H, W) with post-processing, else logits (B, N, h, w); and of a model whose scores are classes'
-            probabilities times masks' certainties, without post-processing, class_scores (B, N), those probabilities.
-            A certainty is that of the masks as given, those of the map or those of the input; or always that of the map
-            if the postprocessor says so.
+            (B, N, H, W) with postprocessing, or else logits (B, N, h, w).  Without postprocessing, a model whose scores
+            are class probabilities times mean mask probabilities also returns class_scores (B, N), the class
+            probabilities.  The mean probability is that of the returned masks, of the map or of the input,
+            or that of the map in any case if the postprocessor says so.
         """
         images = (images - self.model.preprocessor.pixel_mean) / self.model.preprocessor.pixel_std
         with torch.autocast(images.device.type, dtype=torch.float16, enabled=self.half):
@@ -72,7 +72,7 @@ class TopObjects(nn.Module):
         return tuple(_reorder(values, order) for values in outputs)
 
     def _choose(self, prediction: Prediction) -> tuple[Tensor, Tensor, Prediction]:
-        """Classes and scores (B, N) of the best pairs of a query and a class, and their queries' predictions."""
+        """Return classes and scores (B, N) of the best pairs of a query and a class, and the queries' predictions."""
         logits = prediction.class_logits.float()
         probs = self.postprocessor.probabilities(logits)
         num_classes = probs.shape[2]
@@ -93,7 +93,7 @@ class TopObjects(nn.Module):
         return F.interpolate(maps, size=self.size, mode="bilinear")
 
     def _boxes(self, chosen: Prediction, masks: Tensor) -> Tensor:
-        """(B, N, 4), xyxy in pixels of the input."""
+        """Return the boxes (B, N, 4), xyxy in pixels of the input."""
         height, width = self.size
         scale = masks.new_tensor([width, height, width, height], dtype=torch.float32)
         if chosen.boxes_cxcywh is None:
@@ -108,9 +108,10 @@ class TopObjects(nn.Module):
 
 
 def _rows(values: Tensor, index: Tensor) -> Tensor:
-    """(B, Q, C) and (B, N) -> (B, N, C).
+    """Take the rows (B, N) of values (B, Q, C): (B, N, C).
 
-    OpenVINO 2026.4 moves a slice of the channels behind `torch.gather`, and then refuses its own graph.
+    It does not use `torch.gather`, because OpenVINO 2026.4 moves a slice of the channels after it and then rejects its
+    own graph.
     """
     batch, num_rows = values.shape[:2]
     first = torch.arange(batch, device=index.device)[:, None] * num_rows
@@ -118,6 +119,6 @@ def _rows(values: Tensor, index: Tensor) -> Tensor:
 
 
 def _reorder(values: Tensor, order: Tensor) -> Tensor:
-    """(B, N, ...) by (B, N)."""
+    """Reorder values (B, N, ...) by the indices (B, N)."""
     index = order.reshape(*order.shape, *[1] * (values.dim() - 2)).expand(-1, -1, *values.shape[2:])
     return values.gather(1, index)

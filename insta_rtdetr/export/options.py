@@ -1,4 +1,4 @@
-"""What the user may choose, checked before anything is built."""
+"""Options of an export, which are checked before anything is built."""
 
 from dataclasses import dataclass, field
 
@@ -13,20 +13,22 @@ PRECISIONS = tuple(TOLERANCES)
 
 @dataclass
 class Options:
-    """The command line of `tools/export.py`.
+    """The options of an export.
 
     Attributes:
         config_file: name or file of a config, or a checkpoint.
-        weights: checkpoint; empty for the published one.
+        weights: checkpoint; empty for the published weights.
         export_format: one of FORMATS.
         precision: one of PRECISIONS.
-        dynamic_batch: any number of images at a time.
-        with_postprocess: masks of the input's pixels.
+        dynamic_batch: whether the file takes any number of images at a time.
+        with_postprocess: whether masks are those of the input's pixels.
         size: (height, width) of the input in pixels; None for INPUT.FIXED_SIZE.
-        output: file, or folder of OpenVINO's; empty for the model's name here.
-        dataset: of the user's; the AP on its validation split decides, and int8 is calibrated on its training split.
-        max_drop: of the mask AP on the dataset, in points of 100.
-        images: to compare on, and for int8 to calibrate on; empty for the dataset's, else `EXAMPLE_IMAGES`.
+        output: path of the file, or of OpenVINO's folder; empty for the model's name in the current folder.
+        dataset: path of the user's dataset, on whose validation split the AP is compared, and on whose training split
+            int8 is calibrated; empty for none.
+        max_drop: largest accepted drop of the mask AP on the dataset, in points of 100.
+        images: images for the comparison and the calibration of int8; empty for those of the dataset or, without one,
+            `EXAMPLE_IMAGES`.
         opts: KEY VALUE pairs of the config.
     """
 
@@ -44,10 +46,10 @@ class Options:
     opts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check what needs no model.
+        """Check the options that can be checked without a model.
 
         Raises:
-            UserError: names the option.
+            UserError: an option is wrong; the message names it.
         """
         choices_of = {"format": (self.export_format, FORMATS), "precision": (self.precision, PRECISIONS)}
         for name, (value, choices) in choices_of.items():

@@ -1,4 +1,4 @@
-"""Whether the exported file finds what the model finds."""
+"""Comparison of the objects that an exported file and its model find."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ from tabulate import tabulate
 from insta_rtdetr.layers.boxes import iou_and_giou
 from insta_rtdetr.predict.result import Result
 
-# Objects with at least this score are compared; of a model that is sure of nothing, all that it gives.
+# Objects with at least this score are compared; if the model finds none in an image, all objects are.
 MIN_SCORE = 0.3
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What may differ.
+    """Limits of the differences.
 
     Attributes:
-        score: of an object, absolute.
-        box: of a box's sides, fraction of the image's longer side.
-        mask_iou: of an object's two masks, at least.
-        agreement: share of the objects that must be found by both, each within the limits above.
+        score: largest difference of an object's scores.
+        box: largest difference of a coordinate of an object's boxes, as a fraction of the image's longer side.
+        mask_iou: lowest IoU of an object's masks.
+        agreement: fraction of the objects that both must find within these limits.
     """
 
     score: float
@@ -31,8 +31,8 @@ class Tolerance:
     agreement: float
 
 
-# By the precision of the file.  bfloat16 has eight times the rounding of float16: what differs is objects that the
-# model doubts, and the edges of small ones.
+# Precision of the file -> tolerance.  bfloat16 has eight times the rounding of float16; the differences are in objects
+# of low scores and in the edges of small ones.
 TOLERANCES = {
     "fp32": Tolerance(score=1e-3, box=1e-3, mask_iou=0.99, agreement=1.0),
     "fp16": Tolerance(score=0.05, box=0.02, mask_iou=0.9, agreement=0.95),
@@ -43,15 +43,15 @@ TOLERANCES = {
 
 @dataclass
 class Parity:
-    """The comparison of all images.
+    """The result of comparing file and model on all images.
 
     Attributes:
-        tolerance: of the precision.
-        num_images: compared.
-        num_objects: that either of the two found, an object of both counted once.
-        num_agreed: of these, found by both, within the tolerance.
-        rank_score: largest difference of the k-th best scores of an image, over all objects that are given.
-        score, box, mask_iou: worst of the objects that both found; box in pixels.
+        tolerance: limits for the file's precision.
+        num_images: number of compared images.
+        num_objects: number of objects that either of the two found; an object that both found counts once.
+        num_agreed: number of objects that both found within the tolerance.
+        rank_score: largest difference of the k-th best scores of an image, over all returned objects.
+        score, box, mask_iou: worst values of the objects that both found; `box` in pixels.
     """
 
     tolerance: Tolerance
@@ -65,7 +65,7 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """Whether the two agree; that nothing was compared is no agreement."""
+        """Return whether the two agree, which they do not if nothing was compared."""
         return (
             self.num_objects > 0
             and self.rank_score <= self.tolerance.score
@@ -73,7 +73,7 @@ class Parity:
         )
 
     def add(self, expected: Result, found: Result) -> None:
-        """Compare what the model and the exported file found in an image, whatever the scores."""
+        """Add an image to the comparison, from the objects of all scores that model and exported file found in it."""
         self.num_images += 1
         count = min(len(expected), len(found))
         self.rank_score = max(
@@ -88,21 +88,21 @@ class Parity:
                 self._compare(expected, i, found, j)
         for side, result in enumerate((expected, found)):
             alone = sorted(set(range(len(result))) - {pair[side] for pair in pairs})
-            # Next to the limit an object may be there or not.
+            # An object whose score is next to the limit may be found by one of the two alone.
             self.num_objects += int((result.scores[alone] > lowest + self.tolerance.score).sum())
 
     def _pairs(self, expected: Result, found: Result) -> list[tuple[int, int]]:
-        """One-to-one, of one class and boxes that overlap by half, so that few pairs are beyond the limits.
+        """Pair objects of one class whose boxes overlap, one to one, preferring pairs within the limits.
 
-        A model may give an object several times: which of them is which, box and score tell together.
+        A model may return an object several times; box and score together tell which belong to each other.
         """
         scores = np.abs(expected.scores[:, None] - found.scores) / self.tolerance.score
         boxes = np.abs(expected.boxes[:, None] - found.boxes).max(2) / self._box_limit(expected)
         distance = np.maximum(scores, boxes)
-        # Boxes around nothing, or cut to nothing at the border, have no IoU.
+        # Empty boxes, or boxes that are clipped to nothing at the border, have no IoU.
         is_near = (boxes <= 1) | (_box_ious(expected.boxes, found.boxes) >= 0.5)
         is_possible = (expected.class_ids[:, None] == found.class_ids) & is_near
-        # Any pair is better than none, one within the limits better than several beyond.
+        # Any pair is better than none, and one within the limits is better than several beyond them.
         cost = np.where(is_possible, np.where(distance <= 1, distance, 1e3 + distance.clip(max=1e3)), 1e6)
         return [(int(i), int(j)) for i, j in zip(*linear_sum_assignment(cost)) if is_possible[i, j]]
 
@@ -123,7 +123,7 @@ class Parity:
         )
 
     def to_table(self) -> str:
-        """For a terminal."""
+        """Format the comparison as a table of text."""
         limit = self.tolerance
         rows = [
             ["objects that agree", f"{self.num_agreed} of {self.num_objects}", f"at least {limit.agreement:.0%}"],
@@ -138,7 +138,7 @@ class Parity:
 
 
 def _box_ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, 4) and (M, 4), xyxy -> (N, M)."""
+    """Return the IoUs (N, M) of xyxy boxes (N, 4) and (M, 4)."""
     return iou_and_giou(torch.as_tensor(a)[:, None], torch.as_tensor(b)[None])[0].numpy()
 
 

@@ -1,7 +1,8 @@
-"""Backbone and encoder of an exported network in int8, in a file of ONNX or of OpenVINO.
+"""Quantising backbone and encoder of an exported network to int8, in ONNX and OpenVINO files.
 
-NNCF, or for ONNX ONNX Runtime itself, inserts the operations that round to int8, with ranges measured on calibration
-images.  Query selection, decoder and heads stay in float32: they choose queries and places, and lose them in int8.
+NNCF (for OpenVINO) or ONNX Runtime (for ONNX) inserts the operations that round to int8, with ranges that are measured
+on calibration images.  Query selection, decoder and heads stay in float32, because they would select wrong queries and
+positions in int8.
 
 Source: https://github.com/openvinotoolkit/nncf, post-training quantisation.
 """
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import onnx
     import openvino
 
-# Operations with weights, of OpenVINO and of ONNX.
+# Types of operations with weights, in OpenVINO and in ONNX.
 OPENVINO_LAYERS = ("Convolution", "GroupConvolution", "MatMul")
 ONNX_LAYERS = ("Conv", "MatMul", "Gemm")
 
@@ -36,8 +37,8 @@ class QuantizableNetwork:
     """A float32 network whose front, backbone and encoder, can be quantised.
 
     Attributes:
-        front: in float32, in the form that NNCF takes.
-        layers: names of its operations with weights, each after those it depends on.
+        front: the front in float32.
+        layers: names of its operations with weights, each after those that it depends on.
         operations: names of all its operations.
     """
 
@@ -49,13 +50,14 @@ class QuantizableNetwork:
         """Quantise the front.
 
         Args:
-            images: (1, 3, H, W) each, float32, 0 to 255, for calibration.
+            images: images for calibration, (1, 3, H, W) each, float32, 0 to 255.
             kept: names of operations that stay in float32.
 
         Returns:
-            The front in int8.
+            the front in int8.
+
         Raises:
-            UserError: NNCF is not installed.
+            UserError: the package that quantises is not installed.
         """
         raise NotImplementedError
 
@@ -64,18 +66,18 @@ class QuantizableNetwork:
         raise NotImplementedError
 
     def write(self, front: Any, metadata: Metadata, target: Path) -> None:
-        """Write a front with the rest behind it as one file, or for OpenVINO as a folder."""
+        """Write a front and the rest of the network as one file or, for OpenVINO, as a folder."""
         raise NotImplementedError
 
 
 class OnnxNetwork(QuantizableNetwork):
-    """A file of ONNX."""
+    """A network in an ONNX file."""
 
     def __init__(self, file: Path) -> None:
-        """Read.
+        """Read the file.
 
         Args:
-            file: float32, as `formats.write` makes it.
+            file: ONNX file in float32, from `formats.write`.
         """
         onnx = import_extra("onnx")
         self.whole = onnx.load(file)
@@ -88,7 +90,7 @@ class OnnxNetwork(QuantizableNetwork):
         self.layers = [node.name for node in self.front.graph.node if node.op_type in ONNX_LAYERS]
 
     def quantize(self, images: Sequence[np.ndarray], kept: Collection[str] = ()) -> "onnx.ModelProto":
-        """See `QuantizableNetwork`; ONNX Runtime's own quantisation, as it runs NNCF's convolutions in float32."""
+        """Quantise with ONNX Runtime, which runs NNCF's convolutions in float32; see `QuantizableNetwork`."""
         tools = import_extra("onnxruntime.quantization")
         names = [name for name in self.layers if name not in kept]
         if not names:
@@ -125,7 +127,7 @@ class OnnxNetwork(QuantizableNetwork):
 
 
 class _Images:
-    """Calibration images as ONNX Runtime asks for them, one by one, then None."""
+    """Data reader for ONNX Runtime, which returns the calibration images one by one, and then None."""
 
     def __init__(self, images: Sequence[np.ndarray]) -> None:
         self.images = iter(images)
@@ -136,7 +138,7 @@ class _Images:
 
 
 def _onnx_front(model: "onnx.ModelProto") -> tuple[set[str], list[str]]:
-    """Names of the front's nodes, and of its values that the rest reads."""
+    """Return the names of the front's nodes, and of its values that the rest reads."""
     graph = model.graph
     maker = {one.name: one.name for one in (*graph.input, *graph.initializer)}
     maker |= {value: node.name for node in graph.node for value in node.output}
@@ -154,18 +156,18 @@ def _onnx_front(model: "onnx.ModelProto") -> tuple[set[str], list[str]]:
 
 
 class OpenVinoNetwork(QuantizableNetwork):
-    """A model of OpenVINO."""
+    """A network in an OpenVINO model."""
 
     def __init__(self, file: Path) -> None:
-        """Convert and cut.
+        """Convert the file and split the model.
 
         Args:
-            file: of ONNX, float32, as `formats.write` makes it.
+            file: ONNX file in float32, from `formats.write`.
         """
         openvino = import_extra("openvino")
         self.core = openvino.Core()
         parts = split(openvino.convert_model(file))
-        # NNCF takes no model whose constants were cut out of another: it is to be written and read again.
+        # NNCF does not take a model that was split off another one until it has been written and read again.
         self.front, self.rest = (self._written_and_read(part) for part in parts)
         computed = [op for op in self.front.get_ordered_ops() if op.get_type_name() not in ("Constant", "Parameter")]
         self.operations = [op.get_friendly_name() for op in computed if op.get_type_name() != "Result"]
@@ -175,14 +177,14 @@ class OpenVinoNetwork(QuantizableNetwork):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / MODEL_FILE
             import_extra("openvino").save_model(model, file, compress_to_fp16=False)
-            # From memory, because a model that is read from a file stays mapped to it.
+            # The model is read from memory, because one that is read from a file stays mapped to it.
             return self.core.read_model(file.read_bytes(), file.with_suffix(".bin").read_bytes())
 
     def quantize(self, images: Sequence[np.ndarray], kept: Collection[str] = ()) -> "openvino.Model":
         """See `QuantizableNetwork`."""
         nncf = import_nncf()
         scope = nncf.IgnoredScope(names=list(kept), validate=False) if kept else None
-        # NNCF draws progress bars on stdout, which is for results.
+        # NNCF's progress bars are kept off stdout, which is for results.
         with quiet(), contextlib.redirect_stdout(io.StringIO()):
             return nncf.quantize(
                 self.front.clone(),
@@ -220,9 +222,9 @@ def import_nncf() -> ModuleType:
     """Import NNCF.
 
     Raises:
-        UserError: it is not installed.
+        UserError: NNCF is not installed.
     """
-    # It reports its use to its makers, unless it is told that it runs in a test.
+    # With this variable NNCF does not report its use to its makers.
     os.environ.setdefault("NNCF_CI", "1")
     with quiet():
         return import_extra("nncf", extra="int8")

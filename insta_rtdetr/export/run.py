@@ -1,4 +1,4 @@
-"""From the options to an exported file that was compared with the model."""
+"""Exporting a model and comparing the file with it."""
 
 import os
 import shutil
@@ -28,12 +28,13 @@ from .options import Options
 
 
 def run(options: Options) -> bool:
-    """Export, check against the model, and report to stdout.
+    """Export a model, check the file against it, and report to stdout.
 
     Returns:
-        Whether the check was passed.  If it was not, nothing is left.
+        whether the file passed the check; if it did not, no file is left.
+
     Raises:
-        UserError, CheckpointError: bad input.
+        UserError, CheckpointError: an option, the config, the weights or the data are wrong.
     """
     given = read_images(options.images) if options.images or not options.dataset else []
     model = load_model(options)
@@ -42,7 +43,7 @@ def run(options: Options) -> bool:
     if options.dataset:
         check = AccuracyCheck(model, options.max_drop)
     else:
-        # Half of the images calibrate, so that the other half tells what new ones would.
+        # Calibration uses half of the images, so that the other half shows the result on new ones.
         calibration, compared = (given[::2], given[1::2] or given) if calibration else ([], given)
         check = ObjectCheck(model, compared)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
@@ -58,10 +59,10 @@ def run(options: Options) -> bool:
 
 
 def load_model(options: Options) -> Model:
-    """The model, which stretches images to one size as the exported network does.
+    """Build the model, which stretches images to one size as the exported network does.
 
     Raises:
-        UserError: it has no network that can be exported, or no size.
+        UserError: the model is not one of this package, or its input size is missing or wrong.
         CheckpointError: the weights do not fit.
     """
     opts = [*options.opts, "MODEL.DEVICE", "cpu"]
@@ -87,10 +88,10 @@ def _architecture(cfg) -> type:
 
 
 def export(model: Model, options: Options, target: Path) -> None:
-    """Write a file, or a folder of OpenVINO's.
+    """Write the file, or OpenVINO's folder.
 
     Raises:
-        UserError: the network has an operation that the format has not.
+        UserError: the network cannot be written in this format.
     """
     half = options.precision == "fp16" and options.export_format == "torch.export"
     network = TopObjects(model.module, tuple(model.cfg.INPUT.FIXED_SIZE), options.with_postprocess, half).eval()
@@ -106,14 +107,18 @@ def export(model: Model, options: Options, target: Path) -> None:
 def export_int8(
     model: Model, options: Options, target: Path, images: list[np.ndarray], check: Callable[[Path], bool]
 ) -> bool:
-    """Write a file, or a folder of OpenVINO's, with backbone and encoder in int8.
+    """Write the file, or OpenVINO's folder, with backbone and encoder in int8.
 
     Args:
-        images: (H, W, 3), uint8, RGB, for calibration.
+        model: the model.
+        options: the options of the export.
+        target: path of the file or folder.
+        images: images for calibration, (H, W, 3), uint8, RGB.
         check: see `write_int8`.
 
     Returns:
-        Whether the file passes.
+        whether the file passes the check.
+
     Raises:
         UserError: see `export`; or NNCF is not installed.
     """
@@ -127,7 +132,7 @@ def export_int8(
 
 
 def describe(model: Model, options: Options) -> Metadata:
-    """What the file will say of itself."""
+    """Make the metadata that are stored in the file."""
     cfg, postprocessor = model.cfg, model.module.postprocessor
     return Metadata(
         model=Path(options.config_file).stem,
@@ -153,10 +158,10 @@ def describe(model: Model, options: Options) -> Metadata:
 
 
 def target_of(options: Options, model: Model) -> Path:
-    """Where the export goes.
+    """Return the path of the export.
 
     Raises:
-        UserError: its ending is another format's, its folder does not exist, or something else lies there.
+        UserError: its ending is that of another format, its folder cannot be written to, or it exists and is no export.
     """
     ending = "_openvino" if options.export_format == "openvino" else ENDINGS[options.export_format]
     target = Path(options.output or f"{Path(options.config_file).stem}{ending}").absolute()
@@ -171,7 +176,7 @@ def target_of(options: Options, model: Model) -> Path:
 
 
 def put_in_place(made: Path, target: Path) -> None:
-    """Rename; a folder that is there already makes way."""
+    """Move the export to its path; an older folder there is removed first."""
     if target.is_dir():
         shutil.rmtree(target)
     os.replace(made, target)

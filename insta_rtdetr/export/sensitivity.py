@@ -1,7 +1,7 @@
-"""Which layers lose most in int8.
+"""Ranking layers by the error that they make in int8.
 
-Each layer is quantised alone, and the change of the front's outputs is measured.  A few layers make nearly all of it:
-on dark images of nuclei, three of MobileNetV2's 67, the first ones.
+Each layer is quantised alone, and the change of the front's outputs is measured.  A few layers make nearly all of the
+error: on dark images of nuclei, the first three of MobileNetV2's 67.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from .quantization import QuantizableNetwork
 
 
 def rank_layers(network: QuantizableNetwork, images: Sequence[np.ndarray]) -> list[tuple[str, float]]:
-    """Measure what each layer loses when it alone is in int8.
+    """Measure the error of each layer when it alone is in int8.
 
     Args:
-        network: of which the front is quantised, once for each layer; this takes seconds each.
-        images: (1, 3, H, W) each; a few are enough.
+        network: the network, whose front is quantised once for each layer, which takes seconds each time.
+        images: images, (1, 3, H, W) each; a few are enough.
 
     Returns:
-        (name, relative squared error of the front's outputs), the largest error first.
+        (name, relative squared error of the front's outputs) of each layer, the largest error first.
     """
     expected = network.features(network.front, images)
     errors = {}
@@ -32,7 +32,7 @@ def rank_layers(network: QuantizableNetwork, images: Sequence[np.ndarray]) -> li
 
 
 def relative_error(expected: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> float:
-    """Mean over images and outputs of the squared error, relative to the output's mean square."""
+    """Return the mean over images and outputs of the squared error, relative to the output's mean square."""
     ratios = [
         float(np.square(b - a, dtype=np.float64).mean() / np.square(a, dtype=np.float64).mean().clip(min=1e-12))
         for outputs in zip(expected, found, strict=True)
@@ -42,7 +42,7 @@ def relative_error(expected: list[list[np.ndarray]], found: list[list[np.ndarray
 
 
 def most_sensitive(ranked: list[tuple[str, float]], share: float) -> list[str]:
-    """Return the fewest layers without which at most this share of all layers' errors is left."""
+    """Return the fewest layers without which at most the fraction `share` of all layers' errors is left."""
     left = total = sum(error for _, error in ranked)
     kept = []
     for name, error in ranked:

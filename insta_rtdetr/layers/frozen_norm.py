@@ -1,7 +1,7 @@
-"""Convolutions that compute the frozen batch norm behind them in the same pass, in training.
+"""Convolutions that compute the frozen batch norm after them in the same pass, in training.
 
-By itself a frozen norm multiplies and adds in passes of its own, and took half of the forward pass of a MobileNetV2.
-Parameters, buffers and their names stay as they are.
+A separate frozen norm needs further passes for its product and sum, which took half of the forward time of a
+MobileNetV2.  Parameters, buffers and their names do not change.
 """
 
 import torchvision
@@ -14,7 +14,7 @@ from .foldable import folded_kernel_and_bias
 
 
 class ConvWithFrozenNorm(nn.Conv2d):
-    """Convolution and frozen norm in one.
+    """Convolution that also computes a frozen norm.
 
     Attributes:
         frozen_norm: the norm, in a tuple, because it is a child of another module.
@@ -23,23 +23,23 @@ class ConvWithFrozenNorm(nn.Conv2d):
     frozen_norm: tuple[nn.Module]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, h, w) -> (B, C_out, h', w')."""
+        """Apply convolution and norm: (B, C_in, h, w) -> (B, C_out, h', w')."""
         return self._conv_forward(x, *folded_kernel_and_bias(self, self.frozen_norm[0]))
 
 
 class Conv2dSameWithFrozenNorm(Conv2dSame, ConvWithFrozenNorm):
-    """The same for timm's convolution with TensorFlow's padding."""
+    """timm's convolution with TensorFlow's padding that also computes a frozen norm."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, h, w) -> (B, C_out, h', w')."""
+        """Apply convolution and norm: (B, C_in, h, w) -> (B, C_out, h', w')."""
         return ConvWithFrozenNorm.forward(self, pad_same(x, self.kernel_size, self.stride, self.dilation))
 
 
 class Detectron2ConvWithFrozenNorm(Conv2d):
-    """The same for Detectron2's convolution, which contains its norm and its activation."""
+    """Detectron2's convolution, which contains a norm and an activation, with the frozen norm in the same pass."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, h, w) -> (B, C_out, h', w')."""
+        """Apply convolution, norm and activation: (B, C_in, h, w) -> (B, C_out, h', w')."""
         if self.norm is None:  # it has been folded
             return super().forward(x)
         x = self._conv_forward(x, *folded_kernel_and_bias(self, self.norm))
@@ -48,19 +48,19 @@ class Detectron2ConvWithFrozenNorm(Conv2d):
 
 class _AppliedNorm(FrozenBatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the convolution has computed."""
+        """Return the output of the convolution, to which the norm is already applied."""
         return x
 
 
 class _AppliedTorchvisionNorm(torchvision.ops.FrozenBatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the convolution has computed."""
+        """Return the output of the convolution, to which the norm is already applied."""
         return x
 
 
 class _AppliedNormAct(FrozenBatchNormAct2d):
     def forward(self, x: Tensor) -> Tensor:
-        """Activate what the convolution has computed."""
+        """Apply dropout and activation to the output of the convolution, to which the norm is already applied."""
         return self.act(self.drop(x))
 
 
@@ -72,9 +72,9 @@ APPLIED = {
 
 
 def merge_frozen_norm_(conv: nn.Conv2d, norm: nn.Module) -> None:
-    """Let a convolution compute the norm that alone reads its output, if the norm is frozen, in place.
+    """Let a convolution compute the norm after it, in place, if the norm is frozen.
 
-    Only the forward passes of the two modules change, so they remain the same objects, of another class.
+    Nothing but the norm may read the convolution's output.  The modules stay the same objects and get another class.
     """
     if type(norm) in APPLIED and type(conv) in WITH_FROZEN_NORM:
         conv.frozen_norm = (norm,)
@@ -82,6 +82,6 @@ def merge_frozen_norm_(conv: nn.Conv2d, norm: nn.Module) -> None:
 
 
 def merge_inner_norm_(conv: Conv2d) -> None:
-    """The same for a convolution of Detectron2."""
+    """Let a convolution of Detectron2 compute its own norm in the same pass, in place, if the norm is frozen."""
     if type(conv) is Conv2d and type(conv.norm) is FrozenBatchNorm2d:
         conv.__class__ = Detectron2ConvWithFrozenNorm

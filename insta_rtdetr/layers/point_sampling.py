@@ -12,7 +12,7 @@ from .window import Window
 
 
 def cell_centres(height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The centres of a map's cells, row by row, (height * width, 2), on the CPU."""
+    """Return the centres of a map's cells, row by row, (height * width, 2), on the CPU."""
     y, x = ((torch.arange(side, dtype=dtype) + 0.5) / side for side in (height, width))
     y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([x, y], dim=-1).flatten(0, 1)

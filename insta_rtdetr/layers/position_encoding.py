@@ -78,14 +78,14 @@ def box_position_encoding(boxes: Tensor, dim: int, temperature: float = 10000.0)
 
 
 class BoxPositionHead(MLP):
-    """Two linear layers that turn the sine code of a query's box into its position code."""
+    """Two linear layers that turn the sine encoding of a query's box into its position embedding."""
 
     def __init__(self, dim: int):
         super().__init__(2 * dim, dim, dim, num_layers=2)
         self.code_dim = dim // 2
 
     def forward(self, boxes: Tensor) -> Tensor:
-        """(..., 4), cxcywh in [0, 1] -> (..., C)."""
+        """Encode boxes (..., 4), cxcywh in [0, 1], as position embeddings (..., C)."""
         return super().forward(box_position_encoding(boxes, self.code_dim))
 
 

@@ -24,25 +24,25 @@ class Window:
 
     @classmethod
     def whole(cls, size: tuple[int, int]) -> "Window":
-        """All cells of a map of size (h, w)."""
+        """Return the window of all cells of a map of size (h, w)."""
         return cls(size, slice(0, size[0]), slice(0, size[1]))
 
     @property
     def is_whole(self) -> bool:
-        """Whether the rectangle has all cells."""
+        """Return whether the rectangle has all cells of the map."""
         return self == Window.whole(self.size)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the rectangle."""
+        """Return the numbers of rows and columns of the rectangle."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
     def crop(self, maps: Tensor) -> Tensor:
-        """(..., h, w) -> (..., rows, columns), a view."""
+        """Return the rectangle of maps as a view: (..., h, w) -> (..., rows, columns)."""
         return maps[..., self.rows, self.columns]
 
     def localise(self, points: Tensor) -> Tensor:
-        """Points (..., 2) in [0, 1] of the whole map -> in [0, 1] of the rectangle."""
+        """Convert points (..., 2) from [0, 1] of the whole map to [0, 1] of the rectangle."""
         if self.is_whole:
             return points
         like = {"dtype": points.dtype, "device": points.device}
@@ -51,7 +51,7 @@ class Window:
 
 
 def windows_around(regions_xyxy: Tensor, size: tuple[int, int]) -> list[Window]:
-    """The cells that bilinear samples within each region read.
+    """Return the window of the cells that bilinear samples within each region read.
 
     Args:
         regions_xyxy: (N, 4), in [0, 1] of the map.

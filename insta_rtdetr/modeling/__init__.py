@@ -1,6 +1,6 @@
-"""The network.  The packages in the order of the forward pass are
+"""The networks, in packages that follow the order of the forward pass.
 
-backbone -> encoder -> head -> loss (training) or postprocessing (inference); meta_arch puts them together.
+backbone -> encoder -> head -> loss (training) or postprocessing (inference).  meta_arch assembles them.
 """
 
 from . import backbone, encoder, head, loss, meta_arch, postprocessing

@@ -1,6 +1,6 @@
 """Step 7: the last layer's prediction -> Detectron2 `Instances` at the image's own size.
 
-Shapes: Q queries, K classes, N objects that are kept, (h, w) mask map.
+Shapes: Q queries, K classes, N objects that are kept, (h, w) the mask map.
 """
 
 import math
@@ -19,7 +19,7 @@ from ..layers.mask_resize import Region, areas_of, axis_resize, enlarge, exceeds
 from ..layers.precision import full_precision
 from ..structures import Prediction
 
-# What masks are when they are resized, see TEST.MASK_RESIZE.
+# Values of TEST.MASK_RESIZE, which says whether probabilities or logits of masks are resized.
 RESIZES = ("probability", "probability_twice", "logit", "logit_twice")
 
 
@@ -40,19 +40,18 @@ class ImageSize:
 
 @dataclass
 class Postprocessor:
-    """Keeps the best (query, class) pairs and makes their masks, no others.
+    """Keeps the best (query, class) pairs and makes the masks of these alone.
 
     Attributes:
-        max_objects: objects kept of an image.
+        max_objects: largest number of objects that are kept for an image.
         score_threshold: objects with a lower score are left out.
         mask_threshold: probability above which a pixel belongs to an object.
-        resize: what is enlarged, one of `RESIZES`.
-        nms_threshold: objects whose box overlaps that of a better one of their class with a larger IoU are left out; 1:
-            none are.
-        assemble: makes the masks of a result from their pieces, as `paste` does, which documents its arguments.
+        resize: what is resized, one of `RESIZES`.
+        nms_threshold: IoU of non-maximum suppression between the boxes of a class; 1 for no suppression.
+        assemble: function that makes the masks of a result from their pieces; takes the arguments of `paste`.
 
     Raises:
-        ValueError: `resize` is none of them, or `nms_threshold` no IoU.
+        ValueError: `resize` is unknown, or `nms_threshold` is not from 0 to 1.
     """
 
     max_objects: int
@@ -69,7 +68,7 @@ class Postprocessor:
             raise ValueError(f"TEST.NMS_THRESHOLD must be from 0 to 1, got {self.nms_threshold}.")
 
     def __call__(self, prediction: Prediction, sizes: list[ImageSize]) -> list[Instances]:
-        """One `Instances` for each image: pred_boxes, pred_masks (if predicted), scores (descending), pred_classes."""
+        """Make the `Instances` of each image: pred_boxes, pred_masks if predicted, sorted scores, pred_classes."""
         return [self._image(prediction, i, size) for i, size in enumerate(sizes)]
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
@@ -90,7 +89,7 @@ class Postprocessor:
         return self.resize.startswith("probability")
 
     def probabilities(self, class_logits: Tensor) -> Tensor:
-        """(..., K), those of the classes."""
+        """Return the probabilities of the classes: (..., K) -> (..., K)."""
         return class_logits.sigmoid()
 
     def num_objects(self, num_queries: int, num_classes: int) -> int:
@@ -98,11 +97,11 @@ class Postprocessor:
         return min(self.max_objects, num_queries * num_classes)
 
     def _masks(self, prediction: Prediction, image: int, queries: Tensor, size: ImageSize) -> Tensor:
-        """(N, height, width), bool, of N queries of an image."""
+        """Make the masks of N queries of an image: (N, height, width), bool."""
         # A query may be kept for several classes; its mask is made once.
         queries, which = queries.unique(return_inverse=True)
         enlarged = self._enlarged(prediction.select(image, queries), size)
-        # One after another: all of them may not fit into the memory.
+        # A generator, because the enlarged masks may not fit into the memory all at once.
         pieces = ((region, exceeds(values, self._threshold)) for region, values in enlarged)
         return self.assemble(pieces, which, size.output)
 
@@ -110,7 +109,7 @@ class Postprocessor:
         return Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))
 
     def _select(self, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(Q, K) -> scores, classes and queries, all (N,)."""
+        """Select the best pairs of probabilities (Q, K); return their scores, classes and queries, all (N,)."""
         num_classes = probs.shape[1]
         scores, index = probs.flatten().topk(self.num_objects(*probs.shape))
         is_kept = scores >= self.score_threshold
@@ -118,27 +117,27 @@ class Postprocessor:
         return scores[is_kept], index % num_classes, index // num_classes
 
     def _enlarged(self, chosen: Prediction, size: ImageSize) -> Iterator[tuple[Region, Tensor]]:
-        """The probabilities or logits of the masks, wherever they can exceed the threshold; see `enlarge`."""
+        """Yield the resized probabilities or logits of masks, where they can exceed the threshold; see `enlarge`."""
         maps = full_precision(chosen.mask_logits[0])
         maps = maps.sigmoid() if self.resizes_probabilities else maps
         rows, columns = (
             axis_resize(*sides, self.resize.endswith("_twice"), maps.device, maps.dtype)
             for sides in zip(maps.shape[1:], size.padded, size.resized, size.output, strict=True)
         )
-        # In half precision, which mixed precision would multiply in, the edges of masks would move.
+        # Autocast would multiply in half precision, which would move the edges of masks.
         with torch.autocast(maps.device.type, enabled=False):
             yield from enlarge(maps, rows, columns, self._threshold)
 
     @property
     def _threshold(self) -> float:
-        """In the unit of what is enlarged."""
+        """Return the mask threshold as a probability or a logit, in the unit of what is resized."""
         return self.mask_threshold if self.resizes_probabilities else math.log(
             self.mask_threshold / (1 - self.mask_threshold)
         )
 
 
 class ClippingPostprocessor(Postprocessor):
-    """Of a model whose boxes may reach out of the image: they are clipped."""
+    """Postprocessor that clips boxes to the image."""
 
     def _boxes(self, chosen: Prediction, size: ImageSize) -> Boxes:
         boxes = super()._boxes(chosen, size)
@@ -147,13 +146,14 @@ class ClippingPostprocessor(Postprocessor):
 
 
 class MaskScoringPostprocessor(Postprocessor):
-    """A score is the class's probability times the mean probability of the mask's pixels.
+    """Postprocessor whose scores are the class probability times the mean probability of the mask's pixels.
 
-    Boxes of a model that predicts none are those around its masks.  Source: Mask2Former,
-    https://arxiv.org/abs/2112.01527
+    If the model predicts no boxes, boxes are those around the masks.
+
+    Source: Mask2Former, https://arxiv.org/abs/2112.01527
 
     Attributes:
-        scores_maps: whether these are the pixels of the mask map, and not those of the enlarged mask.
+        scores_maps: whether these are the pixels of the mask map, and not those of the resized mask.
     """
 
     scores_maps = False
@@ -179,13 +179,13 @@ class MaskScoringPostprocessor(Postprocessor):
         return instances
 
     def _measured(self, chosen: Prediction, size: ImageSize) -> tuple[list[tuple[Region, Tensor]], Tensor, Tensor]:
-        """Masks in pieces, for `paste`; the boxes around them (N, 4); the mean probability of each one's pixels (N,).
+        """Return masks in pieces for `paste`, the boxes (N, 4) around them, and the mean probability in each (N,).
 
-        Each few masks are measured while they are in the processor's cache.
+        A few masks at a time are measured, while they are in the processor's cache.
         """
         embeddings = chosen.mask_embeddings
         count, options = embeddings.shape[1], {"device": embeddings.device, "dtype": full_precision(embeddings).dtype}
-        # Of the probabilities within each mask.
+        # Sums of the probabilities within each mask.
         row_sums, column_sums = (torch.zeros(count, side, **options) for side in size.output)
         areas = torch.zeros(count, **options)
         pieces = []
@@ -201,10 +201,10 @@ class MaskScoringPostprocessor(Postprocessor):
 
 
 class SoftmaxMaskScoringPostprocessor(MaskScoringPostprocessor):
-    """The same for a model whose last class is "no object"."""
+    """Mask-scoring postprocessor for a model whose last class is "no object"."""
 
     def probabilities(self, class_logits: Tensor) -> Tensor:
-        """(..., K) of logits (..., K + 1)."""
+        """Return the probabilities (..., K) of the classes but "no object" from logits (..., K + 1)."""
         return class_logits.softmax(-1)[..., :-1]
 
 
@@ -237,15 +237,15 @@ def mean_within(probs: Tensor, masks: Tensor) -> Tensor:
 
 
 def without_duplicates(boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, threshold: float) -> Tensor:
-    """Non-maximum suppression.
+    """Apply non-maximum suppression within each class.
 
     Args:
         boxes_xyxy: (N, 4).
         scores, classes: (N,), scores descending.
-        threshold: IoU with a better box of the same class above which a box goes; 1: none does.
+        threshold: a box is removed if its IoU with a better box of its class is above this; 1 removes none.
 
     Returns:
-        int64 indices of those that stay, in their order.
+        int64 indices of the boxes that are kept, ascending.
     """
     if threshold >= 1:
         return torch.arange(len(scores), device=scores.device)
@@ -253,7 +253,7 @@ def without_duplicates(boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, thre
 
 
 def boxes_in_pixels(boxes_cxcywh: Tensor, size: ImageSize) -> Tensor:
-    """(N, 4) cxcywh in [0, 1] of the network's input -> xyxy in pixels of the result."""
+    """Convert boxes (N, 4) from cxcywh in [0, 1] of the network's input to xyxy in pixels of the result."""
     scale_y, scale_x = (
         padded * output / resized
         for padded, output, resized in zip(size.padded, size.output, size.resized, strict=True)

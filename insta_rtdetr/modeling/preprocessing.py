@@ -1,4 +1,4 @@
-"""Step 1: the mapper's images become the network's input.
+"""Step 1: the mapper's images and instances -> the network's input and its targets.
 
 Shapes: B images, (H, W) the network's input.
 """
@@ -20,11 +20,11 @@ from .postprocessing import ImageSize
 
 @dataclass
 class Batch:
-    """Images of one input size.
+    """Images that are padded to one size.
 
     Attributes:
         images: (B, 3, H, W), normalised.
-        sizes: where each image lies in the input.
+        sizes: the place of each image in the input.
     """
 
     images: Tensor
@@ -32,24 +32,24 @@ class Batch:
 
 
 class Preprocessor(nn.Module):
-    """Resizes, normalises and pads."""
+    """Resizes, normalises and pads images, and makes targets."""
 
     def __init__(
         self, pixel_mean: list[float], pixel_std: list[float], fixed_size: tuple[int, int] | tuple[()],
         multi_scale: tuple[int, ...], divisibility: int,
     ):  # fmt: skip
-        """Build.
+        """Set up the preprocessor.
 
         Args:
-            pixel_mean: of each channel, in the range 0 to 255.
-            pixel_std: likewise.
-            fixed_size: (height, width) that images are stretched to, in pixels; empty to keep their shape.
+            pixel_mean: mean of each channel, from 0 to 255.
+            pixel_std: standard deviation of each channel in the same unit.
+            fixed_size: (height, width) in pixels to which images are stretched; empty to keep their size.
             multi_scale: sides in pixels, one of which is drawn for each training batch; empty for none.
-            divisibility: the input's sides are padded to multiples of this, in pixels.
+            divisibility: number of pixels to whose multiples the input's sides are padded.
 
         Raises:
-            ValueError: the fixed size is not two positive whole numbers, or a scale is none, or there are scales but
-                no fixed size.
+            ValueError: the fixed size is not empty and not two positive integers, a scale is not a positive integer, or
+                there are scales but no fixed size.
         """
         super().__init__()
         if fixed_size and (len(fixed_size) != 2 or not _are_sides(fixed_size)):
@@ -65,7 +65,7 @@ class Preprocessor(nn.Module):
         self.divisibility = divisibility
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Preprocessor":
-        # What .to() and .double() go through.  Numbers that were rounded to float32 would stay rounded in float64.
+        # .to() and .double() call this.  Without it, numbers that were rounded to float32 would stay so in float64.
         super()._apply(fn, recurse)
         for buffer, numbers in zip((self.pixel_mean, self.pixel_std), self._mean_and_std, strict=True):
             buffer.copy_(torch.tensor(numbers, dtype=torch.float64).view(-1, 1, 1))
@@ -73,11 +73,11 @@ class Preprocessor(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the images go."""
+        """Return the device of the batches."""
         return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict]) -> Batch:
-        """Make one batch; images of different sizes are padded at the right and the bottom."""
+        """Make one batch, in which images of different sizes are padded at the right and the bottom."""
         images = [self._fit(inputs["image"]).to(self.device) for inputs in batched_inputs]
         images = [(image - self.pixel_mean) / self.pixel_std for image in images]
         stacked = ImageList.from_tensors(images, self.divisibility)
@@ -89,7 +89,7 @@ class Preprocessor(nn.Module):
         return Batch(stacked.tensor, sizes)
 
     def group_by_size(self, batched_inputs: list[dict]) -> dict[tuple[int, int], list[int]]:
-        """Indices of the images that have one input size, so that no image is padded for another one's sake."""
+        """Group images by input size, so that none is padded to the size of another: (height, width) -> indices."""
         groups: dict[tuple[int, int], list[int]] = {}
         for i, inputs in enumerate(batched_inputs):
             size = self.fixed_size or tuple(_round_up(side, self.divisibility) for side in inputs["image"].shape[1:])
@@ -106,10 +106,10 @@ class Preprocessor(nn.Module):
         return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
     def targets(self, batched_inputs: list[dict], sizes: list[ImageSize]) -> list[Target]:
-        """Ground truth relative to the network's input.
+        """Make the targets, relative to the network's input.
 
         Raises:
-            ValueError: the masks of an image are no bit masks.
+            ValueError: the masks of an image are not BitMasks.
         """
         return [
             self._target(inputs["instances"], size) for inputs, size in zip(batched_inputs, sizes, strict=True)
@@ -134,10 +134,10 @@ class Preprocessor(nn.Module):
 
 
 def resize_like_pil(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Antialiased bilinear resize of 0 to 255 values, rounded as PIL does.
+    """Resize an image of values from 0 to 255, antialiased and bilinear, with the rounding of PIL.
 
     Args:
-        image: (3, H, W), uint8 or whole numbers in a float dtype.
+        image: (3, H, W), uint8 or integers in a float dtype.
         size: (height, width), pixels.
 
     Returns:
@@ -151,7 +151,10 @@ def resize_like_pil(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_off_host(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same on any device, within one level; PIL rounds after the horizontal pass and after the vertical one."""
+    """Do what `resize_like_pil` does, on any device, with differences of at most 1.
+
+    PIL rounds after the horizontal pass and after the vertical pass.
+    """
     wide = F.interpolate(image[None].float(), size=(image.shape[1], size[1]), mode="bilinear", antialias=True)
     wide = wide.add(0.5).floor().clamp(0, 255)
     resized = F.interpolate(wide, size=size, mode="bilinear", antialias=True)[0]
@@ -166,7 +169,7 @@ def _bit_masks(instances: Instances) -> Tensor:
 
 
 def _masks_on_canvas(masks: Tensor, size: ImageSize) -> Tensor:
-    """(T, h, w) masks of the image as it came -> (T, H, W) masks of the network's input."""
+    """Resize and pad masks (T, h, w) of an image to masks (T, H, W) of the network's input."""
     canvas = masks.new_zeros(len(masks), *size.padded)
     if len(masks) == 0:
         return canvas

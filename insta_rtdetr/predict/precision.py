@@ -1,4 +1,4 @@
-"""Half precision for the parts of a model that bear it."""
+"""Half precision for backbone and encoder of a model."""
 
 import logging
 
@@ -15,16 +15,17 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def use_precision(module: nn.Module, precision: str) -> str:
-    """Let a model of this package compute backbone and encoder in a precision; what follows stays in float32.
+    """Set the precision of backbone and encoder of a model of this package; the rest stays in float32.
 
     Args:
         module: the meta-architecture, on its device.
         precision: one of `PRECISIONS`.
 
     Returns:
-        The precision that is used: where the processor has no products of bfloat16 it is "fp32", with a warning.
+        the precision that is used.  If the processor cannot multiply bfloat16 it is "fp32", with a warning.
+
     Raises:
-        UserError: there is no such precision, or the model is not of this package.
+        UserError: the precision is unknown, or it is not "fp32" and the model is not one of this package.
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision is {precision!r}, wanted one of {', '.join(PRECISIONS)}.")

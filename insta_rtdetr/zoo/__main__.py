@@ -1,12 +1,12 @@
-"""List the models, download and check their published weights.
+"""List the models, and download and check their published weights.
 
     insta-rtdetr models
     insta-rtdetr models rfdetr "fastinst_R50_*" --max-parameters 35 --max-gflops 60
     insta-rtdetr models --download insta_rtdetr_R50vd_D6_640 "rfdetr_seg_*"
     insta-rtdetr models --verify
 
-AP are the authors' on COCO val2017.  GFLOPs are multiply-adds of the network, counted once.  Bad input ends in one line
-on stderr and exit code 1.
+AP are those of the authors on COCO val2017.  GFLOPs count each multiply-add of the network once.  Bad input ends in one
+line on stderr and exit code 1.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from .table import below, models, select, to_table
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m insta_rtdetr.zoo") -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     return run_command(lambda: _run(_parse(arguments, prog)))
 
 

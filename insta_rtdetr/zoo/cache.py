@@ -1,4 +1,4 @@
-"""Published files on this machine: each is downloaded once."""
+"""The cache of downloaded published files."""
 
 import hashlib
 import json
@@ -22,50 +22,50 @@ _LONGEST_DOWNLOAD_SECONDS = 24 * 3600
 
 
 def cache_folder() -> Path:
-    """$INSTA_RTDETR_CACHE, else insta_rtdetr in the user's folder for caches ($XDG_CACHE_HOME, ~/.cache)."""
+    """Return $INSTA_RTDETR_CACHE, or insta_rtdetr in $XDG_CACHE_HOME or ~/.cache."""
     if folder := os.environ.get(CACHE_VARIABLE):
         return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "insta_rtdetr"
 
 
 def cached_path(published: PublishedFile) -> Path:
-    """Where the file is, or will be; a file fetched by hand can be put there."""
+    """Return the path of the file in the cache; a file that was downloaded by hand can be put there."""
     return cache_folder() / published.name / published.file_name
 
 
 def is_cached(published: PublishedFile) -> bool:
-    """Whether the file is there, with the size that it should have."""
+    """Return whether the file is in the cache and has the right size."""
     file = cached_path(published)
     return file.is_file() and not _fault_of_size(file, published)
 
 
 def partial_bytes(published: PublishedFile) -> int:
-    """What an interrupted download has brought."""
+    """Return the number of bytes of an interrupted download."""
     partial = _partial(cached_path(published))
     return partial.stat().st_size if partial.is_file() else 0
 
 
 def fetch(published: PublishedFile) -> Path:
-    """The file on this machine, which is downloaded if need be.
+    """Return the path of the file, which is downloaded if it is not in the cache.
 
-    A process that finds another one downloading the file waits for it.
+    If another process is downloading the file, this one waits for it.
 
     Raises:
-        UserError: it cannot be downloaded or written, or is not what was published.
+        UserError: the file cannot be downloaded or written, or its size or checksum is wrong.
     """
     file = cached_path(published)
     if _is_usable(file, published):
         return file
     with _one_line_errors(published, file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(file):
+        with _download_lock(file):
             if not _is_usable(file, published):
                 _download(published, file)
     return file
 
 
 def verify(published: PublishedFile) -> str:
-    """What is wrong with a cached file, by its checksum; empty if nothing is."""
+    """Check the size and the checksum of a cached file; return what is wrong, or an empty text."""
     file = cached_path(published)
     return _fault_of_size(file, published) or _fault_of_checksum(file, _known_checksum(file, published))
 
@@ -75,7 +75,7 @@ def _is_usable(file: Path, published: PublishedFile) -> bool:
         return False
     fault = _fault_of_size(file, published)
     if not fault and _recorded(file, "address") != published.address:
-        # Nobody has checked it: it was put here by hand, or the list has changed.
+        # The file has not been checked yet: it was put here by hand, or the list has changed.
         fault = _fault_of_checksum(file, published.checksum)
         if not fault:
             _record(file, published)
@@ -99,8 +99,8 @@ def _download(published: PublishedFile, file: Path) -> None:
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Within the context no other process downloads the file."""
+def _download_lock(file: Path) -> Iterator[None]:
+    """Keep other processes from downloading the file within the context."""
     lock = portalocker.Lock(file.with_name(f"{file.name}.lock"), timeout=_LONGEST_DOWNLOAD_SECONDS)
     try:
         lock.acquire(fail_when_locked=True)
@@ -139,14 +139,14 @@ def _record_file(file: Path) -> Path:
 
 
 def _record(file: Path, published: PublishedFile) -> None:
-    """Write down what the file was when it was checked: its authors may publish neither size nor checksum."""
+    """Record address, size and checksum of the checked file, because its authors may publish neither of the latter."""
     is_whole = published.checksum.startswith("sha256:") and len(published.checksum) == len("sha256:") + 64
     checksum = published.checksum if is_whole else f"sha256:{_digest(file, 'sha256')}"
     record = {"address": published.address, "bytes": file.stat().st_size, "checksum": checksum}
     try:
         write_text(_record_file(file), json.dumps(record, indent=1) + "\n")
     except OSError:
-        # A folder that others may only read from.
+        # The cache may be a folder that this user can only read.
         logger.debug("%s cannot be written", _record_file(file))
 
 

@@ -1,4 +1,4 @@
-"""Configs by name: those of this package, and those of Detectron2's model zoo."""
+"""Finding configs by name, in this package and in Detectron2's model zoo."""
 
 import difflib
 from pathlib import Path
@@ -9,26 +9,26 @@ from detectron2.utils.file_io import PathManager
 from insta_rtdetr.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# Within the package once it is installed from a wheel, beside it in the repository.
+# The configs are in the package if it is installed from a wheel, and next to it in the repository.
 _ROOTS = (PACKAGE / "configs", PACKAGE.parent / "configs")
 
 
 def config_files() -> dict[str, Path]:
-    """Name -> file of every config of this package that describes a whole model."""
+    """Return name -> file of all configs of this package, without the base configs."""
     folder = next((root for root in _ROOTS if root.is_dir()), None)
     files = sorted(folder.glob("*/instance-segmentation/*.yaml")) if folder else []
     return {file.stem: file for file in files if not file.stem.startswith("Base-")}
 
 
 def find_config(name: str) -> str:
-    """The yaml file that a name stands for.
+    """Return the path of the yaml file of a config.
 
     Args:
-        name: a path; a name of `config_files`; or one of Detectron2's model zoo, such as
+        name: a path, a name of `config_files`, or a name of Detectron2's model zoo such as
             "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x".
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such config.
     """
     if PathManager.isfile(name):
         return name

@@ -1,6 +1,7 @@
-"""Downloads that go on where they were interrupted.
+"""Downloads that are resumed after an interruption.
 
-iopath, torch.hub and pooch begin an interrupted download anew, and huggingface_hub knows its own addresses only.
+iopath, torch.hub and pooch restart an interrupted download from the beginning, and huggingface_hub downloads only from
+its own addresses.
 """
 
 import http.client
@@ -20,41 +21,42 @@ from tqdm import tqdm
 MIRROR_VARIABLE = "INSTA_RTDETR_MIRROR"
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30
-# Pauses before the next attempts once a download has begun and is interrupted; any progress starts them anew.
+# Pauses before the next attempts after a download that made progress and was interrupted.
 PAUSES_SECONDS = (0.5, 2, 8)
 
 
 class DownloadError(Exception):
-    """The server does not give the file; the message is the reason."""
+    """Raised if the server does not return the file; the message is the reason."""
 
 
 class _InterruptedError(DownloadError):
-    """Another attempt may go on from here."""
+    """Raised if the download was interrupted and may be resumed."""
 
 
 class _ChangedError(DownloadError):
-    """What the server has is not what the partial file is a part of."""
+    """Raised if the partial file is not a part of the server's file."""
 
 
 def mirrored(address: str) -> str:
-    """The address itself, or where the mirror named by INSTA_RTDETR_MIRROR has that file.
+    """Return the address, or that of the same file on the mirror INSTA_RTDETR_MIRROR if it is set.
 
-    With INSTA_RTDETR_MIRROR=https://mirror.org/weights, https://a.org/b.pth is https://mirror.org/weights/a.org/b.pth.
+    With INSTA_RTDETR_MIRROR=https://mirror.org/weights, https://a.org/b.pth becomes
+    https://mirror.org/weights/a.org/b.pth.
     """
     mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
     return f"{mirror}/{address.partition('://')[2]}" if mirror else address
 
 
 def download(address: str, partial: Path, title: str) -> None:
-    """Download into a file, from where that file ends, with a progress bar if there is a terminal.
+    """Download a file, or the rest of it, with a progress bar if there is a terminal.
 
     Args:
-        address: http or https.
-        partial: the file; it stays if the download fails, and a file beside it says what it is a part of.
-        title: for the progress bar.
+        address: http or https address.
+        partial: path of the file; it is kept if the download fails, with a second file that describes the download.
+        title: title of the progress bar.
 
     Raises:
-        DownloadError: the server cannot be reached or does not give the file.
+        DownloadError: the server cannot be reached or does not return the file.
         OSError: the file cannot be written.
     """
     pauses: list[float] = []
@@ -84,7 +86,7 @@ def _download_rest(address: str, partial: Path, title: str) -> None:
         return
     with _open(address, offset, part_of.get("validator")) as response:
         if response.status == 200:
-            offset = 0  # the server knows no parts, or has another file now
+            offset = 0  # the server does not support ranges, or its file has changed
         total = _total_bytes(response, offset)
         if offset and not (total == part_of.get("bytes") and _begins_at(offset, response)):
             raise _ChangedError
@@ -137,7 +139,7 @@ def _chunks(response: Any) -> Iterator[bytes]:
 
 
 def _total_bytes(response: Any, offset: int) -> int | None:
-    """Of the whole file; None if the server does not say."""
+    """Return the size of the whole file, or None if the server does not state it."""
     if response.status == 206:
         # "bytes 100-199/200", or "*" for an unknown size.
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
@@ -151,9 +153,9 @@ def _begins_at(offset: int, response: Any) -> bool:
 
 
 def _validator(response: Any) -> str | None:
-    """What tells this version of the file from others."""
+    """Return the header that identifies this version of the file, or None."""
     tag = response.headers.get("ETag", "")
-    # A weak tag may stand for other bytes too.
+    # Files with the same weak tag may differ in their bytes.
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
 
 
@@ -184,6 +186,6 @@ def _write_description(partial: Path, description: dict[str, Any]) -> None:
 
 
 def remove_partial(partial: Path) -> None:
-    """Remove what `download` made."""
+    """Remove the files that `download` made."""
     partial.unlink(missing_ok=True)
     _description_file(partial).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The list of weights that authors publish: published.json."""
+"""The list of published weights, published.json."""
 
 import difflib
 import functools
@@ -10,25 +10,25 @@ from urllib.parse import urlsplit
 from insta_rtdetr.errors import UserError
 
 LIST_FILE = Path(__file__).with_name("published.json")
-# Before the name of a published file, in MODEL.WEIGHTS.
+# Prefix of the name of a published file in MODEL.WEIGHTS.
 PREFIX = "published://"
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file of weights, as its authors publish it.
+    """A file of weights that was published by the authors of a model or backbone.
 
     Attributes:
-        name: unique; that of a config if the weights belong to one.
-        address: where it can be downloaded.
-        licence: of the repository that publishes it, as SPDX writes it.
-        file: what it is called; empty for the last part of the address.
-        checksum: "sha256:" or "md5:" and hexadecimal digits, of which the last ones may be missing; empty if not known.
-        bytes: its size; None if not known.
-        mask_ap: on COCO val2017, percent; None if not published.
-        box_ap: likewise.
-        backbone: in words of `backbone_name`, where the file holds weights of a backbone alone.
-        note: for people.
+        name: unique name; that of the config if the weights belong to one.
+        address: address of the download.
+        licence: SPDX identifier of the licence of the publishing repository.
+        file: file name; empty for the last part of the address.
+        checksum: "sha256:" or "md5:" and hexadecimal digits, or the first of them; empty if not known.
+        bytes: size of the file; None if not known.
+        mask_ap: mask AP on COCO val2017 in percent; None if not published.
+        box_ap: box AP on COCO val2017 in percent; None if not published.
+        backbone: `backbone_name` of the backbone if the file has the weights of a backbone alone.
+        note: remark for the reader of the list.
     """
 
     name: str
@@ -44,28 +44,28 @@ class PublishedFile:
 
     @property
     def file_name(self) -> str:
-        """What the file is called."""
+        """Return the file name."""
         return self.file or PurePosixPath(urlsplit(self.address).path).name
 
 
 @functools.cache
 def published_files() -> dict[str, PublishedFile]:
-    """Name -> file: first those of models, then those of backbones."""
+    """Return name -> file; those of models come first, then those of backbones."""
     content = json.loads(LIST_FILE.read_text(encoding="utf-8"))
     entries = content["models"] | content["backbones"]
     return {name: PublishedFile(name, **entry) for name, entry in entries.items()}
 
 
 def configs_without_weights() -> list[str]:
-    """Names of the configs of COCO whose weights nobody publishes."""
+    """Return the names of the COCO configs whose weights are not published."""
     return json.loads(LIST_FILE.read_text(encoding="utf-8"))["unpublished"]
 
 
 def find_published(name: str) -> PublishedFile:
-    """The file of a name, with or without PREFIX before it.
+    """Return the published file of a name, which may begin with PREFIX.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such file.
     """
     name = name.removeprefix(PREFIX)
     if name not in published_files():

@@ -1,4 +1,4 @@
-"""The table of all models, and its filters."""
+"""The table of all models and its filters."""
 
 import difflib
 import functools
@@ -26,15 +26,15 @@ _HEADERS = (
 
 @dataclass(frozen=True)
 class Model:
-    """A line of the table.
+    """A row of the table.
 
     Attributes:
-        name: of a config, or of a published file that belongs to none.
-        published: the file; None if there is none.
-        weights: where they are, in words.
-        backbone: in words; empty if not known.
-        parameters: count; None if not known.
-        gflops: multiply-adds of the network in thousands of millions; None if not known.
+        name: name of a config, or of a published file without a config.
+        published: the published file, or None.
+        weights: description of where the weights are.
+        backbone: description of the backbone; empty if not known.
+        parameters: number of parameters; None if not known.
+        gflops: multiply-adds of the network in units of 1e9; None if not known.
         input: (height, width) in pixels of the network's input for an image of 480 x 640; empty if not known.
     """
 
@@ -49,15 +49,15 @@ class Model:
 
 @functools.cache
 def measurements() -> dict[str, dict]:
-    """Name of a config -> what tools/measure_models.py measured of it."""
+    """Return name of a config -> its measurements by tools/measure_models.py."""
     return json.loads(MEASURED_FILE.read_text(encoding="utf-8"))
 
 
 def models(with_others: bool = False) -> list[Model]:
-    """All configs, by name.
+    """Return the rows of all configs, sorted by name.
 
     Args:
-        with_others: and behind them all published files that belong to none: backbones, and models that are not here.
+        with_others: whether published files without a config, such as those of backbones, follow.
     """
     files = published_files()
     names = sorted(config_files()) + ([name for name in files if name not in config_files()] if with_others else [])
@@ -85,11 +85,12 @@ def _state_of_weights(name: str, published: PublishedFile | None) -> str:
 
 
 def select(candidates: Iterable[str], patterns: Iterable[str], by_parts: bool = False) -> list[str]:
-    """The names that match one of the patterns, in their order; all without patterns.
+    """Return the names that match one of the patterns, in the order of `candidates`, or all if there are no patterns.
 
     Args:
-        patterns: names, or patterns with * and ? for whole names.
-        by_parts: whether parts of names are enough.
+        candidates: the names.
+        patterns: names, or patterns with * and ? that match whole names.
+        by_parts: whether a pattern without * and ? may match a part of a name.
 
     Raises:
         UserError: a pattern matches no name.
@@ -110,12 +111,12 @@ def select(candidates: Iterable[str], patterns: Iterable[str], by_parts: bool = 
 
 
 def below(value: float | None, limit: float | None) -> bool:
-    """Whether a value keeps to a limit; one that is not known keeps to none."""
+    """Return whether a value does not exceed a limit; unknown values exceed every limit."""
     return limit is None or (value is not None and value <= limit)
 
 
 def to_table(rows: list[Model]) -> str:
-    """For people."""
+    """Format the rows as a table of text."""
     return tabulate([_cells(row) for row in rows], _HEADERS, disable_numparse=True)
 
 

@@ -1,4 +1,4 @@
-"""Which weights belong to a config."""
+"""Finding the published weights of a config or of its backbone."""
 
 from pathlib import Path
 
@@ -11,14 +11,17 @@ from .configs import PACKAGE, config_files
 from .published import PREFIX, published_files
 
 _SHIPPED = PACKAGE.parent / "demo" / "weights"
-# The values of MODEL.WEIGHTS that stand for what was published with the config, or for its backbone alone.
+# Values of MODEL.WEIGHTS that stand for the weights published with the config, or for its backbone alone.
 PUBLISHED, BACKBONE = "published", "backbone"
 
 
 def published_weights(config_file: str) -> str:
-    """File or address of the weights that were published with a config of `find_config`; empty if there are none.
+    """Return the file or address of the weights that were published with a config; empty if there are none.
 
     Nothing is downloaded.  The address may be "published://NAME", see `find_published`.
+
+    Args:
+        config_file: path from `find_config`.
     """
     file = Path(config_file).resolve()
     if config_files().get(file.stem) == file:
@@ -38,8 +41,8 @@ def resolve_weights(weights: str, config_file: str, cfg: CfgNode | None = None) 
 
     Args:
         weights: MODEL.WEIGHTS; other values are returned as they are.
-        config_file: of `find_config`; empty if there is none.
-        cfg: the config, which names the backbone.
+        config_file: path from `find_config`; empty if there is none.
+        cfg: the config, which "backbone" needs.
 
     Raises:
         UserError: nothing was published with this config, or for its backbone.
@@ -59,7 +62,7 @@ def resolve_weights(weights: str, config_file: str, cfg: CfgNode | None = None) 
 
 
 def backbone_name(cfg: CfgNode) -> str:
-    """The backbone of a config in words, such as "ResNet-50-vd"."""
+    """Return the name of a config's backbone for the reader, such as "ResNet-50-vd"."""
     name, resnets = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.RESNETS
     resnet = f"{'ResNet' if resnets.NUM_GROUPS == 1 else 'ResNeXt'}-{resnets.DEPTH}"
     deformable = ", deformable" if any(resnets.DEFORM_ON_PER_STAGE) else ""
@@ -77,6 +80,6 @@ def backbone_name(cfg: CfgNode) -> str:
 
 
 def backbone_weights(cfg: CfgNode) -> str:
-    """Address ("published://NAME") of weights for the backbone of a config alone; empty if none are known."""
+    """Return the address "published://NAME" of weights of a config's backbone alone; empty if none are known."""
     wanted = backbone_name(cfg)
     return next((PREFIX + found.name for found in published_files().values() if found.backbone == wanted), "")

@@ -1,8 +1,8 @@
-"""The losses of two iterations of small models in float64: what a change that is for speed alone must not change.
+"""Losses of two iterations of small models in float64, which a change for speed alone must not change.
 
     python -m tests.engine.fixed_losses > tests/parity/training_losses.json
 
-The file holds what this package computed at 07921e7.
+The file has the losses that this package computed at 07921e7.
 """
 
 import json
@@ -24,7 +24,7 @@ from tests.tiny import (
     training_input,
 )
 
-# What the nuclei's config does otherwise than the others.
+# Options in which the config for nuclei differs from the others.
 NUCLEI = (
     "MODEL.MASK_HEAD.BOX_PRIOR", True, "MODEL.MATCHER.POINT_REGION", 1.5, "MODEL.LOSS.POINT_REGION", 2.0,
     "MODEL.LOSS.QUALITY", "mask", "MODEL.LOSS.ENCODER_MASKS", True, "MODEL.BACKBONE.FREEZE_AT", 2,
@@ -33,7 +33,7 @@ MODELS = {
     "insta_rtdetr": (tiny_model, tiny_config, ()),
     "insta_rtdetr, frozen norms": (tiny_model, tiny_config, ("MODEL.RESNETS.NORM", "FrozenBN")),
     "insta_rtdetr, as for nuclei": (tiny_model, tiny_config, NUCLEI),
-    # Few enough for windows around the objects in place of whole maps.
+    # There are so few points that windows around the objects are computed in place of whole maps.
     "insta_rtdetr, as for nuclei, few points": (tiny_model, tiny_config, (*NUCLEI, "MODEL.LOSS.NUM_POINTS", 16)),
     "mask_rtdetr": (tiny_mask_rtdetr, tiny_mask_rtdetr_config, ()),
     "fastinst": (tiny_fastinst, tiny_fastinst_config, ()),
@@ -43,7 +43,7 @@ SIDES = {"rfdetr_seg": 48}
 
 
 def losses_of(name: str) -> list[dict[str, float]]:
-    """One dict for each of two iterations, on images with three objects and one."""
+    """Return the losses of each of two iterations, on images with three objects and one."""
     build, build_config, overrides = MODELS[name]
     model: InstanceSegmenter = build(*overrides).double()
     model.multi_scale_enabled = False

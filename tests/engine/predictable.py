@@ -1,4 +1,4 @@
-"""A model whose gradients can be compared: they depend on no random number and on no other image of a batch."""
+"""A model for comparing gradients, which depend neither on random numbers nor on the other images of a batch."""
 
 import itertools
 
@@ -10,17 +10,17 @@ from insta_rtdetr.engine.step import OptimizationStep
 from insta_rtdetr.modeling.loss import criterion
 from tests.tiny import tiny_model, training_input
 
-# Of very different numbers of objects, so that a mean over batches is not one over objects.
+# The numbers of objects differ much, so that a mean over batches is not a mean over objects.
 IMAGES = [training_input(count, seed=seed) for seed, count in enumerate((1, 7, 0, 2))]
 
 
 def predictable_model(monkeypatch, *more: object) -> nn.Module:
-    """The tiny model in double precision; only the normaliser of its losses depends on the rest of the batch."""
+    """Return the tiny model in float64, of which only the losses' normaliser depends on the rest of the batch."""
     monkeypatch.setattr(criterion.UncertainPoints, "choose", _fixed_points)
     model = tiny_model(
         "MODEL.DENOISING.NUM_QUERIES", 0, "MODEL.MATCHER.MASK_COST", 0.0, "MODEL.MATCHER.DICE_COST", 0.0, *more
     ).double()  # fmt: skip
-    # As the trainer has it.  In the other format PyTorch 2.11 on CPU gives batch norm wrong gradients for one image.
+    # The trainer uses this format.  In the other, PyTorch 2.11 on CPU gives wrong batch norm gradients for one image.
     model.to(memory_format=torch.channels_last)
     model.train_before = model.train
 
@@ -36,7 +36,7 @@ def predictable_model(monkeypatch, *more: object) -> nn.Module:
 
 
 def gradients_of_step(model: nn.Module, batches: list[list[dict]]) -> tuple[dict[str, Tensor], dict]:
-    """Gradients of one step, which changes no weight, and the losses that it logs; the model may be distributed."""
+    """Return the gradients and logged losses of one step, which changes no weight; the model may be distributed."""
     module = getattr(model, "module", model)
     module.accumulated = None
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.0)
@@ -47,6 +47,6 @@ def gradients_of_step(model: nn.Module, batches: list[list[dict]]) -> tuple[dict
 
 
 def _fixed_points(drawn: criterion.UncertainPoints, which: Tensor, logits: Tensor, _: object) -> Tensor:
-    """The same points for every mask, in place of random ones."""
+    """Return the same points for every mask, in place of random ones."""
     row = torch.linspace(0.05, 0.95, drawn.num_points, dtype=logits.dtype)
     return torch.stack([row, row.flip(0) ** 2], dim=-1).expand(len(logits), -1, -1)

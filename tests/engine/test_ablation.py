@@ -1,4 +1,4 @@
-"""A list of trainings becomes runs, runs become results, and results a report."""
+"""Tests of ablations: reading a list, running it, reading results and writing the report."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ runs:
     overrides: {SOLVER.BASE_LR: 2.0}
 """
 LISTS = sorted((Path(__file__).parents[2] / "tools" / "ablations").glob("*.yaml"))
-# Trains nothing: writes what a training writes, with an AP that is the seed.
+# A stand-in for training, which writes the files of a training, with the seed as AP.
 TRAIN = """
 import json, pathlib, sys
 words = sys.argv[1:]
@@ -126,7 +126,7 @@ def test_report_has_means_spreads_and_differences(runs, tmp_path):
     results = [read_result(run) for run in runs]
     write_report(results, tmp_path)
     lines = (tmp_path / "ablation.md").read_text().splitlines()
-    # Seeds 1 and 2 have 4 and 8: mean 6, standard deviation 2.8.
+    # Seeds 1 and 2 have AP 4 and 8, whose mean is 6 and whose standard deviation is 2.8.
     assert lines[2] == "| plain |  | 6.0 ± 2.8 |  | 1.0 ± 0.0 | 2 | 32 | 3.00, 3.00 |"
     assert lines[3] == "| faster | `SOLVER.BASE_LR 2.0` | 4.0 | -2.0 | 1.0 | 1 | 32 | 3.00 |"
     numbers = json.loads((tmp_path / "ablation.json").read_text())

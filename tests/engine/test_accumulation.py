@@ -1,4 +1,4 @@
-"""Gradients of several batches make one step, the same as that of one large batch."""
+"""Tests that accumulated gradients of several batches equal those of one large batch."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The last checkpoints and the best one stay."""
+"""Tests that the last checkpoints and the best one are kept."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Trains with a checkpoint after each iteration; the second evaluation is the best.  Gives the files' names."""
+    """Train with a checkpoint after each iteration and the second evaluation as the best; return the file names."""
     write_dataset(tmp_path)
     dataset = register_dataset("tiny_checkpoints", tmp_path)
     results = {"segm": {"AP": 2.0, "AP50": 4.0}, "bbox": {"AP": 1.0}}

@@ -1,4 +1,4 @@
-"""Two processes on CPU (gloo) train and evaluate like one."""
+"""Tests that two processes on CPU (gloo) train and evaluate like one."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ DATASET = "tiny_distributed"
 def _worker(rank: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD)
-    # Detectron2 wants to know which processes share this machine.
+    # Detectron2 needs the group of processes that share this machine.
     comm._LOCAL_PROCESS_GROUP = torch.distributed.new_group(list(range(WORLD)))
     results = (
         train_and_evaluate(folder), losses_of_each_process(folder), accumulated_gradients(), stopped_run(folder),
@@ -47,7 +47,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def of_processes(folder) -> list[tuple]:
-    """What the three functions give in each of two processes, which take long to start."""
+    """Return the results of `_worker` in each of two processes, which take long to start."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,12 +56,12 @@ def of_processes(folder) -> list[tuple]:
 
 
 def train_and_evaluate(folder: Path) -> dict:
-    """Four iterations, in the third of which the last process alone meets NaN; then the metrics."""
+    """Train four iterations, in the third of which the last process alone meets NaN, and return the metrics too."""
     register_dataset(DATASET, folder)
     cfg = tiny_cfg(DATASET, folder / f"out{comm.get_world_size()}", SOLVER__MAX_ITER=4, SOLVER__STEPS=())
     seed_all_rng(cfg.SEED)
     trainer = Trainer(cfg)
-    # Each process normalises its part of a batch by that part alone, which is the only difference there may be.
+    # Batch norm is in eval mode, because each process would normalise its part of a batch by that part alone.
     trainer.raw_model.backbone[1].eval()
     gradients = {}
     with EventStorage(0):
@@ -102,13 +102,13 @@ def test_two_processes_train_and_evaluate_like_one(folder, of_processes):
 
 
 def losses_of_each_process(folder: Path) -> tuple[dict[str, float], torch.Tensor]:
-    """The criterion's losses and a gradient, for this process's share of two images with 1 and 3 objects."""
+    """Return the criterion's losses and a gradient for this process's image, of two with 1 and 3 objects."""
     cfg = tiny_cfg("none", folder)
     cfg.MODEL.NUM_CLASSES = 2
     criterion = SetCriterion(cfg)
     draw = torch.Generator().manual_seed(0)
     logits, boxes, embeddings = (torch.rand(2, 5, size, generator=draw) for size in (2, 4, 3))
-    # The same everywhere in an image, so that it does not matter at which points masks are compared.
+    # Mask logits are constant in an image, so that it does not matter at which points masks are compared.
     features = torch.rand(2, 3, 1, 1, generator=draw).expand(2, 3, 4, 4)
     targets = [
         Target(torch.arange(count) % 2, torch.rand(count, 4, generator=draw) / 2 + 0.2, torch.ones(count, 8, 8))
@@ -126,13 +126,13 @@ def test_two_processes_with_an_image_each_have_the_losses_of_one_with_both(folde
     (first, first_gradient), (second, second_gradient) = (losses for _, losses, *_ in of_processes)
     alone, gradient = losses_of_each_process(folder)
     assert len(alone) == 5
-    # Masks are compared at drawn points, of which a few lie on the border, where they count in part.
+    # Masks are compared at random points, a few of which are on the border, where labels are between 0 and 1.
     assert {name: (first[name] + second[name]) / 2 for name in first} == pytest.approx(alone, rel=0.01)
     torch.testing.assert_close((first_gradient + second_gradient) / 2, gradient, rtol=0.01, atol=0)
 
 
 def accumulated_gradients() -> dict[str, dict]:
-    """Of this process's share of four images, one after the other, for each stage of a training."""
+    """Return the gradients of this process's share of four images, one after the other, for each stage."""
     mine = [[image] for image in IMAGES[comm.get_rank() :: comm.get_world_size()]]
     with pytest.MonkeyPatch.context() as patch:
         models = {stage: predictable_model(patch, "MODEL.STAGE", stage) for stage in ("joint", "masks")}
@@ -150,12 +150,12 @@ def test_two_processes_accumulate_the_gradients_of_one(of_processes):
         for name, gradient in gradients.items():
             assert torch.equal(first[stage][name], second[stage][name])
             torch.testing.assert_close(first[stage][name], gradient, rtol=1e-6, atol=1e-8, msg=name)
-    # Those of the mask branch.
+    # These are the gradients of the mask branch.
     assert 0 < len(alone["masks"]) < len(alone["joint"])
 
 
 def stopped_run(folder: Path) -> TrainingResult:
-    """A whole run with evaluations, in the fourth iteration of which the last process alone gets SIGTERM."""
+    """Run a training with evaluations, in whose fourth iteration the last process alone gets SIGTERM."""
     more = {"SOLVER__MAX_ITER": 24, "TEST__EVAL_PERIOD": 8, "SOLVER__EARLY_STOPPING__PATIENCE": 9}
     cfg = tiny_cfg(DATASET, folder / "run", **more)
     plan = TrainingPlan(cfg, cfg, (), CheckedData([], {DATASET: (4, 4)}), "tiny", RunOptions())
@@ -169,7 +169,7 @@ def stopped_run(folder: Path) -> TrainingResult:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TinySegmenter, "_losses", signalled)
-        # Processes get it so.
+        # The plan is pickled, as it is for other processes.
         return train(pickle.loads(pickle.dumps(plan)))
 
 
@@ -177,7 +177,7 @@ def test_processes_stop_together_at_a_signal_to_one(folder, of_processes):
     results = [result for *_, result in of_processes]
     assert [result.signal for result in results] == [signal.SIGTERM, signal.SIGTERM]
     assert results[0].checkpoint == folder / "run" / "model_best.pth" and "segm/AP" in results[0].metrics
-    # They agree every twenty iterations.
+    # The processes exchange whether to stop every twenty iterations.
     saved = torch.load(folder / "run" / "model_0000019.pth", weights_only=True)
     assert saved["iteration"] == 19 and saved["ema"]["updates"] == 20
     logs = [(folder / "run" / name).read_text() for name in ("log.txt", "log.txt.rank1")]

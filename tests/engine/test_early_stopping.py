@@ -1,4 +1,4 @@
-"""A run that gets no better stops, says so, and is not begun again by --resume."""
+"""Tests that a run without progress stops with a message, and that --resume does not continue it."""
 
 import logging
 
@@ -12,7 +12,7 @@ from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Trains up to twelve iterations with an evaluation every two, which gives the next of some scores."""
+    """Train up to twelve iterations with an evaluation every two, which returns the next of the given scores."""
     write_dataset(tmp_path)
     dataset = register_dataset("tiny_early_stopping", tmp_path)
     scores = iter(())
@@ -56,7 +56,7 @@ def test_the_count_outlives_a_resume(run, tmp_path):
     def killed() -> float:
         raise Killed
 
-    # The best at iteration 2, one that is no better at 4, then killed in the evaluation at 6.
+    # The evaluation at iteration 2 is the best, that at 4 is no better, and the run is killed in that at 6.
     with pytest.raises(Killed):
         run(value if value else killed() for value in (20.0, 15.0, None))
     (tmp_path / "out" / "last_checkpoint").write_text("model_0000003.pth")

@@ -1,4 +1,4 @@
-"""Losses are those that this package computed before its training was made faster."""
+"""Tests that losses are those that this package computed before its training was made faster."""
 
 import json
 from pathlib import Path

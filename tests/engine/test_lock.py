@@ -1,4 +1,4 @@
-"""Two trainings in one folder are impossible, and a dead one locks nothing."""
+"""Tests that two trainings cannot use one folder, and that a killed one leaves no lock."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from insta_rtdetr.engine.lock import check_unlocked, locked
 from insta_rtdetr.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# It locks the folder, and has a child, as a loader's process is one, that outlives it.
+# Locks the folder and starts a child, like a process of a loader, which outlives it.
 HOLDER = """
 import os, sys, time
 from insta_rtdetr.engine.lock import locked

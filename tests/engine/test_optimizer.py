@@ -53,7 +53,7 @@ def test_optimizer_reads_the_config(tmp_path):
     optimizer = build_optimizer(cfg, Model())
     assert isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["fused"]
     found = {(group["lr"], group["weight_decay"]) for group in optimizer.param_groups}
-    # Detectron2's default decays biases of layers like their weights, norms not at all.
+    # By default, Detectron2 decays biases of layers like their weights, and norms not at all.
     assert found == {(0.01, 0.3), (0.01, 0.0), (0.02, 0.3), (0.02, 0.0)}
 
 

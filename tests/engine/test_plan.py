@@ -1,4 +1,4 @@
-"""What a dataset of the user's is trained with, and from."""
+"""Tests of the recipe and the weights of a training on the user's dataset."""
 
 import pickle
 from pathlib import Path
@@ -15,7 +15,7 @@ QUICK = "quickstart_MNV2_D3_256"
 
 @pytest.fixture
 def plan(tmp_path):
-    """Makes the plan of a training of a config on a dataset of two images."""
+    """Return a function that makes the plan of a training on a dataset of two images."""
     data = trees.write_yolo(tmp_path / "cups")
 
     def plan(config: str, *overrides: object, dataset: str = str(data)) -> TrainingPlan:
@@ -37,9 +37,9 @@ def test_it_starts_from_the_published_weights_of_the_config_with_the_recipe(plan
     "config, address",
     [
         ("insta_rtdetr_R50vd_D6_640", "published://insta_rtdetr_R50vd_D6_640"),
-        # What the config names is a backbone, what is published the whole model.
+        # The config names weights of a backbone, and weights of the whole model are published.
         ("fastinst_R50_ppm-fpn_x1_576", "published://fastinst_R50_ppm-fpn_x1_576"),
-        # Nobody publishes these.
+        # No weights are published for these.
         ("insta_rtdetr_R18vd_D3_640", "published://resnet18vd"),
         ("insta_rtdetr_mobilenetv2_D3_640", "published://mobilenetv2_100_timm"),
     ],

@@ -22,7 +22,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def make_terminal(monkeypatch) -> Callable[..., Terminal]:
-    """Puts a terminal in place of stdout and stderr; called in the test, as pytest captures them anew for each."""
+    """Return a function that replaces stdout and stderr by a terminal; called in the test, after pytest's capture."""
 
     def make(columns: int = 100) -> Terminal:
         stream = Terminal()
@@ -35,7 +35,7 @@ def make_terminal(monkeypatch) -> Callable[..., Terminal]:
 
 
 def run(start: int = 40, stop: int = 60, last_seconds: float = 0.0) -> None:
-    """Iterations of two images of a training of 60 with 20 in an epoch, in which the best mask AP was 31.24."""
+    """Run iterations of two images of a training of 60 iterations in epochs of 20, with a best mask AP of 31.24."""
     best = SimpleNamespace(best_metric=31.24, metric="segm/AP")
     hook = ProgressHook(epoch=20, batch_size=2, best=best, period=8)
     with EventStorage(start) as storage:
@@ -73,7 +73,7 @@ def test_the_time_left_counts_what_lies_between_iterations(capsys, monkeypatch):
     now = iter([100.0, *[100.0 + 3.0 * i for i in range(1, 20)]])
     monkeypatch.setattr("insta_rtdetr.engine.progress.time.monotonic", lambda: next(now))
     run(stop=48)
-    assert capsys.readouterr().out.splitlines()[0].endswith("0:00:04 left")  # 3 s for 8, 12 are left
+    assert capsys.readouterr().out.splitlines()[0].endswith("0:00:04 left")  # 8 iterations took 3 s, 12 are left
 
 
 def test_a_terminal_without_width_gets_lines(make_terminal):

@@ -1,4 +1,4 @@
-"""Epochs become iterations, and a dataset of the user's gets a recipe; what the user sets stays."""
+"""Tests of schedules in epochs and of the recipe for the user's dataset, which keep the keys that the user sets."""
 
 import pytest
 
@@ -9,7 +9,7 @@ FILE_ITERATIONS = 1000
 
 
 def scheduled(num_images: int, *overrides: object, recipe: bool = False):
-    """A config of batches of 4 for 1,000 iterations, with the schedule for so many images."""
+    """Return a config with batches of 4 and 1,000 iterations, with the schedule set for a number of images."""
     words = ["SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", (800, 900), "SOLVER.WARMUP_ITERS", 100,
              "INPUT.PLAIN_LAST_ITERS", 50, "SOLVER.EMA.DECAY", 0.99, "SOLVER.EMA.RAMP_ITERS", 100]  # fmt: skip
     cfg = setup_cfg("", [*words, *overrides])
@@ -22,7 +22,7 @@ def scheduled(num_images: int, *overrides: object, recipe: bool = False):
 
 def test_an_epoch_ends_with_an_evaluation_and_a_checkpoint():
     cfg = scheduled(10, "SOLVER.MAX_EPOCHS", 40)
-    # Ten images in batches of four: three iterations.
+    # Ten images in batches of four are three iterations.
     assert cfg.SOLVER.MAX_ITER == 120 and cfg.TEST.EVAL_PERIOD == cfg.SOLVER.CHECKPOINT_PERIOD == 3
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a run, and where everything else goes."""
+"""Tests of what a run shows on the terminal, and where everything else goes."""
 
 import logging
 import re
@@ -28,7 +28,7 @@ def folder(tmp_path) -> Path:
 
 
 def rows_of(text: str) -> dict[str, str]:
-    """The first screen, by the names of its rows."""
+    """Return the rows of the first screen by name."""
     rows, name = {}, ""
     for line in text.split("\n\n")[0].splitlines():
         label, value = re.match(r"(\S+(?: \S+)*)?\s+(.*)", line).groups()
@@ -39,7 +39,7 @@ def rows_of(text: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def fine_tuned(tmp_path_factory) -> tuple[Path, Path]:
-    """A YOLO dataset of two classes, and the folder of a training of two epochs on it."""
+    """Return a YOLO dataset of two classes, and the folder of a training of two epochs on it."""
     folder = tmp_path_factory.mktemp("run")
     data = trees.write_yolo(folder / "cups")
     small = _without(SMALL, "SOLVER.MAX_ITER", "TEST.EVAL_PERIOD")
@@ -54,7 +54,7 @@ def _without(words: list[str], *keys: str) -> list[str]:
 
 
 def run(capsys, arguments: list[str], code: int = 0) -> str:
-    """Run the command line; what it wrote to stdout, if it wrote nothing else."""
+    """Run the command line; return what it wrote to stdout, and assert that it wrote nothing else."""
     capsys.readouterr()
     assert command_line.main(arguments) == code
     output = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Boxes first, then masks alone: what each stage of MODEL.STAGE changes, and what it must not."""
+"""Tests of training in two stages, boxes first and then masks alone: what each stage changes, and what it must not."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ class Killed(Exception):
 
 
 def config(name: str, folder: Path, stage: str, *more: object) -> CfgNode:
-    """Four steps on two images each; the detector's have no masks."""
+    """Train four steps on two images each, which have no masks in the stage of the detector."""
     dataset = f"stage_{'boxes' if stage == 'detector' else 'masks'}"
     register_dataset(dataset, folder / dataset)
     return CONFIGS[name](
@@ -81,7 +81,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def trained(request, folder) -> tuple[str, Trainer, Trainer]:
-    """The name of a model and its trainers of both stages, each of which was killed once and resumed."""
+    """Return the name of a model and its trainers of both stages, each of which was killed once and resumed."""
     trainers, weights = [], ()
     for stage in ("detector", "masks"):
         cfg = config(request.param, folder, stage, *weights)
@@ -97,7 +97,7 @@ def read(trainer: Trainer) -> dict:
 
 
 def predict(cfg: CfgNode, weights: str, stage: str) -> tuple[list, torch.Tensor | None]:
-    """The objects in the images, and the mask logits of all queries in the first one."""
+    """Return the objects found in the images, and the mask logits of all queries in the first image."""
     cfg = cfg.clone()
     cfg.MODEL.STAGE = stage
     model = build_model(cfg).eval()
@@ -111,7 +111,7 @@ def test_a_killed_stage_goes_on(trained):
 
 
 def found(instances, with_scores: bool) -> list[tuple]:
-    """Box, class and perhaps score of every object, in the order of the boxes."""
+    """Return box, class and, if wanted, score of every object, in the order of the boxes."""
     scores = instances.scores.tolist() if with_scores else [None] * len(instances)
     return sorted(zip(instances.pred_boxes.tensor.tolist(), instances.pred_classes.tolist(), scores, strict=True))
 
@@ -122,7 +122,7 @@ def test_boxes_are_the_same_bit_for_bit_before_and_after_the_mask_stage(trained)
     boxes_alone, no_masks = predict(masks.cfg, before, "detector")
     untrained, first_masks = predict(masks.cfg, before, "joint")
     joint, last_masks = predict(masks.cfg, after, "joint")
-    # Where scores count masks, those of the same boxes are others.
+    # If scores depend on masks, the same boxes get other scores.
     with_scores = not isinstance(masks.raw_model.postprocessor, MaskScoringPostprocessor)
     for alone, first, last in zip(boxes_alone, untrained, joint, strict=True):
         assert not alone.has("pred_masks") and first.has("pred_masks") and len(alone) > 0
@@ -141,7 +141,7 @@ def test_each_stage_changes_its_own_part_alone(trained):
     of_masks = [name for name, _ in model.named_parameters() if model.is_of_mask_branch(name)]
     assert of_masks and all(not torch.equal(masked["raw_model"][name], detected["model"][name]) for name in of_masks)
     assert all(not torch.equal(masked["model"][name], masked["raw_model"][name]) for name in of_masks)
-    # The detector's stage has left the mask branch as it was drawn, and kept it.
+    # The detector's stage has not changed the initial mask branch, and has saved it.
     assert all(torch.equal(detected["model"][name], detected["raw_model"][name]) for name in of_masks)
     trained_boxes = [name for name in detected["model"] if name.startswith("decoder.box_head")]
     assert all(not torch.equal(detected["model"][name], detected["raw_model"][name]) for name in trained_boxes)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM lose nothing."""
+"""Tests that a training that is stopped by a signal loses nothing."""
 
 import errno
 import io
@@ -26,7 +26,7 @@ def dataset(tmp_path) -> str:
 
 @pytest.fixture(autouse=True)
 def own_handlers():
-    """Handlers that stop the test, and not the run of all tests."""
+    """Set signal handlers that stop the test instead of the run of all tests."""
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     yield before
@@ -35,7 +35,7 @@ def own_handlers():
 
 
 def send_in_iteration(number: int, iteration: int):
-    """A hook for `train`: the process sends itself a signal at the beginning of an iteration."""
+    """Hook for `train` with which the process sends itself a signal at the beginning of an iteration."""
 
     def install(trainer):
         run_step = trainer._trainer.run_step
@@ -70,7 +70,7 @@ def test_the_iteration_is_ended_and_saved_and_the_run_goes_on_as_if_nothing_had_
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path, dataset):
-    """As nohup starts a program."""
+    """This is how nohup starts a program."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     cfg = tiny_cfg(dataset, tmp_path / "out", DATASETS__TEST=())
     trainer = train(cfg, before=send_in_iteration(signal.SIGHUP, 2))
@@ -137,7 +137,7 @@ def test_an_evaluation_is_given_up_and_what_came_before_it_is_saved(tmp_path, da
     trainer = train(tiny_cfg(dataset, tmp_path / "out", TEST__EVAL_PERIOD=2))
     assert len(seen) == 1 and trainer.stopped.signal == signal.SIGTERM and trainer.raw_model.training
     assert sorted(file.name for file in (tmp_path / "out").glob("*.pth")) == ["model_0000001.pth"]
-    # The weights that training goes on with, not the average that was evaluated.
+    # The checkpoint has the weights that training continues with, not the evaluated average.
     saved = read_without_folder(tmp_path / "out", "model_0000001.pth")
     assert_same(dict(saved["raw_model"]), dict(trainer.raw_model.state_dict()))
 
@@ -148,7 +148,7 @@ def test_in_the_last_iteration_training_ends_as_always(tmp_path, dataset):
 
 
 def test_the_loaders_processes_do_not_hear_sigterm(tmp_path, dataset):
-    """Slurm sends it to all processes of a run."""
+    """Slurm sends SIGTERM to all processes of a run."""
 
     def kill_loaders(trainer):
         send = send_in_iteration(signal.SIGTERM, 2)
@@ -188,7 +188,7 @@ def test_handlers_are_as_before_when_the_last_evaluation_fails(tmp_path, dataset
 
 
 def test_processes_started_during_training_end_at_sigterm(tmp_path, dataset):
-    """As those of the pool do with which Detectron2 reads Cityscapes, however soon it is closed."""
+    """The processes are like those of the pool with which Detectron2 reads Cityscapes, which may be closed at once."""
     ended = []
 
     def start_and_end(trainer):

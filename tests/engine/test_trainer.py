@@ -35,7 +35,7 @@ def read(folder, name: str) -> dict:
 
 
 def read_without_folder(folder, name: str) -> dict:
-    """The checkpoint, whose config does not tell the run's own folder any more."""
+    """Return the checkpoint, in whose config the run's own folder is replaced."""
     checkpoint = read(folder, name)
     return checkpoint | {"config": checkpoint["config"].replace(f"{folder}\n", "\n")}
 
@@ -84,7 +84,7 @@ def test_interrupted_training_ends_like_one_in_one_go(tmp_path, dataset):
 
 
 def test_training_can_go_on_after_its_end_with_more_iterations(tmp_path, dataset, monkeypatch):
-    # Each evaluation is the best so far: the last checkpoint is the one that is saved after the last iteration.
+    # Each evaluation is the best so far, so that the last checkpoint is one that is saved after the last iteration.
     scores = iter([1.0, 2.0, 3.0, 4.0])
     monkeypatch.setattr(Trainer, "test", classmethod(lambda *_: {"segm": {"AP": next(scores)}}))
     train(tiny_cfg(dataset, tmp_path / "out", TEST__EVAL_PERIOD=3))
@@ -142,7 +142,7 @@ def test_no_best_checkpoint_from_nan_or_an_unknown_metric(tmp_path, dataset, mon
 
 
 def disturb(iterations: set[int], values: list):
-    """A hook for `train`: NaN images in these iterations; the weights before each go into `values`."""
+    """Hook for `train` with NaN images in some iterations, which appends the weights before each to `values`."""
 
     def install(trainer):
         run_step = trainer._trainer.run_step
@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_is_named(tmp_path, datase
     assert lines[-1]["skipped_iters"] == 2 and lines[-1]["total_loss"] == lines[-1]["total_loss"]
 
 
-# No step of the optimizer comes before the first of the schedule.
+# PyTorch warns because the schedule takes its first step before the optimizer.
 @pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler.step")
 def test_too_many_losses_that_are_not_finite_stop_training(tmp_path, dataset):
     cfg = tiny_cfg(dataset, tmp_path / "out", SOLVER__MAX_SKIPPED_ITERS=3)

@@ -1,4 +1,4 @@
-"""A very small model and dataset, to test the machinery of training without the real ones."""
+"""A very small model and dataset for tests of training."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ SIDE = 32
 
 @META_ARCH_REGISTRY.register()
 class TinySegmenter(nn.Module):
-    """Finds one object in each image: its box, and a mask from one convolution."""
+    """Model that predicts a box, and a mask from one convolution, of one object in each image."""
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class TinySegmenter(nn.Module):
         self.box = nn.Linear(4, 4)
         self.mask = nn.Conv2d(4, 1, 1)
         self.multi_scale_enabled = True
-        # Tests put NaN in here for one iteration.
+        # Tests set this to NaN for one iteration.
         self.disturbance = 0.0
         self.to(cfg.MODEL.DEVICE)
 
@@ -61,7 +61,7 @@ class TinySegmenter(nn.Module):
 
 
 def write_dataset(folder: Path, num_images: int = 4, seed: int = 0) -> Path:
-    """Images of one bright square each, and their COCO file, whose path is given back."""
+    """Write images of one bright square each, and their COCO file, whose path is returned."""
     rng = np.random.default_rng(seed)
     images, annotations = [], []
     for index in range(1, num_images + 1):
@@ -80,13 +80,13 @@ def write_dataset(folder: Path, num_images: int = 4, seed: int = 0) -> Path:
 
 
 def register_dataset(name: str, folder: Path) -> str:
-    """Register what write_dataset wrote, anew if the name is taken."""
+    """Register a dataset of `write_dataset`, in place of one of the same name."""
     register_coco_json(name, folder / "annotations.json", folder)
     return name
 
 
 def tiny_overrides(dataset: str, output_dir: Path, **more) -> list[str]:
-    """KEY VALUE pairs of a run of six iterations; `more` has keys with __ for the dot."""
+    """Return KEY VALUE pairs of a run of six iterations, and those of `more`, whose keys have __ for the dot."""
     values = {
         "MODEL.META_ARCHITECTURE": "TinySegmenter",
         "MODEL.DEVICE": "cpu",
@@ -117,5 +117,5 @@ def tiny_overrides(dataset: str, output_dir: Path, **more) -> list[str]:
 
 
 def tiny_cfg(dataset: str, output_dir: Path, **more) -> CfgNode:
-    """The config of tiny_overrides."""
+    """Return the config with the overrides of `tiny_overrides`."""
     return setup_cfg("", tiny_overrides(dataset, output_dir, **more))

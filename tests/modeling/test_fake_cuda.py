@@ -1,4 +1,4 @@
-"""Every model trains and predicts on a pretended GPU, which tells tensors that are on the wrong device."""
+"""Tests that every model trains and predicts with fake CUDA tensors, which raise errors at a wrong device."""
 
 import re
 
@@ -12,13 +12,13 @@ from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from tests import tiny
 from tests.fake_cuda import FakeCuda, backward, clear_caches, to_fake_cuda
 
-# All models of the package: a new one needs a tiny config and nothing here.
+# All models of the package.  A new model needs a tiny config and no change here.
 MODELS = [
     name for name, model in META_ARCH_REGISTRY
     if issubclass(model, InstanceSegmenter) and model.__module__.startswith("insta_rtdetr.")
 ]  # fmt: skip
 TINY_CONFIGS = [make for name, make in vars(tiny).items() if re.fullmatch(r"tiny_(\w+_)?config", name)]
-# What the tiny configs leave off.
+# Options that the tiny configs leave off.
 OPTIONS = {
     "InstaRTDETR": (
         "MODEL.DECODER.LOCAL_MAXIMA", True, "MODEL.MASK_HEAD.BOX_PRIOR", True, "MODEL.LOSS.QUALITY", "mask",
@@ -33,8 +33,8 @@ OPTIONS = {
 CASES = [pytest.param(name, (), id=name) for name in MODELS] + [
     pytest.param(name, options, id=f"{name} with options") for name, options in OPTIONS.items()
 ]
-# Where a program waits for the GPU: SciPy's matching, how many positions learn of an object, the most matches of an
-# image, Detectron2's check of boxes.
+# The functions that may wait for the GPU: SciPy's assignment, the assignment of positions, the largest number of
+# matches of an image, and Detectron2's check of boxes.
 TRAINING_READERS = {"assign", "_assign_image", "MatchedMasks.all_maps"}
 PREDICTION_READERS = {"ClippingPostprocessor._boxes"}
 
@@ -67,7 +67,7 @@ def test_training_stays_on_the_gpu(name, options, gpu):
 @pytest.mark.parametrize("is_fused", [False, True])
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_prediction_stays_on_the_gpu(name, options, is_fused, gpu, monkeypatch):
-    # It would exchange a parameter in place, which PyTorch does not do with a fake one.
+    # skip_init replaces a parameter in place, which PyTorch does not do with a fake one.
     monkeypatch.setattr(nn.utils, "skip_init", lambda module, *args, **kwargs: module(*args, **kwargs))
     model = build_model(tiny_config_of(name, *options, "MODEL.FUSE_ON_EVAL", False)).eval()
     inputs = [{"image": tiny.random_image(50, 60), "height": 40, "width": 70}, {"image": tiny.random_image()}]

@@ -56,7 +56,7 @@ def test_objects_below_the_score_threshold_are_left_out():
 
 def test_objects_on_a_better_one_of_their_class_are_left_out():
     answer = prediction(num_queries=3, num_classes=2)
-    # IoU of the first two: 36 / 44 = 0.82; the third is the first, of the other class.
+    # The IoU of the first two boxes is 36 / 44 = 0.82; the third box is the first with the other class.
     answer.boxes_cxcywh[0] = torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.54, 0.5, 0.4, 0.4], [0.5, 0.5, 0.4, 0.4]])
     answer.class_logits[0] = torch.tensor([[3.0, -9], [4, -9], [-9, 2]])
     sure = {"score_threshold": 0.5}
@@ -89,7 +89,7 @@ def test_boxes_are_scaled_to_the_result():
     boxes = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
     whole = boxes_in_pixels(boxes, ImageSize((100, 200), (64, 64), (64, 64)))
     torch.testing.assert_close(whole, torch.tensor([[80.0, 30, 120, 70]]))
-    # Half the input is padding: the image's centre is at a quarter.
+    # Half of the input is padding, so that the image's centre is at a quarter of it.
     halved = boxes_in_pixels(torch.tensor([[0.25, 0.5, 0.1, 0.2]]), ImageSize((100, 200), (64, 32), (64, 64)))
     torch.testing.assert_close(halved, torch.tensor([[80.0, 40, 120, 60]]))
 
@@ -105,7 +105,7 @@ def test_probabilities_are_resized_unless_logits_are_wanted():
 
 
 def test_padding_is_cut_off_at_the_very_pixel():
-    """An image of 24 x 20 in an input of 32 x 32 at stride 4: a mask that ends with the image fills it."""
+    """A mask that ends with the image, of 24 x 20 in an input of 32 x 32 at stride 4, fills the image."""
     size = ImageSize(output=(24, 20), resized=(24, 20), padded=(32, 32))
     answer = prediction(num_queries=1, num_classes=1)
     answer.mask_embeddings = torch.ones(1, 1, 3)
@@ -122,7 +122,7 @@ def mask_scoring(kind=SoftmaxMaskScoringPostprocessor, **changes):
 
 
 def without_boxes(**options):
-    """A prediction of a model that has none."""
+    """Return the prediction of a model that predicts no boxes."""
     return dataclasses.replace(prediction(**options), boxes_cxcywh=None)
 
 

@@ -1,1 +1,1 @@
-"""Trainings that differ in a few config keys: run from a list, and put side by side."""
+"""Ablations: trainings that differ in a few config keys, which are run from a list and compared."""

@@ -1,6 +1,6 @@
-"""What a list of trainings has measured: a table as Markdown, all numbers as JSON, and two plots.
+"""The report of an ablation: a Markdown table, all numbers as JSON, and two plots.
 
-Plots and differences are of mask AP, or of box AP for models without masks.
+Plots and differences show mask AP, or box AP for models without masks.
 """
 
 import json
@@ -23,8 +23,8 @@ def write_report(results: Sequence[Result], folder: Path) -> None:
     """Write ablation.md, ablation.json, ablation.png and, if a run was evaluated more than once, curves.png.
 
     Args:
-        results: of one or more runs, those of the baseline first.
-        folder: where the files go.
+        results: the results of at least one run, those of the baseline first.
+        folder: folder of the files.
     """
     by_name: dict[str, list[Result]] = {}
     for result in results:
@@ -40,7 +40,7 @@ def write_report(results: Sequence[Result], folder: Path) -> None:
 
 
 def table(by_name: dict[str, list[Result]]) -> str:
-    """A line for each name: mean over the seeds ± their standard deviation, where there are several."""
+    """Return a Markdown table with a row for each name: mean AP ± standard deviation if there are several seeds."""
     rows = [HEADER, ("---",) * len(HEADER), *(_row(group, next(iter(by_name.values()))) for group in by_name.values())]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -58,7 +58,7 @@ def _row(group: list[Result], first: list[Result]) -> tuple[str, ...]:
         _mean_and_spread(group, METRICS[1]),
         str(len(group)),
         f"{images:,}",
-        # A run of a few iterations has written none.
+        # The time is missing from the metrics of a run of few iterations.
         ", ".join(f"{one.seconds:.2f}" for one in group if not math.isnan(one.seconds)),
     )
 
@@ -94,7 +94,7 @@ def _as_dict(result: Result) -> dict:
 
 
 def _draw_spread(by_name: dict[str, list[Result]]) -> Figure:
-    """A dot for each seed, a line at their mean."""
+    """Draw a dot for the AP of each seed, and a line at their mean."""
     figure = Figure(figsize=(8, 1.2 + 0.4 * len(by_name)), layout="constrained")
     axes = figure.subplots()
     for row, group in enumerate(by_name.values()):
@@ -109,7 +109,7 @@ def _draw_spread(by_name: dict[str, list[Result]]) -> Figure:
 
 
 def _draw_curves(by_name: dict[str, list[Result]]) -> Figure:
-    """AP over images seen: one line for each run, one colour for each name."""
+    """Draw AP over images seen, with a line for each run and a colour for each name."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for color, (name, group) in enumerate(by_name.items()):

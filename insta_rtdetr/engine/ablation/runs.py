@@ -1,12 +1,12 @@
-"""Lists of trainings that differ in a few config keys: run one after the other, and go on where they were ended.
+"""Lists of trainings that differ in a few config keys.
 
-A list is a YAML file.  What stands at its top holds for all runs, and each run may say it otherwise:
+A list is a YAML file.  Its keys at the top hold for all runs, and each run may change them:
 
     config: insta_rtdetr_MNV2_D3_320      # file or name
-    dataset: path/to/nuclei               # as of --dataset; "" for that of the config
+    dataset: path/to/nuclei               # as --dataset; "" for the config's datasets
     iterations: 250
     seeds: [42, 43, 44]
-    overrides: {INPUT.MIN_SIZE_TEST: 224} # those of a run are added to these
+    overrides: {INPUT.MIN_SIZE_TEST: 224} # a run's overrides are added to these
     runs:
       - name: baseline
       - name: muon
@@ -33,7 +33,7 @@ from ..setup import setup_cfg
 
 logger = logging.getLogger(__name__)
 
-# What a list may say beside `runs`, with the values where it does not.
+# Keys of a list besides `runs`, with their defaults.
 DEFAULTS = {"config": "", "dataset": "", "iterations": 0, "seeds": [42], "overrides": {}}
 METRICS = ("segm/AP", "bbox/AP")
 _ROOT = str(Path(__file__).resolve().parents[3])
@@ -44,9 +44,12 @@ class Run:
     """One training of a list.
 
     Attributes:
-        name: of what is tried.
-        changes: the config keys and values that belong to the name, beside those of the whole list.
-        overrides: all config keys and values that are set, `changes` included.
+        name: name of the variant that is tried.
+        seed: SEED.
+        config: file or name of the config.
+        dataset: path of the dataset; empty for the config's datasets.
+        changes: config keys and values that are set for this name alone.
+        overrides: all config keys and values that are set, including `changes`.
         iterations: SOLVER.MAX_ITER.
         folder: OUTPUT_DIR.
     """
@@ -61,8 +64,8 @@ class Run:
     folder: Path
 
     def arguments(self) -> list[str]:
-        """The words after `insta-rtdetr train`; a run that has a checkpoint goes on from it."""
-        # Of a dataset of the user's, training starts from published weights, unless it is told from what.
+        """Return the arguments of `insta-rtdetr train`; a run with a checkpoint is resumed."""
+        # Set, because with --dataset training would otherwise start from the published weights.
         settings = {"MODEL.WEIGHTS": setup_cfg(self.config, []).MODEL.WEIGHTS} | self.overrides | {
             "SOLVER.MAX_ITER": self.iterations, "SEED": self.seed, "OUTPUT_DIR": str(self.folder)
         }  # fmt: skip
@@ -74,13 +77,14 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run has measured.
+    """The metrics of a run.
 
     Attributes:
+        run: the run.
         curves: metric -> (iterations done, AP) of every evaluation, in order.
-        seconds: median wall time of an iteration.
+        seconds: median wall time of an iteration; NaN if not known.
         batch_size: images of an iteration.
-        is_complete: whether the evaluation after the last iteration is among them.
+        is_complete: whether the evaluation after the last iteration has been made.
     """
 
     run: Run
@@ -91,27 +95,27 @@ class Result:
 
     @property
     def main_metric(self) -> str:
-        """Mask AP, or box AP of a model without masks."""
+        """Return the name of the metric that is compared: mask AP, or box AP for a model without masks."""
         return next(metric for metric in METRICS if metric in self.curves)
 
     def final(self, metric: str) -> float:
-        """The last value of a metric."""
+        """Return the last value of a metric."""
         return self.curves[metric][-1][1]
 
 
 def read_list(
     file: str | os.PathLike, folder: Path, dataset: str = "", overrides: dict[str, Any] | None = None
 ) -> list[Run]:
-    """The runs of a list, those of everybody's first seed first, so that a comparison is there early.
+    """Read a list.  The runs with the first seed of each name come first, so that results can be compared early.
 
     Args:
         file: the YAML file.
-        folder: where each run gets a folder.
-        dataset: in place of the list's.
-        overrides: config keys and values for all runs beside those of the list.
+        folder: parent of the folders of the runs.
+        dataset: dataset that replaces the list's, if not empty.
+        overrides: config keys and values for all runs, which are added to those of the list.
 
     Raises:
-        UserError: the file is missing or not such a list.
+        UserError: the file cannot be read or is not such a list.
     """
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
@@ -133,7 +137,7 @@ def read_list(
 
 
 def _runs_of(entry: dict, shared: dict, folder: Path, file: str | os.PathLike) -> list[Run]:
-    """One run for each seed of an entry."""
+    """Make the runs of an entry, one for each seed."""
     settings = shared | entry
     if not settings["config"] or settings["iterations"] < 1 or not settings["seeds"]:
         raise UserError(f"{file}: the run {entry['name']!r} has no config, iterations or seeds.  Give it all three.")
@@ -160,17 +164,18 @@ def _check_keys(file: str | os.PathLike, *parts: dict) -> None:
 
 
 def run_one(run: Run, command: Sequence[str]) -> bool:
-    """Train a run unless it is complete; whether it ended well.  What it says goes to output.txt in its folder.
+    """Train a run unless it is complete, and return whether it succeeded.  Its output goes to output.txt in its folder.
 
     Args:
-        command: what comes before the run's arguments, for example ["insta-rtdetr", "train"].
+        run: the run.
+        command: the command to which the run's arguments are added, for example ["insta-rtdetr", "train"].
     """
     result = read_result(run)
     if result is not None and result.is_complete:
         return True
     logger.info(f"Run {run.name}, seed {run.seed}, in {run.folder}")
     run.folder.mkdir(parents=True, exist_ok=True)
-    # The code that trains is the code that reports, installed or not.
+    # The run imports the same copy of the package as this process, whether it is installed or not.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])}
     words = [*command, *run.arguments()]
     with open(run.folder / "output.txt", "a") as output:
@@ -181,7 +186,7 @@ def run_one(run: Run, command: Sequence[str]) -> bool:
 
 
 def read_result(run: Run) -> Result | None:
-    """What a run has measured so far; None without an evaluation."""
+    """Read the metrics of a run so far; return None if it has not been evaluated yet."""
     file = run.folder / "metrics.json"
     records = read_metrics(str(file)) if file.is_file() else []
     curves = {
@@ -197,11 +202,11 @@ def read_result(run: Run) -> Result | None:
 
 
 def _batch_size(run: Run) -> int:
-    """Of the config that the training has written to its folder."""
+    """Read the batch size from the config that the training has written to its folder."""
     config = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
     return config["SOLVER"]["IMS_PER_BATCH"]
 
 
 def _word(value: Any) -> str:
-    """A value as Detectron2's command line takes it: a list of YAML is a tuple there."""
+    """Write a value as Detectron2's command line takes it, in which a YAML list is a tuple."""
     return str(tuple(value)) if isinstance(value, list) else str(value)

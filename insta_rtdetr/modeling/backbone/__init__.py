@@ -1,6 +1,6 @@
 """Step 2: image (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ..., "res5": (B, C, H / 32, W / 32)}.
 
-A vision transformer gives outputs of one stride, named block3, block6, ....
+The outputs of a vision transformer all have one stride and are named block3, block6, ...
 """
 
 from .build import build_backbone

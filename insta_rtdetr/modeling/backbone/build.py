@@ -8,10 +8,7 @@ from ...layers.traced_folding import merge_frozen_norms_
 
 
 def build_backbone(cfg: CfgNode) -> Backbone:
-    """Build the backbone MODEL.BACKBONE.NAME, Detectron2's or one of this package.
-
-    Its convolutions compute the frozen batch norms behind them.
-    """
+    """Build the backbone MODEL.BACKBONE.NAME, and merge its frozen batch norms into the convolutions before them."""
     backbone = modeling.build_backbone(cfg)
     merge_frozen_norms_(backbone)
     return backbone

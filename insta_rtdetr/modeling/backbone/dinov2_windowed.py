@@ -1,6 +1,6 @@
-"""DINOv2 whose blocks attend within windows of the image, but for a few that attend over all of it.
+"""DINOv2 with windowed attention: a few blocks attend over the whole image, all others within its windows.
 
-The blocks are timm's, and so are the names of the parameters.
+The blocks and the names of the parameters are timm's.
 Shapes: B images, (h, w) patches of an image, N windows of an image, S tokens of a window, C channels.
 Source: RF-DETR, https://arxiv.org/abs/2511.09554; DINOv2, https://arxiv.org/abs/2304.07193
 """
@@ -19,9 +19,9 @@ from .timm import create_timm_model, parse_arguments
 
 
 class WindowedDINOv2(Backbone):
-    """A vision transformer of timm; its outputs are named after the number of blocks before them: block3, block6, ...
+    """A timm vision transformer with windowed attention.
 
-    Each window has a copy of the class token.
+    The output after the third block is named block3, and so on.  Each window has a copy of the class token.
     """
 
     def __init__(
@@ -32,16 +32,18 @@ class WindowedDINOv2(Backbone):
 
         Args:
             name: timm's model name.
-            pretrained: let timm download its weights, which are resampled to the patch size and the grid.
+            pretrained: whether timm downloads its weights and resamples them to the patch size and the position grid.
             patch_size: side of a patch in pixels.
-            position_grid: side of the learned grid of position codes in patches; other inputs get interpolated codes.
+            position_grid: side of the learned grid of position embeddings in patches; the embeddings are interpolated
+                for inputs of another size.
             num_windows: windows along each side of an image.
-            out_blocks: how many blocks have run where an output is taken, ascending.  The block that comes next (which
-                reads the output) attends over the whole image.
+            out_blocks: numbers of blocks after which an output is taken, ascending.  The block that follows an output
+                attends over the whole image.
             arguments: more keyword arguments of `timm.create_model`.
 
         Raises:
-            ValueError: timm has no such vision transformer, or it has fewer blocks, or a number is not positive.
+            ValueError: timm has no such vision transformer, `out_blocks` are not ascending numbers of its blocks, or
+                a size or number is not positive.
         """
         super().__init__()
         if not name.startswith("vit_") or name not in timm.list_models():
@@ -63,18 +65,18 @@ class WindowedDINOv2(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        """Pixels; the sides of the input must be multiples of it."""
+        """Return the number of pixels that both sides of the input must be multiples of."""
         return self.patch_size * self.num_windows
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each output."""
+        """Return the channels and the stride of each output."""
         return {f"block{n}": ShapeSpec(channels=self.body.embed_dim, stride=self.patch_size) for n in self.out_blocks}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) -> {"block3": (B, C, h, w), ...}.
+        """Compute the outputs: (B, 3, H, W) -> {"block3": (B, C, h, w), ...}.
 
         Raises:
-            ValueError: the sides of the input are no multiples of `size_divisibility`.
+            ValueError: a side of the input is not a multiple of `size_divisibility`.
         """
         if images.shape[2] % self.size_divisibility or images.shape[3] % self.size_divisibility:
             raise ValueError(
@@ -90,7 +92,7 @@ class WindowedDINOv2(Backbone):
         return outputs
 
     def _embed(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B * N, S, C), the class token first."""
+        """Embed the patches of each window: (B, 3, H, W) -> (B * N, S, C), the class token first."""
         patches = self.body.patch_embed(images)  # (B, h, w, C)
         size = list(patches.shape[1:3])
         codes = resample_abs_pos_embed(self.body.pos_embed, size, [self.position_grid] * 2)
@@ -101,12 +103,12 @@ class WindowedDINOv2(Backbone):
         return torch.cat([class_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
 
     def _attend_everywhere(self, block: torch.nn.Module, x: Tensor) -> Tensor:
-        """The windows of an image one after the other are one sequence."""
+        """Run a block on the joined windows of each image: (B * N, S, C) -> (B * N, S, C)."""
         joined = x.unflatten(0, (-1, self.num_windows**2)).flatten(1, 2)
         return block(joined).reshape(x.shape)
 
     def _to_map(self, x: Tensor, images: Tensor) -> Tensor:
-        """(B * N, S, C) -> (B, C, h, w)."""
+        """Drop the class tokens and join the windows to a map: (B * N, S, C) -> (B, C, h, w)."""
         rows = images.shape[2] // self.size_divisibility
         x = x[:, 1:].unflatten(1, (rows, -1)).unflatten(0, (images.shape[0], self.num_windows, self.num_windows))
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2).contiguous()

@@ -31,6 +31,6 @@ def _fpn(cfg, bottom_up: Backbone) -> FPN:
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
     for convolution in (*fpn.lateral_convs, *fpn.output_convs):
-        # Unlike the pretrained layers below them they start from random weights: no SOLVER.BACKBONE_MULTIPLIER.
+        # Unlike the pretrained layers they start from random weights, so SOLVER.BACKBONE_MULTIPLIER is not for them.
         convolution.learning_rate_factor = 1.0
     return fpn

@@ -1,8 +1,8 @@
-"""PP-HGNetV2, built of timm's blocks, which give the numbers of PaddlePaddle's with its weights.
+"""PP-HGNetV2, built from timm's blocks.  With PaddlePaddle's weights it gives the same numbers as PaddlePaddle.
 
-timm's own models of the sizes S and M have a learned scale and shift behind every activation; those of Mask-RT-DETR
-have none, so the network is made from timm's class and tables rather than by `timm.create_model`.
-Source: PP-HGNetV2 of PaddleClas, by way of https://github.com/huggingface/pytorch-image-models.
+timm's own models of the sizes S and M have a learned scale and shift after every activation; those of Mask-RT-DETR
+have none.  The network is therefore made from timm's class and tables instead of by `timm.create_model`.
+Source: PP-HGNetV2 of PaddleClas, through https://github.com/huggingface/pytorch-image-models.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from ...layers.foldable import Foldable, fold_batch_norm
 
-# Mask-RT-DETR's name of each size, and timm's.
+# Mask-RT-DETR's name of each size -> timm's.
 TABLES = {"S": "hgnetv2_b1", "M": "hgnetv2_b2", "L": "hgnetv2_b4", "X": "hgnetv2_b5", "H": "hgnetv2_b6"}
 NORMS = ("FrozenBN", "BN")
 STAGE_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 
 class HGNetV2(Backbone, Foldable):
-    """The network without its classifier."""
+    """PP-HGNetV2 without its classifier."""
 
     def __init__(
         self, *, size: str, norm: str, freeze_at: int, out_features: Sequence[str],
@@ -33,13 +33,14 @@ class HGNetV2(Backbone, Foldable):
         Args:
             size: S (B1), M (B2), L (B4), X (B5) or H (B6).
             norm: "FrozenBN" keeps batch norm as loaded, "BN" trains it.
-            freeze_at: how many parts are frozen, counting the stem as the first (0: none).
+            freeze_at: number of parts that are frozen, counting the stem as the first; 0 freezes none.
             out_features: some of res2, res3, res4, res5.
-            learning_rate_factors: of the four stages, for `build_optimizer`; empty for the backbone's common factor.
+            learning_rate_factors: factors of the four stages for `build_optimizer`; empty for the backbone's common
+                factor.
 
         Raises:
-            ValueError: a size, norm or feature name is none of the above, there are fewer parts to freeze, or the
-                factors are not four.
+            ValueError: the size, the norm or a feature name is unknown, `freeze_at` exceeds the number of parts, or
+                there are factors but not four.
         """
         super().__init__()
         if size not in TABLES:
@@ -66,7 +67,7 @@ class HGNetV2(Backbone, Foldable):
         self._freeze(norm, freeze_at)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
+        """Compute the features: (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
         x = self.stem(images)
         features = {}
         for name, stage in zip(STAGE_STRIDES, self.stages, strict=True):
@@ -76,7 +77,7 @@ class HGNetV2(Backbone, Foldable):
         return features
 
     def fold_(self) -> None:
-        """Put every batch norm into its convolution, whose output is then nobody else's."""
+        """Fold every batch norm into its convolution, and make the activations after them in-place."""
         for module in self.modules():
             if isinstance(module, ConvBNAct):
                 module.conv, module.bn = fold_batch_norm(module.conv, module.bn), nn.Identity()

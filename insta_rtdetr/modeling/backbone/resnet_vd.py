@@ -1,7 +1,8 @@
-"""ResNet-vd: three 3x3 stem convolutions, average pooling in the shortcuts.
+"""ResNet-vd: a ResNet with three 3x3 convolutions in the stem and average pooling in the shortcuts.
 
-Parameter names are timm's (`resnet50d`), so that its weights load by name.  One difference to timm: a basic-block
-network (18, 34) has a 1x1 convolution in the first shortcut of its first stage, as the published RT-DETR weights have.
+Parameter names are those of timm's `resnet50d`, so that its weights load by name.  There is one difference from timm:
+as in the published RT-DETR weights, a network of basic blocks (depth 18 or 34) has a 1x1 convolution in the first
+shortcut of its first stage.
 
 Source: Bag of Tricks, https://arxiv.org/abs/1812.01187
 """
@@ -25,19 +26,19 @@ STAGE_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 
 class ShortcutVD(nn.Sequential, Foldable):
-    """Average pooling where the block has a stride, then a 1x1 convolution and its norm."""
+    """Shortcut of a block: average pooling if the block has a stride, then a 1x1 convolution and its norm."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: str):
         pool = nn.AvgPool2d(2, stride, ceil_mode=True) if stride > 1 else nn.Identity()
         super().__init__(pool, nn.Conv2d(in_channels, out_channels, 1, bias=False), get_norm(norm, out_channels))
 
     def fold_(self) -> None:
-        """Put the norm into the convolution."""
+        """Fold the norm into the convolution."""
         self[1], self[2] = fold_batch_norm(self[1], self[2]), nn.Identity()
 
 
 class BasicBlock(Foldable):
-    """Two 3x3 convolutions and a shortcut."""
+    """Residual block of two 3x3 convolutions."""
 
     expansion = 1
 
@@ -50,19 +51,19 @@ class BasicBlock(Foldable):
         self.downsample = ShortcutVD(in_channels, width, stride, norm) if is_first else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, h, w) -> (B, width, h / stride, w / stride)."""
+        """Apply the block: (B, C_in, h, w) -> (B, width, h / stride, w / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         return F.relu(self.bn2(self.conv2(x)).add_(shortcut), inplace=True)
 
     def fold_(self) -> None:
-        """Put the norms into the convolutions."""
+        """Fold the norms into the convolutions."""
         self.conv1, self.bn1 = fold_batch_norm(self.conv1, self.bn1), nn.Identity()
         self.conv2, self.bn2 = fold_batch_norm(self.conv2, self.bn2), nn.Identity()
 
 
 class Bottleneck(Foldable):
-    """1x1, 3x3 (with the stride) and 1x1 convolutions and a shortcut."""
+    """Residual block of a 1x1, a 3x3 (with the stride) and a 1x1 convolution."""
 
     expansion = 4
 
@@ -82,14 +83,14 @@ class Bottleneck(Foldable):
         self.downsample = ShortcutVD(in_channels, out_channels, stride, norm) if is_first else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, h, w) -> (B, 4 * width, h / stride, w / stride)."""
+        """Apply the block: (B, C_in, h, w) -> (B, 4 * width, h / stride, w / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.relu(self.bn2(self._spatial_conv(x)), inplace=True)
         return F.relu(self.bn3(self.conv3(x)).add_(shortcut), inplace=True)
 
     def fold_(self) -> None:
-        """Put the norms into the convolutions."""
+        """Fold the norms into the convolutions."""
         self.conv1, self.bn1 = fold_batch_norm(self.conv1, self.bn1), nn.Identity()
         self.conv2, self.bn2 = fold_batch_norm(self.conv2, self.bn2), nn.Identity()
         self.conv3, self.bn3 = fold_batch_norm(self.conv3, self.bn3), nn.Identity()
@@ -99,14 +100,14 @@ class Bottleneck(Foldable):
 
 
 class DeformableBottleneck(Bottleneck):
-    """The same with a 3x3 convolution that reads where another convolution tells it to.
+    """Bottleneck whose 3x3 convolution is deformable: another convolution predicts its sampling offsets.
 
     Source: deformable convolution v1, https://arxiv.org/abs/1703.06211
     """
 
     def __init__(self, in_channels: int, width: int, stride: int, is_first: bool, norm: str, **groups):
         super().__init__(in_channels, width, stride, is_first, norm, **groups)
-        # An (y, x) offset for each of the nine points.
+        # A (y, x) offset for each of the nine points.
         self.conv2_offset = nn.Conv2d(width, 18, 3, stride, 1)
         self.conv2 = DeformConv2d(width, width, 3, stride, 1, bias=False)
 
@@ -115,7 +116,7 @@ class DeformableBottleneck(Bottleneck):
 
 
 class ResNetVD(Backbone, Foldable):
-    """The network without its classifier."""
+    """ResNet-vd without its classifier."""
 
     def __init__(
         self, *, depth: int, norm: str, freeze_at: int, out_features: list[str],
@@ -127,14 +128,14 @@ class ResNetVD(Backbone, Foldable):
         Args:
             depth: 18, 34, 50 or 101.
             norm: Detectron2's name of the norm: "FrozenBN", "BN" or "SyncBN".
-            freeze_at: how many parts are frozen, counting the stem as the first (0: none).
+            freeze_at: number of parts that are frozen, counting the stem as the first; 0 freezes none.
             out_features: some of res2, res3, res4, res5.
             deform_on_per_stage: whether res2, res3, res4, res5 have deformable convolutions.
             num_groups, width_per_group: groups of the 3x3 convolutions, and channels of each in res2 (ResNeXt).
 
         Raises:
-            ValueError: a depth, norm or feature name is none of the above, there are fewer parts to freeze, or basic
-                or deformable blocks shall have what they cannot.
+            ValueError: the depth, the norm or a feature name is unknown, `freeze_at` exceeds the number of parts, or
+                deformable convolutions or groups are asked for at depth 18 or 34, or both together.
         """
         super().__init__()
         _check_depth(depth, deform_on_per_stage, (num_groups, width_per_group) != (1, STEM_CHANNELS))
@@ -164,7 +165,7 @@ class ResNetVD(Backbone, Foldable):
         self._freeze(freeze_at)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
+        """Compute the features: (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
         features = {}
@@ -175,7 +176,7 @@ class ResNetVD(Backbone, Foldable):
         return features
 
     def fold_(self) -> None:
-        """Put the stem's norms into its convolutions."""
+        """Fold the stem's norms into its convolutions."""
         self.conv1[0], self.conv1[1] = fold_batch_norm(self.conv1[0], self.conv1[1]), nn.Identity()
         self.conv1[3], self.conv1[4] = fold_batch_norm(self.conv1[3], self.conv1[4]), nn.Identity()
         self.conv1[6], self.bn1 = fold_batch_norm(self.conv1[6], self.bn1), nn.Identity()
@@ -185,7 +186,7 @@ class ResNetVD(Backbone, Foldable):
             if isinstance(module, (nn.Conv2d, DeformConv2d)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for module in self.modules():
-            if isinstance(module, DeformableBottleneck):  # starts as an ordinary convolution
+            if isinstance(module, DeformableBottleneck):  # with zero offsets it starts as an ordinary convolution
                 nn.init.zeros_(module.conv2_offset.weight)
                 nn.init.zeros_(module.conv2_offset.bias)
 

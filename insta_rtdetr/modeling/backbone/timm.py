@@ -1,4 +1,4 @@
-"""Any timm model with `features_only` as a Detectron2 backbone."""
+"""Adapter that makes any timm model with `features_only` a Detectron2 backbone."""
 
 import ast
 
@@ -17,7 +17,7 @@ NAME_OF_STRIDE = {2: "res1", 4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 
 
 class TimmBackbone(Backbone, Foldable):
-    """A timm feature extractor; its levels are named by stride: res1 (2), res2 (4), res3 (8), res4 (16), res5 (32)."""
+    """A timm feature extractor.  Its levels are named by stride: res1 (2), res2 (4), res3 (8), res4 (16), res5 (32)."""
 
     def __init__(
         self, *, name: str, pretrained: bool, out_features: list[str], norm: str, freeze_at: int, arguments: dict
@@ -26,15 +26,15 @@ class TimmBackbone(Backbone, Foldable):
 
         Args:
             name: timm's model name.
-            pretrained: let timm download its weights.
-            out_features: levels to give, a subset of what the model has.
+            pretrained: whether timm downloads its weights.
+            out_features: levels to return, a subset of those that the model has.
             norm: "FrozenBN" keeps batch norm as loaded, "BN" trains it.
-            freeze_at: stages that are not trained: 0 none, 1 up to stride 2, 2 up to stride 4, ... 5 all.
+            freeze_at: stages that are not trained: 0 none, 1 up to stride 2, 2 up to stride 4, ..., 5 all.
             arguments: more keyword arguments of `timm.create_model`.
 
         Raises:
-            ValueError: timm has no such model, or the model no such level; or the norm is none of the two;
-                or it takes no such argument; or it has no such stages.
+            ValueError: timm has no such model, the model lacks a level or does not take an argument, the norm is
+                unknown, or `freeze_at` is not from 0 to 5.
         """
         super().__init__()
         if norm not in ("FrozenBN", "BN"):
@@ -54,7 +54,7 @@ class TimmBackbone(Backbone, Foldable):
             found = sorted(level for level in available if level)
             raise ValueError(f"{name} gives the levels {found}, not {missing}. Change MODEL.TIMM.OUT_FEATURES.")
         self._out_features = [level for level in NAME_OF_STRIDE.values() if level in out_features]
-        # Built again with these levels only: timm then leaves out the stages behind the last one.
+        # Built again with these levels only, because timm then leaves out the stages after the last one.
         indices = [available[level] for level in self._out_features]
         self.body = create_timm_model(name, pretrained, features_only=True, out_indices=indices, **arguments)
         if norm == "FrozenBN":
@@ -67,7 +67,7 @@ class TimmBackbone(Backbone, Foldable):
         self._out_feature_strides = dict(zip(self._out_features, info.reduction(), strict=True))
 
     def _freeze(self, probe: nn.Module, levels: list[int]) -> None:
-        """Freeze what some levels of the whole model, which has the same names, are made from."""
+        """Freeze the parameters that some levels depend on; `probe` is the whole model, with the same names."""
         features = probe.eval()(torch.zeros(1, 3, 64, 64))
         names, parameters = zip(*probe.named_parameters(), strict=True)
         total = sum(features[i].sum() for i in levels)
@@ -77,16 +77,16 @@ class TimmBackbone(Backbone, Foldable):
             parameter.requires_grad_(name not in used)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
+        """Compute the features: (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
         return dict(zip(self._out_features, self.body(images), strict=True))
 
     def fold_(self) -> None:
-        """Put the batch norms into the convolutions before them."""
+        """Fold the batch norms into the convolutions before them."""
         fold_traced_(self.body)
 
 
 def create_timm_model(name: str, pretrained: bool, **arguments: object) -> nn.Module:
-    """`timm.create_model`.
+    """Call `timm.create_model`.
 
     Raises:
         ValueError: timm cannot download the weights.
@@ -107,7 +107,7 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec | None = None) -> TimmBackbo
     """Build a timm model from MODEL.TIMM.{NAME, PRETRAINED, ARGS, OUT_FEATURES, NORM} and MODEL.BACKBONE.FREEZE_AT."""
     return TimmBackbone(
         name=cfg.MODEL.TIMM.NAME,
-        # Weights that are about to be replaced need no download.
+        # Pretrained weights are not downloaded if MODEL.WEIGHTS replaces them.
         pretrained=cfg.MODEL.TIMM.PRETRAINED and not cfg.MODEL.WEIGHTS,
         out_features=list(cfg.MODEL.TIMM.OUT_FEATURES),
         norm=cfg.MODEL.TIMM.NORM,
@@ -117,10 +117,10 @@ def build_timm_backbone(cfg, input_shape: ShapeSpec | None = None) -> TimmBackbo
 
 
 def parse_arguments(pairs: tuple[str, ...]) -> dict:
-    """Keyword arguments from MODEL.TIMM.ARGS.
+    """Parse MODEL.TIMM.ARGS into keyword arguments.
 
     Raises:
-        ValueError: a text is not like "key=value", with a Python literal as the value.
+        ValueError: a text is not of the form "key=value" with a Python literal as the value.
     """
     try:
         return {key: ast.literal_eval(value) for key, value in (pair.split("=", 1) for pair in pairs)}

@@ -1,4 +1,4 @@
-"""Step 3: backbone features -> pyramid of one width and the mask features."""
+"""Step 3: backbone features -> feature pyramid with the same channels at all levels, and mask features."""
 
 from .build import ENCODER_REGISTRY, build_encoder
 from .c2f_projector import C2fProjector

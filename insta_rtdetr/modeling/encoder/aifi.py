@@ -1,4 +1,4 @@
-"""AIFI: attention between the positions of one level."""
+"""AIFI: self-attention between the positions of one feature level."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class AttentionLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """(B, S, C) tokens and (S, C) position codes -> (B, S, C)."""
+        """Apply the layer to tokens (B, S, C) with position embeddings (S, C); return (B, S, C)."""
         query = tokens + positions
         attended, _ = self.self_attn(query, query, tokens, need_weights=False)
         tokens = self.norm1(tokens + self.dropout(attended))
@@ -48,7 +48,7 @@ class AIFI(nn.Module):
         self.dim, self.temperature, self.position_order = dim, temperature, position_order
 
     def forward(self, level: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
+        """Apply all layers to a level: (B, C, h, w) -> (B, C, h, w)."""
         height, width = level.shape[2:]
         tokens = level.flatten(2).transpose(1, 2)  # (B, C, h, w) -> (B, h * w, C)
         positions = sine_position_encoding(

@@ -1,4 +1,4 @@
-"""The registry of encoders."""
+"""The registry of encoders, and checks that several encoders share."""
 
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
@@ -8,7 +8,7 @@ ENCODER_REGISTRY = Registry("ENCODER")
 ENCODER_REGISTRY.__doc__ = "Encoders: called with (cfg, input_shape), they turn backbone features into a `Pyramid`."
 
 
-# The backbone level that mask features of a stride, in pixels, are made from.
+# Stride of the mask features in pixels -> the backbone level that they are made from.
 MASK_SOURCE = {2: "res1", 4: "res2", 8: "res3"}
 
 
@@ -18,10 +18,10 @@ def build_encoder(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:
 
 
 def mask_source_of(cfg) -> str:
-    """The name of the backbone level with the stride MODEL.MASK_HEAD.STRIDE.
+    """Return the name of the backbone level with the stride MODEL.MASK_HEAD.STRIDE.
 
     Raises:
-        ValueError: the stride is none of `MASK_SOURCE`.
+        ValueError: `MASK_SOURCE` has no such stride.
     """
     stride = cfg.MODEL.MASK_HEAD.STRIDE
     if stride not in MASK_SOURCE:
@@ -30,10 +30,10 @@ def mask_source_of(cfg) -> str:
 
 
 def check_levels(input_shape: dict[str, ShapeSpec], needed: list[str]) -> None:
-    """Refuse a backbone that lacks a level.
+    """Check that a backbone has the needed levels.
 
     Raises:
-        ValueError: it does.
+        ValueError: it lacks one.
     """
     if missing := sorted(set(needed) - set(input_shape)):
         raise ValueError(
@@ -43,10 +43,10 @@ def check_levels(input_shape: dict[str, ShapeSpec], needed: list[str]) -> None:
 
 
 def check_heads(dim: int, num_heads: int) -> None:
-    """Refuse heads that do not divide a width.
+    """Check that the number of attention heads divides the encoder's width.
 
     Raises:
-        ValueError: they do not.
+        ValueError: it does not, or one of the two is not positive.
     """
     if num_heads < 1 or dim < 1 or dim % num_heads:
         raise ValueError(

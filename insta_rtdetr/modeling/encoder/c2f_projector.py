@@ -1,4 +1,4 @@
-"""Features of one stride, from several depths of a plain vision transformer, fused into one level.
+"""Projector that fuses features of several depths of a plain vision transformer, all of one stride, into one level.
 
 Source: LW-DETR, https://arxiv.org/abs/2406.03459, and RF-DETR, https://arxiv.org/abs/2511.09554
 """
@@ -16,17 +16,20 @@ from .build import ENCODER_REGISTRY, check_levels
 
 @ENCODER_REGISTRY.register()
 class C2fProjector(nn.Module):
-    """A 1x1 convolution into two halves, one of which goes through a chain of 3x3 convolutions; all are joined."""
+    """C2f block: a 1x1 convolution gives two halves, and a chain of 3x3 convolutions starts from the second.
+
+    Both halves and every result of the chain are concatenated and projected.
+    """
 
     @configurable
     def __init__(self, *, input_shape: dict[str, ShapeSpec], in_features: list[str], hidden_dim: int, num_blocks: int):
         """Build the encoder.
 
         Args:
-            input_shape: the backbone's outputs, which share a stride.
-            in_features: their names.
-            hidden_dim: channels of the level.
-            num_blocks: pairs of 3x3 convolutions.
+            input_shape: shapes of the backbone's outputs, which share a stride.
+            in_features: names of the outputs that are fused.
+            hidden_dim: channels of the resulting level.
+            num_blocks: number of pairs of 3x3 convolutions in the chain.
 
         Raises:
             ValueError: the backbone lacks a needed output.
@@ -54,7 +57,7 @@ class C2fProjector(nn.Module):
         }
 
     def forward(self, features: dict[str, Tensor]) -> Pyramid:
-        """Backbone features to one level (B, C, H / stride, W / stride), which masks are read from too."""
+        """Fuse the backbone features into one level (B, C, H / stride, W / stride), which is also the mask features."""
         joined = torch.cat([features[name] for name in self.in_features], dim=1)
         parts = list(self.input_conv(joined).chunk(2, dim=1))
         for block in self.blocks:

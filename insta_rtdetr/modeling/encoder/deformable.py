@@ -1,8 +1,8 @@
-"""Deformable encoder: every position of every level looks at a few points of all levels.
+"""Deformable encoder: every position of every level attends to a few sampling points on all levels.
 
 Shapes: B images, S positions of all levels together, L levels, C channels.
-Source: Deformable DETR, https://arxiv.org/abs/2010.04159; as in Mask DINO, https://arxiv.org/abs/2206.02777 and
-https://github.com/IDEA-Research/MaskDINO/tree/3831d85.
+Source: Deformable DETR, https://arxiv.org/abs/2010.04159, in the form of Mask DINO, https://arxiv.org/abs/2206.02777
+and https://github.com/IDEA-Research/MaskDINO/tree/3831d85.
 """
 
 from functools import lru_cache
@@ -36,7 +36,7 @@ class DeformableEncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, positions: Tensor, boxes: Tensor, level_sizes: list[tuple[int, int]]) -> Tensor:
-        """(B, S, C) tokens, (S, C) position codes and (1, S, L, 4) reference boxes -> (B, S, C)."""
+        """Apply the layer to tokens (B, S, C), position embeddings (S, C) and boxes (1, S, L, 4); return (B, S, C)."""
         attended = self.self_attn(tokens + positions, boxes, tokens, level_sizes)
         tokens = self.norm1(tokens + self.dropout(attended))
         hidden = self.dropout(F.relu(self.linear1(tokens)))
@@ -44,7 +44,7 @@ class DeformableEncoderLayer(nn.Module):
 
 
 class LateralFusion(nn.Module):
-    """Mask features: the sum of the projected fine level and the enlarged finest level of the pyramid, smoothed."""
+    """Makes mask features: adds a projected backbone level and the upsampled finest pyramid level, and smooths them."""
 
     def __init__(self, in_channels: int, dim: int, norm: str):
         super().__init__()
@@ -52,14 +52,14 @@ class LateralFusion(nn.Module):
         self.output = norm_conv(dim, dim, 3, norm, activation=F.relu)
 
     def forward(self, fine: Tensor, levels: list[Tensor]) -> Tensor:
-        """Backbone feature (B, C_in, h, w) and the pyramid, of which the first level is read -> (B, C, h, w)."""
+        """Fuse a backbone level (B, C_in, h, w) with the first level of the pyramid; return (B, C, h, w)."""
         enlarged = F.interpolate(levels[0], size=fine.shape[2:], mode="bilinear")
         return self.output(self.lateral(fine) + enlarged)
 
 
 @ENCODER_REGISTRY.register()
 class DeformableEncoder(nn.Module):
-    """Backbone features to a pyramid of one width, and mask features at a finer stride; always in full precision."""
+    """Deformable encoder with mask features at a finer stride.  It always computes in full precision."""
 
     @configurable
     def __init__(
@@ -70,20 +70,21 @@ class DeformableEncoder(nn.Module):
         """Build the encoder.
 
         Args:
-            input_shape: the backbone's outputs.
+            input_shape: shapes of the backbone's outputs.
             in_features: names of the levels, finest first.
-            num_extra_levels: levels that follow, each half as large as the one before it.
+            num_extra_levels: number of coarser levels after those, each half as large as the one before it.
             hidden_dim: channels of every level.
             norm: Detectron2's name of the norm after each convolution.
-            num_layers: layers of deformable attention.
-            num_heads: heads of it.
+            num_layers: number of layers of deformable attention.
+            num_heads: attention heads.
             num_points: sampling points for each head and level.
             feedforward_dim: width of the feed-forward parts.
-            dropout: probability.
+            dropout: dropout probability.
             mask_source: name of the backbone level with the mask features' stride.
 
         Raises:
-            ValueError: the backbone lacks a level, the heads do not divide the width, or the extra levels are below 0.
+            ValueError: the backbone lacks a level, the heads do not divide the width, or `num_extra_levels` is
+                negative.
         """
         super().__init__()
         self.in_features, self.mask_source = list(in_features), mask_source
@@ -128,7 +129,7 @@ class DeformableEncoder(nn.Module):
         }
 
     def forward(self, features: dict[str, Tensor], with_masks: bool = True) -> Pyramid:
-        """Backbone features to levels (B, C, H / stride, W / stride), finest first, and mask features if wanted."""
+        """Make the levels (B, C, H / stride, W / stride), finest first, and, if `with_masks`, the mask features."""
         with torch.autocast(next(iter(features.values())).device.type, enabled=False):
             features = {name: full_precision(feature) for name, feature in features.items()}
             levels = self._attend(Memory.of_levels(self._project(features)))
@@ -159,7 +160,7 @@ class DeformableEncoder(nn.Module):
 
 
 def _projection(in_channels: int, out_channels: int, norm: str, halves: bool = False) -> Conv2d:
-    """A 1x1 convolution, or a 3x3 one that halves the size, with bias and norm."""
+    """Build a 1x1 convolution, or a 3x3 one with stride 2 if `halves`, with bias and norm."""
     kernel_size, stride = (3, 2) if halves else (1, 1)
     conv = Conv2d(
         in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, norm=get_norm(norm, out_channels)
@@ -173,7 +174,10 @@ def _projection(in_channels: int, out_channels: int, norm: str, halves: bool = F
 def _reference_boxes(
     level_sizes: tuple[tuple[int, int], ...], num_points: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """(1, S, L, 4), cxcywh: on each level a box around the position in which an offset of 1 is a cell.  Cached."""
+    """Return boxes (1, S, L, 4), cxcywh, around each position, of such size that a sampling offset of 1 is one cell.
+
+    The result is cached.
+    """
     # A tensor made in inference mode could not take part in a later training step.
     with torch.inference_mode(False), torch.no_grad():
         centres = torch.cat([cell_centres(*size, torch.float64) for size in level_sizes])  # (S, 2)

@@ -1,6 +1,6 @@
-"""Hybrid encoder: attention within one level (AIFI), convolutions between the levels (CCFF).
+"""Hybrid encoder: attention within one level (AIFI) and convolutions between the levels (CCFF).
 
-Source: RT-DETR, https://arxiv.org/abs/2304.08069; mask features as in Insta-RT-DETR, or as in Mask-RT-DETR,
+Source: RT-DETR, https://arxiv.org/abs/2304.08069.  The mask features are those of Insta-RT-DETR or of Mask-RT-DETR,
 https://github.com/PaddlePaddle/PaddleDetection/tree/666f597.
 """
 
@@ -20,7 +20,7 @@ from .mask_pyramid import MaskPyramid
 
 @ENCODER_REGISTRY.register()
 class HybridEncoder(nn.Module):
-    """Backbone features to a pyramid of one width, and mask features at a finer stride."""
+    """RT-DETR's hybrid encoder with Insta-RT-DETR's mask features at a finer stride."""
 
     @configurable
     def __init__(
@@ -39,18 +39,18 @@ class HybridEncoder(nn.Module):
         """Build the encoder.
 
         Args:
-            input_shape: the backbone's outputs.
+            input_shape: shapes of the backbone's outputs.
             in_features: names of the levels, finest first.
             hidden_dim: channels of every level.
-            aifi: attention for one level.
-            aifi_feature: that level's name; empty for the coarsest.
-            num_fusion_blocks: RepVGG blocks in each fusion block.
+            aifi: self-attention for one level.
+            aifi_feature: name of that level; empty for the coarsest.
+            num_fusion_blocks: number of RepVGG blocks in each fusion block.
             expansion: width of those blocks as a fraction of `hidden_dim`.
             mask_source: name of the backbone level with the mask features' stride.
-            mask_fusion: called with that level and the pyramid, gives the mask features.
+            mask_fusion: module that is called with that level and the pyramid and returns the mask features.
 
         Raises:
-            ValueError: AIFI is meant for none of the levels, or the blocks have no channel.
+            ValueError: `aifi_feature` is not among `in_features`, or `expansion` leaves the blocks no channel.
         """
         super().__init__()
         if not expansion * hidden_dim >= 1:
@@ -80,7 +80,7 @@ class HybridEncoder(nn.Module):
         """Read MODEL.ENCODER.* and MODEL.MASK_HEAD.*.
 
         Raises:
-            ValueError: the backbone lacks a needed level, or the mask stride is none of `MASK_SOURCE`.
+            ValueError: the backbone lacks a needed level, or `MASK_SOURCE` does not have the mask stride.
         """
         encoder, mask_source = cfg.MODEL.ENCODER, mask_source_of(cfg)
         check_levels(input_shape, [*encoder.IN_FEATURES, mask_source])
@@ -107,11 +107,11 @@ class HybridEncoder(nn.Module):
 
     @classmethod
     def build_mask_fusion(cls, cfg, in_channels: int) -> nn.Module:
-        """What makes the mask features from a backbone level of so many channels and the pyramid."""
+        """Build the module that makes mask features from a backbone level of `in_channels` and the pyramid."""
         return MaskFusion(in_channels, cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.MASK_HEAD.DIM, nn.SiLU)
 
     def forward(self, features: dict[str, Tensor], with_masks: bool = True) -> Pyramid:
-        """Backbone features to levels (B, C, H / stride, W / stride), finest first, and mask features if wanted."""
+        """Make the levels (B, C, H / stride, W / stride), finest first, and, if `with_masks`, the mask features."""
         levels = [
             project(features[name]) for project, name in zip(self.input_projections, self.in_features, strict=True)
         ]
@@ -136,11 +136,11 @@ class HybridEncoder(nn.Module):
 
 @ENCODER_REGISTRY.register()
 class MaskHybridEncoder(HybridEncoder):
-    """The same pyramid, with mask features from all of its levels."""
+    """Hybrid encoder with Mask-RT-DETR's mask features, which are made from all levels of the pyramid."""
 
     @classmethod
     def build_mask_fusion(cls, cfg, in_channels: int) -> nn.Module:
-        """What makes the mask features from a backbone level of so many channels and the pyramid."""
+        """Build the module that makes mask features from a backbone level of `in_channels` and the pyramid."""
         encoder, mask_head = cfg.MODEL.ENCODER, cfg.MODEL.MASK_HEAD
         num_levels = len(encoder.IN_FEATURES)
         return MaskPyramid(in_channels, encoder.HIDDEN_DIM, num_levels, mask_head.PYRAMID_DIM, mask_head.FEATURE_DIM)

@@ -1,4 +1,4 @@
-"""Mask features: a fine backbone level meets the finest level of the pyramid."""
+"""Mask features of Insta-RT-DETR: a fine backbone level fused with the finest level of the pyramid."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from ...layers.foldable import Foldable, conv_like, folded_kernel_and_bias
 
 
 class MaskFusion(Foldable):
-    """Sum of the projected fine level and the enlarged pyramid level, smoothed by a 3x3 convolution."""
+    """Adds the projected backbone level and the upsampled pyramid level, and smooths the sum by a 3x3 convolution."""
 
     def __init__(self, in_channels: int, hidden_dim: int, mask_dim: int, activation: type):
         super().__init__()
@@ -20,11 +20,11 @@ class MaskFusion(Foldable):
         self.output = ConvNorm(mask_dim, mask_dim, 3, activation=activation)
 
     def forward(self, fine: Tensor, levels: list[Tensor]) -> Tensor:
-        """Fuse.
+        """Make the mask features.
 
         Args:
-            fine: (B, C_in, h, w), a backbone feature.
-            levels: the pyramid; its first level, (B, C, h', w'), the finest, is read.
+            fine: (B, C_in, h, w), a backbone level.
+            levels: the pyramid, of which only the first and finest level, (B, C, h', w'), is read.
 
         Returns:
             (B, C_mask, h, w).

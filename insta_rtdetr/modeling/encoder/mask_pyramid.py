@@ -1,4 +1,4 @@
-"""Mask features: all levels of the pyramid meet at the finest one's size, and then a fine backbone level.
+"""Mask features of Mask-RT-DETR: all levels of the pyramid and a fine backbone level, fused.
 
 Source: the mask branch of Mask-RT-DETR, https://github.com/PaddlePaddle/PaddleDetection/tree/666f597.
 """
@@ -10,11 +10,11 @@ from ...layers.conv import ConvNorm
 
 
 class MaskPyramid(nn.Module):
-    """Narrow convolutions that enlarge each level step by step to the finest one's size, and sum them there."""
+    """Upsamples each level step by step to the finest one's size, and fuses their sum with a finer backbone level."""
 
     def __init__(self, in_channels: int, hidden_dim: int, num_levels: int, pyramid_dim: int, feature_dim: int):
         super().__init__()
-        # Level i is enlarged i times, with a convolution before each time; the finest has one too.
+        # Level i is upsampled i times, each time after a convolution; the finest level has one convolution too.
         self.level_convs = nn.ModuleList(
             nn.ModuleList(_conv(hidden_dim if k == 0 else pyramid_dim, pyramid_dim) for k in range(max(1, i)))
             for i in range(num_levels)
@@ -24,10 +24,10 @@ class MaskPyramid(nn.Module):
         self.output = _conv(feature_dim, feature_dim)
 
     def forward(self, fine: Tensor, levels: list[Tensor]) -> Tensor:
-        """Fuse.
+        """Make the mask features.
 
         Args:
-            fine: (B, C_in, h, w), a backbone feature.
+            fine: (B, C_in, h, w), a backbone level.
             levels: L tensors (B, C, h', w'), finest first.
 
         Returns:

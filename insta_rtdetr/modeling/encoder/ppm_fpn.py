@@ -1,6 +1,6 @@
-"""PPM-FPN: pyramid pooling on the coarsest level, then a feature pyramid.
+"""PPM-FPN: a pyramid pooling module (PPM) on the coarsest level, then a feature pyramid network (FPN).
 
-Source: FastInst, https://arxiv.org/abs/2303.08594; pooling of PSPNet, https://arxiv.org/abs/1612.01105; FPN,
+Source: FastInst, https://arxiv.org/abs/2303.08594; PPM: PSPNet, https://arxiv.org/abs/1612.01105; FPN:
 https://arxiv.org/abs/1612.03144.
 """
 
@@ -14,12 +14,12 @@ from ...layers.conv import norm_conv
 from ...structures import Pyramid
 from .build import ENCODER_REGISTRY, check_levels
 
-# Sides of the grids that the coarsest level is averaged to, in cells.
+# Sides, in cells, of the grids that the coarsest level is average-pooled to.
 POOL_SIDES = (1, 2, 3, 6)
 
 
 class PyramidPooling(nn.Module):
-    """The map beside its averages over coarse grids, each a quarter as wide, fused by a 1x1 convolution."""
+    """Concatenates a map with its averages over coarse grids, of a quarter of its channels each, and fuses them."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -27,7 +27,7 @@ class PyramidPooling(nn.Module):
         self.fusion = nn.Conv2d(dim + len(POOL_SIDES) * (dim // 4), dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
+        """Apply the module: (B, C, h, w) -> (B, C, h, w)."""
         pooled = [
             F.relu(project(F.adaptive_avg_pool2d(x, side)))
             for project, side in zip(self.projections, POOL_SIDES, strict=True)
@@ -38,14 +38,14 @@ class PyramidPooling(nn.Module):
 
 @ENCODER_REGISTRY.register()
 class PPMFPNEncoder(nn.Module):
-    """Backbone features to a pyramid of one width; masks are read from its finest level."""
+    """FastInst's encoder, whose finest level is also the mask features."""
 
     @configurable
     def __init__(self, *, input_shape: dict[str, ShapeSpec], in_features: list[str], hidden_dim: int, norm: str):
         """Build the encoder.
 
         Args:
-            input_shape: the backbone's outputs.
+            input_shape: shapes of the backbone's outputs.
             in_features: names of the levels, finest first.
             hidden_dim: channels of every level.
             norm: Detectron2's name of the norm after each convolution of the pyramid.
@@ -76,7 +76,7 @@ class PPMFPNEncoder(nn.Module):
         }
 
     def forward(self, features: dict[str, Tensor]) -> Pyramid:
-        """Backbone features to levels (B, C, H / stride, W / stride), finest first."""
+        """Make the levels (B, C, H / stride, W / stride), finest first."""
         *finer, coarsest = [
             project(features[name]) for project, name in zip(self.lateral_convs, self.in_features, strict=True)
         ]

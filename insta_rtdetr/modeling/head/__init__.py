@@ -1,4 +1,4 @@
-"""Step 4: pyramid -> queries -> classes, boxes and masks, one `Prediction` for each layer."""
+"""Step 4: pyramid -> queries -> classes, boxes and masks, as one `Prediction` for each decoder layer."""
 
 from .box_prior import BoxPrior
 from .deformable_decoder import DeformableDecoder

@@ -1,4 +1,4 @@
-"""A mask starts as the ellipse in its query's box.
+"""Mask prior that makes a mask start as the ellipse in its query's box.
 
 Shapes: B images, Q queries, C mask channels, (h, w) the mask map.
 """
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 from ...layers.precision import full_precision
 
-# The smallest side of a box that makes an ellipse, as a fraction of the image: no division by zero.
+# Shorter box sides, as a fraction of the image, are lengthened to this, which avoids a division by zero.
 MIN_SIDE = 1e-3
 
 
 class BoxPrior(nn.Module):
-    """Adds to a query's mask logits a bump that is positive in the ellipse that fills its box, and negative outside.
+    """Adds a term to a query's mask logits that is positive in the ellipse inscribed in its box, and negative outside.
 
-    Mask features look alike on objects that look alike, so that by themselves they do not tell one nucleus from
-    another.  strength * (1 - ((x - cx) / rx) ** 2 - ((y - cy) / ry) ** 2) does, and it is a dot product of something of
-    the query with (x, y, x ** 2, y ** 2): masks stay embeddings times features.  In float32: the products are large and
-    nearly cancel.
+    Mask features are similar on objects that look alike, so by themselves they do not tell one nucleus from another.
+    The term strength * (1 - ((x - cx) / rx) ** 2 - ((y - cy) / ry) ** 2) does.  It is a bias plus the dot product of
+    four numbers of the query with (x, y, x ** 2, y ** 2), so that masks remain embeddings times features.  It is
+    computed at least in float32, because the products are large and nearly cancel.
 
-    Source: ours; CondInst (https://arxiv.org/abs/2003.05664) gives its masks coordinates relative to the object for the
-    same reason.
+    Source: our own.  CondInst (https://arxiv.org/abs/2003.05664) gives its masks coordinates relative to the object for
+    the same reason.
     """
 
     def __init__(self, strength: float = 2.0):
@@ -29,7 +29,7 @@ class BoxPrior(nn.Module):
         self.strength = nn.Parameter(torch.tensor(strength))
 
     def extend_features(self, mask_features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C + 4, h, w), the last four being x, y, x ** 2 and y ** 2 from -0.5 to 0.5."""
+        """Append channels x, y, x ** 2, y ** 2, with x and y from -0.5 to 0.5: (B, C, h, w) -> (B, C + 4, h, w)."""
         features = full_precision(mask_features)
         height, width = features.shape[2:]
         y, x = (
@@ -40,15 +40,15 @@ class BoxPrior(nn.Module):
         return torch.cat([features, coordinates.to(features)], dim=1)
 
     def forward(self, embeddings: Tensor, biases: Tensor | None, boxes_cxcywh: Tensor) -> tuple[Tensor, Tensor]:
-        """Extend what a query is compared with the features by.
+        """Extend the mask embeddings and biases of the queries by the ellipses of their boxes.
 
         Args:
             embeddings: (B, Q, C).
             biases: (B, Q), or None.
-            boxes_cxcywh: (B, Q, 4), in [0, 1]; masks do not teach boxes.
+            boxes_cxcywh: (B, Q, 4), in [0, 1]; they get no gradient.
 
         Returns:
-            (B, Q, C + 4) and (B, Q).
+            embeddings (B, Q, C + 4) and biases (B, Q).
         """
         boxes = full_precision(boxes_cxcywh.detach())
         centre, radius = boxes[..., :2] - 0.5, boxes[..., 2:].clamp(min=MIN_SIDE) / 2

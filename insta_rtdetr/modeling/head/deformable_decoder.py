@@ -1,4 +1,4 @@
-"""Decoder of the RT-DETR family: queries look at each other and at the pyramid, and refine their boxes layer by layer.
+"""Decoder of the RT-DETR family: queries attend to each other and to the pyramid, and every layer refines their boxes.
 
 Shapes: B images, Q queries (N denoising queries first, in training), S positions, C channels.
 Source: RT-DETR, https://arxiv.org/abs/2304.08069
@@ -18,7 +18,7 @@ from .query_selection import init_box_head, init_class_head
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, deformable cross-attention and a feed-forward part, each followed by a sum and layer norm."""
+    """Self-attention, deformable cross-attention and a feed-forward part, each with a residual sum and layer norm."""
 
     def __init__(
         self, dim: int, num_heads: int, feedforward_dim: int, num_levels: int, num_points: int, dropout: float,
@@ -38,18 +38,18 @@ class DecoderLayer(nn.Module):
         self, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory, attention_mask: Tensor | None = None,
         groups: int = 1,
     ) -> Tensor:  # fmt: skip
-        """One round.
+        """Apply the layer.
 
         Args:
-            content: (B, Q, C).
-            positions: (B, Q, C), code of the boxes.
-            boxes: (B, Q, 4), cxcywh.
+            content: (B, Q, C), features of the queries.
+            positions: (B, Q, C), position embeddings of the boxes.
+            boxes: (B, Q, 4), cxcywh, the reference boxes.
             memory: the pyramid's tokens.
-            attention_mask: (Q / groups, Q / groups), True where a query (row) must not look.
-            groups: that many parts of the queries, one after the other, do not look at each other.
+            attention_mask: (Q / groups, Q / groups), True where a query (row) must not attend.
+            groups: number of equal, consecutive parts of the queries that do not attend to each other.
 
         Returns:
-            (B, Q, C).
+            (B, Q, C), the new features.
         """
         query, value = (x.unflatten(1, (groups, -1)).flatten(0, 1) for x in (content + positions, content))
         attended, _ = self.self_attn(query, query, value, attn_mask=attention_mask, need_weights=False)
@@ -61,27 +61,27 @@ class DecoderLayer(nn.Module):
 
 
 class RefiningDecoder(nn.Module):
-    """The layers, without the heads that read their answers."""
+    """Decoder with iterative box refinement.  Subclasses add the heads, through `refine` and `predict`."""
 
     def __init__(
         self, *, dim: int, num_layers: int, eval_layers: int, num_heads: int, num_levels: int, num_points: int,
         feedforward_dim: int, dropout: float, mask_head: MaskHead,
     ):  # fmt: skip
-        """Build.
+        """Build the layers.
 
         Args:
             dim: width `C` of a query.
             num_layers: layers that are built and trained.
-            eval_layers: layers that run in eval mode (0: all).
+            eval_layers: layers that run in eval mode; 0 for all.
             num_heads: heads of both attentions.
             num_levels: levels of the pyramid.
             num_points: sampling points for each head and level.
             feedforward_dim: width of the feed-forward part.
-            dropout: probability.
-            mask_head: embeds queries for their masks.
+            dropout: dropout probability.
+            mask_head: head that embeds queries for their masks.
 
         Raises:
-            ValueError: no layer, more eval layers than layers, or a width that the heads do not divide.
+            ValueError: there is no layer, there are more eval layers than layers, or the heads do not divide the width.
         """
         super().__init__()
         check_heads(dim, num_heads)
@@ -95,72 +95,72 @@ class RefiningDecoder(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
 
     def build_position_head(self, dim: int) -> MLP:
-        """Build what turns boxes (B, Q, 4) into their position codes (B, Q, C)."""
+        """Build the module that turns boxes (B, Q, 4) into position embeddings (B, Q, C)."""
         return MLP(4, 2 * dim, dim, num_layers=2)
 
     def project_masks(self, mask_features: Tensor) -> Tensor:
-        """(B, C_feature, h, w) -> (B, C_mask, h, w), what masks are made from."""
+        """Project the mask features: (B, C_feature, h, w) -> (B, C_mask, h, w)."""
         return self.mask_head.project(mask_features)
 
     def run_layer(
         self, layer: int, content: Tensor, positions: Tensor, boxes: Tensor, memory: Memory,
         attention_mask: Tensor | None,
     ) -> Tensor:  # fmt: skip
-        """Run one layer, see `DecoderLayer`."""
+        """Run one layer; see `DecoderLayer`."""
         return self.layers[layer](content, positions, boxes, memory, attention_mask)
 
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """The boxes (B, Q, 4) that a layer answers, and those that the next one starts from."""
+        """Return the boxes (B, Q, 4) that a layer predicts, and those that the next layer starts from."""
         raise NotImplementedError
 
     def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
-        """What a layer answers for queries (B, Q, C) with these boxes."""
+        """Return the prediction of a layer for queries (B, Q, C) and their boxes (B, Q, 4)."""
         raise NotImplementedError
 
     def forward(
         self, queries: Queries, memory: Memory, mask_features: Tensor | None, attention_mask: Tensor | None = None
     ) -> list[Prediction]:
-        """Decode.
+        """Run the layers.
 
         Args:
-            queries: (B, Q, ...).
+            queries: Q queries of each image.
             memory: the pyramid's tokens.
-            mask_features: (B, C_mask, h, w), see `project_masks`; None: no masks are wanted.
-            attention_mask: (Q, Q), True where a query (row) must not look.
+            mask_features: (B, C_mask, h, w), from `project_masks`; None to predict no masks.
+            attention_mask: (Q, Q), True where a query (row) must not attend.
 
         Returns:
-            The predictions of every layer in training, of the last layer that runs otherwise.
+            the predictions of all layers in training, and otherwise of the last layer that runs.
         """
         content, boxes = queries.content, queries.reference_logits.sigmoid()
         num_layers = len(self.layers) if self.training else self.eval_layers
         predictions = []
         for i in range(num_layers):
-            # A layer learns from where it looks, not where the layers before it sent it.
+            # Reference boxes are detached: a layer's attention sends no gradient to the boxes of earlier layers.
             reference_boxes = boxes.detach()
             positions = self.position_head(reference_boxes)
             content = self.run_layer(i, content, positions, reference_boxes, memory, attention_mask)
-            answered, boxes = self.refine(i, content, boxes)
+            predicted_boxes, boxes = self.refine(i, content, boxes)
             if self.training or i == num_layers - 1:
-                predictions.append(self.predict(i, content, answered, mask_features))
+                predictions.append(self.predict(i, content, predicted_boxes, mask_features))
         return predictions
 
 
 class DeformableDecoder(RefiningDecoder):
-    """A class head and a box head for each layer, and one mask head for all."""
+    """Decoder with a class head and a box head for each layer, and one mask head for all layers."""
 
     def __init__(
         self, *, dim: int, num_classes: int, num_layers: int, box_prior: BoxPrior | None = None,
         relative_boxes: bool = False, **layers,
     ):  # fmt: skip
-        """Build.
+        """Build the layers and heads.
 
         Args:
             dim: width `C` of a query.
             num_classes: number of classes.
             num_layers: layers that are built and trained.
-            box_prior: what masks start from, or None.
-            relative_boxes: whether boxes are refined in units of their sides, not in logits.
-            layers: see `RefiningDecoder`.
+            box_prior: term that is added to mask logits, or None.
+            relative_boxes: whether boxes are refined in units of their sides instead of in logits.
+            layers: more arguments of `RefiningDecoder`.
         """
         super().__init__(dim=dim, num_layers=num_layers, **layers)
         self.box_prior = box_prior
@@ -172,22 +172,22 @@ class DeformableDecoder(RefiningDecoder):
             init_box_head(box_head)
 
     def project_masks(self, mask_features: Tensor) -> Tensor:
-        """See `RefiningDecoder`."""
+        """Project the mask features, and extend them for the box prior if there is one; see `RefiningDecoder`."""
         projected = super().project_masks(mask_features)
         return projected if self.box_prior is None else self.box_prior.extend_features(projected)
 
     def embed_masks(self, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Queries (B, Q, C) with their boxes -> mask embeddings (B, Q, C_mask) and biases (B, Q), or None."""
+        """Embed queries (B, Q, C) with boxes (B, Q, 4): return embeddings (B, Q, C_mask) and biases (B, Q) or None."""
         embeddings, biases = self.mask_head.embed(content)
         return (embeddings, biases) if self.box_prior is None else self.box_prior(embeddings, biases, boxes)
 
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """See `RefiningDecoder`; a box learns from all boxes after it."""
+        """Refine boxes without a detach, so that they get gradients from all later layers; see `RefiningDecoder`."""
         refined = self.move_boxes(boxes, self.box_heads[layer](content))
         return refined, refined
 
     def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
-        """See `RefiningDecoder`."""
+        """Predict with the heads of the layer; see `RefiningDecoder`."""
         if mask_features is None:
             return Prediction(self.class_heads[layer](content), boxes)
         embeddings, biases = self.embed_masks(content, boxes)
@@ -195,10 +195,10 @@ class DeformableDecoder(RefiningDecoder):
 
 
 def check_heads(dim: int, num_heads: int, key: str = "NUM_HEADS") -> None:
-    """Refuse heads that do not divide a width.
+    """Check that the number of attention heads, which the config key `key` sets, divides the decoder's width.
 
     Raises:
-        ValueError: they do not.
+        ValueError: it does not, or one of the two is not positive.
     """
     if num_heads < 1 or dim < 1 or dim % num_heads:
         raise ValueError(
@@ -207,14 +207,14 @@ def check_heads(dim: int, num_heads: int, key: str = "NUM_HEADS") -> None:
 
 
 def num_eval_layers(eval_layers: int, num_layers: int) -> int:
-    """How many layers run in eval mode.
+    """Return the number of layers that run in eval mode.
 
     Args:
-        eval_layers: how many are wanted (0: all).
-        num_layers: how many there are.
+        eval_layers: the number of wanted layers; 0 for all.
+        num_layers: the number of existing layers.
 
     Raises:
-        ValueError: there are none, or not so many.
+        ValueError: there is no layer, or `eval_layers` is not from 0 to `num_layers`.
     """
     if num_layers < 1:
         raise ValueError(f"MODEL.DECODER.NUM_LAYERS must be at least 1, got {num_layers}.")

@@ -1,7 +1,7 @@
-"""Noised copies of the targets as extra queries in training.
+"""Denoising queries: noised copies of the targets as extra queries in training.
 
 Shapes: B images, T the largest number of objects in an image of the batch, G groups, C channels.
-Source: DN-DETR, https://arxiv.org/abs/2203.01305, unified with masks as in Mask DINO, https://arxiv.org/abs/2206.02777
+Source: DN-DETR, https://arxiv.org/abs/2203.01305; with masks as in Mask DINO, https://arxiv.org/abs/2206.02777
 """
 
 import torch
@@ -12,22 +12,23 @@ from ...structures import NoisedQueries, Target
 
 
 class Denoising(nn.Module):
-    """Embeds noised labels and noises boxes."""
+    """Makes denoising queries from embedded noised labels and noised boxes."""
 
     def __init__(
         self, dim: int, num_classes: int, num_queries: int, label_noise: float, box_noise: float,
         contrastive: bool = False,
     ):  # fmt: skip
-        """Build.
+        """Build the label embedding.
 
         Args:
             dim: width of a query.
             num_classes: number of classes.
-            num_queries: queries in all; the objects of the fullest image share them in whole groups, at least one.
+            num_queries: number of denoising queries, which the groups share; there is at least one group, even if it
+                needs more.
             label_noise: probability that a label is replaced by a random one.
-            box_noise: largest shift of a centre in half box sides, and change of a side in sides.
-            contrastive: whether each group has a second copy of the objects, with one to two times that noise, which
-                is to be told from an object.
+            box_noise: largest shift of a centre in units of half a box side, and largest change of a side in sides.
+            contrastive: whether each group has a second copy of the objects with one to two times that noise, which is
+                trained as background.
         """
         super().__init__()
         self.num_classes, self.num_queries = num_classes, num_queries
@@ -35,14 +36,18 @@ class Denoising(nn.Module):
         self.label_embedding = nn.Embedding(num_classes + 1, dim, padding_idx=num_classes)
 
     def forward(self, targets: list[Target], num_matching_queries: int) -> NoisedQueries:
-        """Make the queries.
+        """Make the denoising queries.
 
         A batch without objects gets one padded query, so that every process of a distributed run uses the same
         parameters.
 
+        Args:
+            targets: objects of each image.
+            num_matching_queries: number of the other queries, for the attention mask.
+
         Returns:
-            (B, G * T, ...) queries; slot t of each group belongs to object t, the slots behind an image's last object
-            are padded with zeros.  Contrastive groups have T slots more, whose queries belong to no object.
+            G * T queries of each image.  Query t of each group belongs to object t; the queries after an image's last
+            object are padded with zeros.  Contrastive groups have T more queries, which belong to no object.
         """
         largest = max(1, max(len(target) for target in targets))
         copies = 2 if self.contrastive else 1
@@ -61,12 +66,12 @@ class Denoising(nn.Module):
         return torch.where(is_flipped, torch.randint_like(classes, self.num_classes), classes)
 
     def _is_second_copy(self, num_objects: int, boxes: Tensor) -> Tensor | None:
-        """(N,), whether a slot of (B, N, 4) belongs to no object: every second T of them; None where all do."""
+        """Return which of N queries with boxes (B, N, 4) are second copies: (N,), or None if not contrastive."""
         slots = torch.arange(boxes.shape[1], device=boxes.device)
         return slots // num_objects % 2 == 1 if self.contrastive else None
 
     def _noise_boxes(self, boxes: Tensor, is_far: Tensor | None = None) -> Tensor:
-        """Move centres and sides of (B, N, 4) by up to `box_noise`, where is_far (N,) is set by 1 to 2 times of it."""
+        """Change centres and sides of boxes (B, N, 4) by up to `box_noise`, or 1 to 2 times it where is_far (N,)."""
         reach = torch.cat([boxes[..., 2:] / 2, boxes[..., 2:]], dim=-1)
         noise = torch.rand_like(boxes) * 2 - 1
         if is_far is not None:
@@ -86,10 +91,9 @@ def _pad(targets: list[Target], size: int, padding_class: int) -> tuple[Tensor, 
 
 
 def attention_mask(groups: int, group_size: int, num_matching_queries: int, device: torch.device) -> Tensor:
-    """(N + Q, N + Q) with N = groups * group_size: True where a query (row) must not look.
+    """Return the mask (N + Q, N + Q), N = groups * group_size, which is True where a query (row) must not attend.
 
-    A group does not see another group, and the matching queries do not see the answers; groups see the matching
-    queries.
+    Groups do not see each other, and the Q matching queries do not see the groups.  Groups see the matching queries.
     """
     group = torch.arange(groups, device=device).repeat_interleave(group_size)
     group = torch.cat([group, group.new_full((num_matching_queries,), -1)])

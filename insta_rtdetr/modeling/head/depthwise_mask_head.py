@@ -1,4 +1,4 @@
-"""Masks of a decoder without a pixel decoder: enlarged features, convolved a little more for each decoder layer.
+"""RF-DETR's mask head: the upsampled features pass one more depthwise block for each decoder layer.
 
 Shapes: B images, Q queries, C channels, (h, w) the mask map.
 Source: RF-DETR, https://arxiv.org/abs/2511.09554
@@ -12,7 +12,7 @@ from .mask_head import move_projection
 
 
 class DepthwiseBlock(nn.Module):
-    """A depthwise 3x3 convolution, layer norm and a linear layer beside a shortcut: ConvNeXt's block, not widened."""
+    """ConvNeXt's block without its wider hidden layer: depthwise convolution, layer norm, linear layer and shortcut."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -21,21 +21,21 @@ class DepthwiseBlock(nn.Module):
         self.pointwise = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
+        """Apply the block: (B, C, h, w) -> (B, C, h, w)."""
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         return x + F.gelu(self.pointwise(y)).permute(0, 3, 1, 2)
 
 
 class DepthwiseMaskHead(nn.Module):
-    """One block of the features for each decoder layer, and one embedding of queries for all of them."""
+    """One `DepthwiseBlock` for each decoder layer, and one mask embedding of the queries for all layers."""
 
     def __init__(self, dim: int, num_layers: int, stride: int):
-        """Build.
+        """Build the head.
 
         Args:
             dim: width `C` of queries and features.
-            num_layers: decoder layers.
-            stride: of the mask map, in pixels of the network's input.
+            num_layers: number of decoder layers.
+            stride: stride of the mask map in pixels of the network's input.
         """
         super().__init__()
         self.stride = stride
@@ -44,17 +44,17 @@ class DepthwiseMaskHead(nn.Module):
         self.linear1 = nn.Linear(dim, 4 * dim)
         self.linear2 = nn.Linear(4 * dim, dim)
         self.query_projection = nn.Linear(dim, dim)
-        # Of the features, in front of the dot product; its work is done on the queries.
+        # The projection of the features before the dot product; `move_projection` applies it to the queries instead.
         self.projection = nn.Linear(dim, dim)
         self.bias = nn.Parameter(torch.zeros(1))
 
     def enlarge(self, features: Tensor, input_size: tuple[int, int]) -> Tensor:
-        """Features of an input of some (height, width), in pixels, at the stride of the masks."""
+        """Resize features to the stride of the masks, for a network input of (height, width) `input_size` in pixels."""
         size = [side // self.stride for side in input_size]
         return F.interpolate(features, size=size, mode="bilinear")
 
     def embed(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, Q, C) -> embeddings (B, Q, C) and biases (B, Q)."""
+        """Embed queries (B, Q, C) for their masks; return embeddings (B, Q, C) and biases (B, Q)."""
         hidden = queries + self.linear2(F.gelu(self.linear1(self.query_norm(queries))))
         embeddings, biases = move_projection(self.query_projection(hidden), self.projection)
         return embeddings, biases + self.bias

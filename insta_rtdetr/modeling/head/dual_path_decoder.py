@@ -1,4 +1,4 @@
-"""Dual-path decoder: pixels read the queries, queries read the pixels of their masks, layer by layer.
+"""Dual-path decoder: in each layer pixels attend to the queries, then queries to the pixels of their masks.
 
 Shapes: B images, Q queries, A auxiliary queries, S = h * w pixels of the mask map, K classes, C channels.
 Source: FastInst, https://arxiv.org/abs/2303.08594
@@ -18,20 +18,20 @@ from .deformable_decoder import check_heads, num_eval_layers
 from .mask_head import QueryMaskHead
 from .query_proposal import PositionGrid
 
-# Tokens whose hidden layer exists at a time.  Beyond 32 MiB a new tensor costs more than what is computed into it: the
-# C library gets it from the system and gives it back, page by page.
+# Tokens that a feed-forward block processes at a time.  A hidden layer beyond 32 MiB takes longer to allocate than to
+# compute, because the C library gets its pages from the system and returns them each time.
 CHUNK_TOKENS = 4096
 
 
 @dataclass
 class DualPathState:
-    """What a layer reads and rewrites, and where everything is.
+    """Features of queries and pixels, which each layer updates, and their positions, which stay.
 
     Attributes:
-        queries: (B, Q + A, C).
-        pixels: (B, S, C).
-        query_positions: (B, Q + A, C).
-        pixel_positions: (1, S, C).
+        queries: (B, Q + A, C), features of the queries and after them of the auxiliary ones.
+        pixels: (B, S, C), features of the pixels.
+        query_positions: (B, Q + A, C), position embeddings of the queries.
+        pixel_positions: (1, S, C), position embeddings of the pixels.
         query_points: (B, Q, 2), see `LocatedQueries`.
         size: (h, w).
     """
@@ -45,7 +45,7 @@ class DualPathState:
 
 
 class AttentionBlock(nn.Module):
-    """Attention, sum and layer norm."""
+    """Attention, residual sum and layer norm."""
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
@@ -53,12 +53,12 @@ class AttentionBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, position: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None) -> Tensor:
-        """(B, N, C), see `Attention.forward`; the query is x with its position."""
+        """Apply the block to x (B, N, C) with its position embeddings; see `Attention.forward` for the rest."""
         return self.norm(x + self.attention(x + position, key, value, visible))
 
 
 class FeedForwardBlock(nn.Module):
-    """Two linear layers, sum and layer norm."""
+    """Two linear layers, residual sum and layer norm."""
 
     def __init__(self, dim: int, hidden_dim: int):
         super().__init__()
@@ -69,20 +69,20 @@ class FeedForwardBlock(nn.Module):
         nn.init.xavier_uniform_(self.linear2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
+        """Apply the block: (B, N, C) -> (B, N, C)."""
         if torch.is_grad_enabled() or x.shape[1] <= CHUNK_TOKENS:
-            return self._of_chunk(x)
-        return torch.cat([self._of_chunk(chunk) for chunk in x.split(CHUNK_TOKENS, dim=1)], dim=1)
+            return self._forward_chunk(x)
+        return torch.cat([self._forward_chunk(chunk) for chunk in x.split(CHUNK_TOKENS, dim=1)], dim=1)
 
-    def _of_chunk(self, x: Tensor) -> Tensor:
-        # In training the projection may be a view, and autograd copies what is changed through one.
+    def _forward_chunk(self, x: Tensor) -> Tensor:
+        # In training the projection may be a view, and autograd copies a tensor that is changed through a view.
         hidden = project_tokens(x, self.linear1.weight, self.linear1.bias)
         hidden = F.relu(hidden, inplace=not torch.is_grad_enabled())
         return self.norm(x + project_tokens(hidden, self.linear2.weight, self.linear2.bias))
 
 
 class DualPathLayer(nn.Module):
-    """One update of the pixels, then one of the queries."""
+    """Decoder layer that updates the pixels, then the queries."""
 
     def __init__(self, dim: int, num_heads: int, feedforward_dim: int):
         super().__init__()
@@ -93,10 +93,11 @@ class DualPathLayer(nn.Module):
         self.query_feedforward = FeedForwardBlock(dim, feedforward_dim)
 
     def forward(self, state: DualPathState, visible: Tensor) -> DualPathState:
-        """One round.
+        """Apply the layer.
 
         Args:
-            visible: (B, Q + A, S), True where a query may look.
+            state: the features before the layer.
+            visible: (B, Q + A, S), True where a query may attend.
         """
         queries, pixels = state.queries, state.pixels
         query_positions, pixel_positions = state.query_positions, state.pixel_positions
@@ -108,7 +109,7 @@ class DualPathLayer(nn.Module):
 
 
 class PredictionHead(nn.Module):
-    """Classes and masks of the queries as they are between two layers."""
+    """Predicts classes and masks from the state between two layers."""
 
     def __init__(self, dim: int, num_classes: int, mask_dim: int):
         super().__init__()
@@ -117,7 +118,7 @@ class PredictionHead(nn.Module):
         self.mask_head = QueryMaskHead(dim, mask_dim)
 
     def forward(self, state: DualPathState) -> Prediction:
-        """Predict; auxiliary queries predict nothing."""
+        """Predict for all queries but the auxiliary ones."""
         queries = self.norm(state.queries[:, : state.query_points.shape[1]])
         features = state.pixels.transpose(1, 2).unflatten(2, state.size)  # (B, S, C) -> (B, C, h, w)
         embeddings, biases = self.mask_head(queries)
@@ -127,27 +128,27 @@ class PredictionHead(nn.Module):
 
 
 class DualPathDecoder(nn.Module):
-    """The layers, with a prediction head before the first and after each."""
+    """FastInst's decoder, with a prediction head before the first layer and after each layer."""
 
     def __init__(
         self, *, dim: int, num_classes: int, num_layers: int, eval_layers: int, num_heads: int, feedforward_dim: int,
         mask_dim: int, num_aux_queries: int, position_side: int,
     ):  # fmt: skip
-        """Build.
+        """Build the layers and heads.
 
         Args:
             dim: width `C` of queries and pixels.
             num_classes: number of classes.
             num_layers: layers that are built and trained.
-            eval_layers: layers that run in eval mode (0: all).
+            eval_layers: layers that run in eval mode; 0 for all.
             num_heads: heads of all attentions.
             feedforward_dim: width of the feed-forward parts.
-            mask_dim: width in which queries and pixels are compared.
-            num_aux_queries: learned queries that predict nothing.
-            position_side: side of the learned grid of positions, in cells.
+            mask_dim: width of the mask embeddings and mask features.
+            num_aux_queries: number `A` of learned auxiliary queries, which predict nothing.
+            position_side: side of the learned grid of position embeddings in cells.
 
         Raises:
-            ValueError: no layer, more eval layers than layers, or a width that the heads do not divide.
+            ValueError: there is no layer, there are more eval layers than layers, or the heads do not divide the width.
         """
         super().__init__()
         check_heads(dim, num_heads)
@@ -161,32 +162,34 @@ class DualPathDecoder(nn.Module):
         )
 
     def forward(self, queries: LocatedQueries, pixel_map: Tensor) -> tuple[list[Prediction], list[DualPathState]]:
-        """Decode.
+        """Run the layers.
 
         Args:
-            queries: (B, Q, ...).
-            pixel_map: (B, C, h, w).
+            queries: Q queries of each image.
+            pixel_map: (B, C, h, w), features of the pixels.
 
         Returns:
-            In training, the predictions before the first and after each layer, and the states after each layer.  In
-            eval mode the last of both.
+            in training, the predictions before the first layer and after each layer, and the states after each layer;
+            in eval mode, the last prediction and the last state.
         """
         state = self._start(queries, pixel_map)
         predictions, states = [self.prediction_heads[0](state)], []
         for i in range(len(self.layers) if self.training else self.eval_layers):
-            state = self.layers[i](state, self._visible(predicted_attention_mask(predictions[-1])))
+            state = self.layers[i](state, self._add_auxiliary(predicted_visibility(predictions[-1])))
             predictions.append(self.prediction_heads[i + 1](state))
             states.append(state)
         return (predictions, states) if self.training else (predictions[-1:], states[-1:])
 
-    def guided(self, states: list[DualPathState], shown: Tensor) -> list[Prediction]:
-        """Every layer once more, on what it gave, with the masks of the queries' objects in place of their own.
+    def predict_guided(self, states: list[DualPathState], visible: Tensor) -> list[Prediction]:
+        """Apply every layer again to its own output, with the masks of the matched objects as attention masks.
+
+        This is FastInst's ground-truth mask-guided learning.
 
         Args:
-            states: after each layer.
-            shown: (B, Q, S), True where a query may look.
+            states: the states after each layer.
+            visible: (B, Q, S), True where a query may attend, from `target_visibility`.
         """
-        visible = self._visible(shown)
+        visible = self._add_auxiliary(visible)
         return [
             head(layer(state, visible))
             for layer, head, state in zip(self.layers, self.prediction_heads[1:], states, strict=True)
@@ -207,30 +210,30 @@ class DualPathDecoder(nn.Module):
             size=size,
         )
 
-    def _visible(self, shown: Tensor) -> Tensor:
-        """(B, Q, S) -> (B, Q + A, S); auxiliary queries, and those that would see nothing, see everything."""
-        shown = shown | ~shown.any(-1, keepdim=True)
-        return F.pad(shown, [0, 0, 0, self.aux_content.num_embeddings], value=True)
+    def _add_auxiliary(self, visible: Tensor) -> Tensor:
+        """Make queries that see nothing, and added auxiliary queries, see everything: (B, Q, S) -> (B, Q + A, S)."""
+        visible = visible | ~visible.any(-1, keepdim=True)
+        return F.pad(visible, [0, 0, 0, self.aux_content.num_embeddings], value=True)
 
 
 @torch.no_grad()
-def predicted_attention_mask(prediction: Prediction) -> Tensor:
+def predicted_visibility(prediction: Prediction) -> Tensor:
     """Return (B, Q, S), True where a query's mask logit is not negative."""
     return (prediction.mask_logits >= 0).flatten(2)
 
 
 @torch.no_grad()
-def target_attention_mask(match: Match, targets: list[Target], num_queries: int, size: tuple[int, int]) -> Tensor:
-    """Return (B, Q, S), True where a matched query's object is, and True everywhere for the other queries."""
-    shown = torch.ones(len(targets), num_queries, size[0] * size[1], dtype=torch.bool, device=match.image.device)
+def target_visibility(match: Match, targets: list[Target], num_queries: int, size: tuple[int, int]) -> Tensor:
+    """Return (B, Q, S), True in the mask of a matched query's object, and True everywhere for the other queries."""
+    visible = torch.ones(len(targets), num_queries, size[0] * size[1], dtype=torch.bool, device=match.image.device)
     for i, target in enumerate(targets):
         here = match.image == i
-        shown[i, match.query[here]] = _shrink(target.masks, size).flatten(1)[match.object[here]]
-    return shown
+        visible[i, match.query[here]] = _downsample(target.masks, size).flatten(1)[match.object[here]]
+    return visible
 
 
-def _shrink(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """(T, H, W), bool -> (T, h, w), the value at each cell's first pixel."""
+def _downsample(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Take the value at each cell's first pixel: (T, H, W), bool -> (T, h, w)."""
     rows, columns = (
         torch.arange(small, device=masks.device) * large // small
         for small, large in zip(size, masks.shape[1:], strict=True)

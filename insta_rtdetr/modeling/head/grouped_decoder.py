@@ -1,4 +1,4 @@
-"""Decoder of LW-DETR and RF-DETR: all layers look at the boxes that queries start with, and predict changes of these.
+"""Decoder of LW-DETR and RF-DETR: all layers attend around the boxes that queries start with, and predict changes.
 
 Shapes: B images, G groups, Q queries of a group, S positions, C channels.
 Source: LW-DETR, https://arxiv.org/abs/2406.03459
@@ -17,29 +17,29 @@ from .query_selection import init_box_head, init_class_head
 
 
 class GroupedDecoder(nn.Module):
-    """The layers, and one class head, one box head and one mask head for all of them."""
+    """Decoder with one class head, one box head and one mask head for all layers."""
 
     def __init__(
         self, *, dim: int, num_classes: int, num_layers: int, eval_layers: int, num_heads: int, num_cross_heads: int,
         num_levels: int, num_points: int, feedforward_dim: int, dropout: float, mask_stride: int,
     ):  # fmt: skip
-        """Build.
+        """Build the layers and heads.
 
         Args:
             dim: width `C` of a query.
             num_classes: number of classes.
             num_layers: layers that are built and trained.
-            eval_layers: layers that run in eval mode (0: all).
-            num_heads: heads of the attention among queries.
-            num_cross_heads: heads of deformable attention.
+            eval_layers: layers that run in eval mode; 0 for all.
+            num_heads: heads of the self-attention.
+            num_cross_heads: heads of the deformable cross-attention.
             num_levels: levels of the pyramid.
             num_points: sampling points for each head and level.
             feedforward_dim: width of the feed-forward part.
-            dropout: probability.
-            mask_stride: of the mask map, in pixels of the network's input.
+            dropout: dropout probability.
+            mask_stride: stride of the mask map in pixels of the network's input.
 
         Raises:
-            ValueError: no layer, more eval layers than layers, or a width that the heads do not divide.
+            ValueError: there is no layer, there are more eval layers than layers, or heads do not divide the width.
         """
         super().__init__()
         check_heads(dim, num_heads)
@@ -58,15 +58,15 @@ class GroupedDecoder(nn.Module):
         init_box_head(self.box_head)
 
     def forward(self, queries: GroupedQueries, memory: Memory, mask_features: Tensor | None) -> list[Prediction]:
-        """Decode.
+        """Run the layers.
 
         Args:
-            queries: (B, G * Q, ...).
+            queries: G * Q queries of each image.
             memory: the pyramid's tokens.
-            mask_features: (B, C, h, w), at the size of the masks; None: no masks are wanted.
+            mask_features: (B, C, h, w), at the size of the masks; None to predict no masks.
 
         Returns:
-            The predictions of every layer in training, of the last layer that runs otherwise.
+            the predictions of all layers in training, and otherwise of the last layer that runs.
         """
         content, boxes = queries.content, queries.boxes_cxcywh
         positions = self.position_head(boxes)

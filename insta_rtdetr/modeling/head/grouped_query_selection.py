@@ -1,4 +1,4 @@
-"""Two-stage queries in groups: boxes come from the positions that look most like an object, contents are learned.
+"""Query selection in groups: boxes come from the positions with the highest class scores, contents are learned.
 
 Shapes: B images, S positions of all levels, G groups, Q queries of a group, K classes, C channels.
 Source: LW-DETR, https://arxiv.org/abs/2406.03459; Group DETR, https://arxiv.org/abs/2207.13085
@@ -13,22 +13,22 @@ from .query_selection import QuerySelection, anchor_boxes
 
 
 class GroupedQuerySelection(nn.Module):
-    """Each group scores every position with weights of its own; without training only the first group is used."""
+    """Selects the queries of each group with heads of its own.  Only the first group is used in eval mode."""
 
     def __init__(
         self, dim: int, num_classes: int, num_queries: int, anchor_sizes: tuple[float, ...], num_groups: int
     ):
-        """Build.
+        """Build the heads and the learned contents.
 
         Args:
             dim: width of a query.
             num_classes: number of classes.
             num_queries: queries of a group.
-            anchor_sizes: side of each level's anchors, a fraction of the image.
+            anchor_sizes: side of each level's anchors as a fraction of the image.
             num_groups: groups in training.
 
         Raises:
-            ValueError: there is no query or no group.
+            ValueError: the number of queries or of groups is not positive.
         """
         super().__init__()
         if num_groups < 1:
@@ -43,16 +43,17 @@ class GroupedQuerySelection(nn.Module):
         nn.init.zeros_(self.box_deltas.weight)
 
     def forward(self, memory: Memory) -> tuple[GroupedQueries, Tensor, Tensor, Tensor]:
-        """Select.
+        """Select the queries.
 
         Args:
-            memory: (B, S, C) tokens.
+            memory: the pyramid's tokens.
 
         Returns:
-            The queries, their boxes detached; and of the positions they come from the embeddings (B, G * Q, C), class
-            logits (B, G * Q, K) and boxes (B, G * Q, 4).  A map of fewer positions than queries gives fewer queries.
+            the queries, whose boxes send no gradient to the encoder, and the embeddings (B, G * Q, C), class logits
+            (B, G * Q, K) and boxes (B, G * Q, 4) of the selected positions.  If there are fewer positions than Q,
+            there are fewer queries.
         """
-        # Boxes are never in half precision.
+        # Boxes are computed in at least float32.
         dtype = torch.promote_types(memory.tokens.dtype, torch.float32)
         anchors, is_usable = anchor_boxes(
             tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, dtype

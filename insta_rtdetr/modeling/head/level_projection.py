@@ -1,4 +1,4 @@
-"""The pyramid becomes one sequence of tokens."""
+"""Projection of the pyramid to the decoder's memory, one sequence of tokens."""
 
 from torch import Tensor, nn
 
@@ -7,12 +7,12 @@ from ...structures import Memory
 
 
 class LevelProjection(nn.Module):
-    """A 1x1 convolution with batch norm for each level, then all positions in a row."""
+    """Applies a 1x1 convolution with batch norm to each level and joins the positions of all levels."""
 
     def __init__(self, in_dim: int, out_dim: int, num_levels: int):
         super().__init__()
         self.projections = nn.ModuleList(ConvNorm(in_dim, out_dim, 1) for _ in range(num_levels))
 
     def forward(self, levels: list[Tensor]) -> Memory:
-        """L tensors (B, C_in, h, w) -> tokens (B, S, C)."""
+        """Turn L levels (B, C_in, h, w) into S tokens (B, S, C)."""
         return Memory.of_levels([project(level) for project, level in zip(self.projections, levels, strict=True)])

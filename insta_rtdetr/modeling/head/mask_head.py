@@ -1,4 +1,4 @@
-"""A query's mask is the dot product of its embedding with the mask features."""
+"""Mask heads, which embed queries so that a mask is the dot product of an embedding with the mask features."""
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,9 @@ from ...layers.mlp import MLP
 
 
 class QueryMaskHead(nn.Module):
-    """Embeds queries for features that would be projected by a linear layer first, which is moved to the queries.
+    """Embeds queries for unprojected mask features: the features' linear projection is applied to the queries instead.
 
-    e . (W f + b) = (W^T e) . f + e . b: there are a hundred queries and thousands of pixels.
+    The result is the same, e . (W f + b) = (W^T e) . f + e . b, and there are far fewer queries than pixels.
     """
 
     def __init__(self, query_dim: int, mask_dim: int):
@@ -20,19 +20,19 @@ class QueryMaskHead(nn.Module):
         self.projection = nn.Linear(query_dim, mask_dim)
 
     def forward(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, Q, C) -> embeddings (B, Q, C) for features as they are, and biases (B, Q)."""
+        """Embed queries (B, Q, C); return embeddings (B, Q, C) and biases (B, Q)."""
         return move_projection(self.embedding(queries), self.projection)
 
 
 def move_projection(embeddings: Tensor, projection: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Embeddings (B, Q, C_mask) for features behind a projection -> (B, Q, C) for those before it, biases (B, Q)."""
+    """Turn embeddings (B, Q, C_mask) for projected features into embeddings (B, Q, C) and biases (B, Q) for others."""
     return embeddings @ projection.weight, embeddings @ projection.bias
 
 
 def masks_of(
     mask_head: nn.Module, queries: Tensor, mask_features: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The last three parts of a `Prediction`: embeddings, features and biases; None without features."""
+    """Return a prediction's mask embeddings, mask features and mask biases; all are None if there are no features."""
     if mask_features is None:
         return None, None, None
     embeddings, biases = mask_head.embed(queries)
@@ -40,7 +40,7 @@ def masks_of(
 
 
 class MaskHead(Foldable):
-    """Projects the mask features once, and embeds queries into the same space."""
+    """Projects the mask features, and embeds queries into the same space."""
 
     def __init__(self, query_dim: int, mask_dim: int):
         super().__init__()
@@ -51,11 +51,11 @@ class MaskHead(Foldable):
             nn.init.xavier_uniform_(layer.weight)
 
     def project(self, mask_features: Tensor) -> Tensor:
-        """(B, C_feature, h, w) -> (B, C_mask, h, w), C_mask being C_feature once folded."""
+        """Project the mask features: (B, C_feature, h, w) -> (B, C_mask, h, w).  After folding they are unchanged."""
         return self.projection(mask_features)
 
     def embed(self, queries: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, Q, C) -> embeddings (B, Q, C_mask) and biases (B, Q), or None before folding."""
+        """Embed queries (B, Q, C); return embeddings (B, Q, C_mask) and biases (B, Q), or None before folding."""
         embeddings = self.embedding(queries)
         if not self.has_folded_projection:
             return embeddings, None
@@ -80,14 +80,14 @@ class MaskHead(Foldable):
 
 
 class PrototypeMaskHead(MaskHead):
-    """The same with a plain convolution that turns the features into prototypes, which may be more or fewer."""
+    """Mask head of Mask DINO and Mask-RT-DETR: a 1x1 convolution without norm turns the features into prototypes."""
 
     def __init__(self, query_dim: int, feature_dim: int, num_prototypes: int):
         super().__init__(query_dim, num_prototypes)
         self.projection = nn.Conv2d(feature_dim, num_prototypes, 1)
 
     def fold_(self) -> None:
-        """Move the projection to the queries, unless the masks would be made from more channels then."""
+        """Move the projection to the queries, unless masks would then be made from more channels than before."""
         if self.projection.in_channels <= self.projection.out_channels:
             super().fold_()
 

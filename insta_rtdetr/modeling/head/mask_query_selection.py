@@ -1,4 +1,4 @@
-"""The positions of the pyramid that look most like an object become queries that start where their masks are.
+"""Mask DINO's query selection: queries start with the boxes around the masks that their positions predict.
 
 Shapes: B images, S positions of all levels together, Q queries, C channels, (h, w) the mask map.
 """
@@ -14,18 +14,18 @@ from .shared_head_decoder import SharedHeadDecoder
 
 
 class MaskQuerySelection(TokenSelection):
-    """Starts a query from each of the best positions, with the box around the mask it predicts.
+    """Makes a query from each selected position, with the box around the mask that the position predicts.
 
     Source: Mask DINO, https://arxiv.org/abs/2206.02777
     """
 
     def __init__(self, *selection, mask_enhanced: bool = True, last_cell: bool = True, **more):
-        """Build.
+        """Build the selection.
 
         Args:
-            mask_enhanced: False: queries start with the box that their position predicts.
+            mask_enhanced: whether queries start with the box around the mask, instead of with the predicted box.
             last_cell: see `boxes_of_masks`.
-            selection, more: see `TokenSelection`.
+            selection, more: arguments of `TokenSelection`.
         """
         super().__init__(*selection, **more)
         self.mask_enhanced, self.last_cell = mask_enhanced, last_cell
@@ -33,31 +33,31 @@ class MaskQuerySelection(TokenSelection):
     def forward(
         self, memory: Memory, mask_features: Tensor | None, decoder: SharedHeadDecoder
     ) -> tuple[Queries, Prediction]:
-        """Select.
+        """Select the queries.
 
         Args:
-            memory: (B, S, C) tokens.
-            mask_features: (B, C_mask, h, w), projected; None: no masks are wanted, nor `mask_enhanced`.
-            decoder: its heads are those of the positions too.
+            memory: the pyramid's tokens.
+            mask_features: (B, C_mask, h, w), projected; None to predict no masks, which `mask_enhanced` does not allow.
+            decoder: the decoder, whose heads predict for the positions too.
 
         Returns:
-            Q queries (detached), and what their positions predict by themselves.
+            Q queries, detached, and the predictions of their positions.
         """
         tokens, _, anchor_logits = self.select(memory, decoder.class_head)
         boxes = (decoder.box_head(tokens) + anchor_logits).sigmoid()
-        prediction = decoder.answer(tokens, boxes, mask_features)
+        prediction = decoder.forward_prediction_heads(tokens, boxes, mask_features)
         start = boxes_of_masks(prediction, self.last_cell) if self.mask_enhanced else boxes.detach()
         return Queries(tokens.detach(), inverse_sigmoid(start)), prediction
 
 
 @torch.no_grad()
 def boxes_of_masks(prediction: Prediction, last_cell: bool = True) -> Tensor:
-    """(B, Q, 4), cxcywh of the smallest boxes around the predicted masks.
+    """Return the smallest boxes around the predicted masks: (B, Q, 4), cxcywh.
 
     Args:
-        prediction: with masks.
-        last_cell: True: boxes end where the last column and row of a mask end; that of an empty mask is the upper left
-            corner.  False: they end where these begin; that of an empty mask is the lower right corner.
+        prediction: a prediction with masks.
+        last_cell: whether boxes contain the last column and row of a mask, or end where these begin, as Mask DINO's
+            mask2box.  The box of an empty mask is the upper left corner if True, and the lower right corner if False.
     """
     height, width = prediction.mask_features.shape[2:]
     step = masks_at_a_time(height, width, prediction.mask_features.device)
@@ -66,7 +66,7 @@ def boxes_of_masks(prediction: Prediction, last_cell: bool = True) -> Tensor:
         logits = prediction.slice_queries(slice(start, start + step)).mask_logits
         boxes.append(boxes_of_occupied(logits.amax(2) > 0, logits.amax(3) > 0))
     pixels = torch.cat(boxes, dim=1)
-    # In the precision of the predicted boxes: that of masks may be half.
+    # Boxes are computed in the precision of the predicted boxes, because masks may have half precision.
     sides = prediction.boxes_cxcywh.new_tensor([width, height, width, height])
     pixels = pixels.to(sides)
     if not last_cell:

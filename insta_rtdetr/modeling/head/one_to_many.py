@@ -1,4 +1,4 @@
-"""More queries in training, several of which answer for each object, beside those of which one does.
+"""Helpers for one-to-many queries: extra queries in training, several of which are matched with each object.
 
 Source: H-DETR, https://arxiv.org/abs/2207.13080
 """
@@ -10,13 +10,18 @@ from torch import Tensor
 from ...structures import Prediction, Queries
 
 
-def isolate(attention_mask: Tensor | None, num_before: int, num_added: int, device: torch.device) -> Tensor:
-    """Attention mask (N + M, N + M) of N queries and M after them, which do not look at each other; True: not to look.
+def extend_attention_mask(
+    attention_mask: Tensor | None, num_before: int, num_added: int, device: torch.device
+) -> Tensor:
+    """Extend the attention mask of N queries by M queries that attend only to each other and are seen by no other.
 
     Args:
-        attention_mask: (N, N), of the first N; None: they all look at each other.
+        attention_mask: (N, N), True where a query (row) must not attend; None if all may attend to each other.
         num_before: `N`.
         num_added: `M`.
+
+    Returns:
+        (N + M, N + M), bool.
     """
     if attention_mask is None:
         attention_mask = torch.zeros(num_before, num_before, dtype=torch.bool, device=device)
@@ -26,7 +31,7 @@ def isolate(attention_mask: Tensor | None, num_before: int, num_added: int, devi
 
 
 def join_queries(*parts: Queries) -> Queries:
-    """The queries of all parts, one part after the other."""
+    """Concatenate parts of the queries in the given order."""
     return Queries(
         torch.cat([part.content for part in parts], dim=1),
         torch.cat([part.reference_logits for part in parts], dim=1),
@@ -34,7 +39,7 @@ def join_queries(*parts: Queries) -> Queries:
 
 
 def split_queries(layers: list[Prediction], sizes: list[int]) -> list[list[Prediction]]:
-    """The predictions of all layers for each of some parts of the queries, of `sizes` queries."""
+    """Split each layer's prediction into parts of `sizes` queries; return a list of layers for each part."""
     ends = torch.tensor(sizes).cumsum(0).tolist()
     return [
         [layer.slice_queries(slice(end - size, end)) for layer in layers] for end, size in zip(ends, sizes, strict=True)

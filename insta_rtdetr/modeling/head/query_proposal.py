@@ -1,4 +1,4 @@
-"""Instance-activation-guided queries: where the class map has a local maximum, a query takes the feature there.
+"""Instance-activation-guided queries: the features at the local maxima of a class map become queries.
 
 Shapes: B images, Q queries, K classes, C channels, (h, w) the map, S = h * w positions.
 Source: FastInst, https://arxiv.org/abs/2303.08594
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from ...structures import LocatedQueries
 from .query_selection import take
 
-# Probabilities below this are no maximum.
+# A position with a lower probability is no local maximum.
 MIN_MAXIMUM = 1e-6
 _NEIGHBOURS = [(dy, dx) for dy in (0, 1, 2) for dx in (0, 1, 2) if (dy, dx) != (1, 1)]
 
 
 class PositionGrid(nn.Module):
-    """A learned code of places: a small square grid, enlarged to the map at hand."""
+    """Learned position embeddings: a small square grid that is interpolated to the size of a map."""
 
     def __init__(self, dim: int, side: int):
         super().__init__()
@@ -25,9 +25,9 @@ class PositionGrid(nn.Module):
         nn.init.normal_(self.grid)
 
     def forward(self, height: int, width: int) -> Tensor:
-        """(1, height * width, C)."""
+        """Return the position embeddings (1, height * width, C) of a map."""
         enlarged = F.interpolate(self.grid, size=(height, width), mode="bilinear")
-        # In the order of the tokens that it is added to, which is four times as fast.
+        # Adding them to the tokens is four times as fast with the memory layout of the tokens.
         return enlarged.flatten(2).transpose(1, 2).contiguous()
 
 
@@ -42,14 +42,14 @@ class QueryProposal(nn.Module):
         )
 
     def forward(self, level: Tensor, position_grid: PositionGrid) -> tuple[LocatedQueries, Tensor]:
-        """Propose.
+        """Propose the queries.
 
         Args:
-            level: (B, C, h, w).
-            position_grid: gives the code of the places.
+            level: (B, C, h, w), a level of the pyramid.
+            position_grid: gives the position embeddings of the queries.
 
         Returns:
-            Queries, and class logits (B, K + 1, h, w) of all positions, the last class being "no object".
+            Q queries of each image, and class logits (B, K + 1, h, w) of all positions; the last class is "no object".
         """
         height, width = level.shape[2:]
         logits = self.class_head(level)
@@ -63,12 +63,12 @@ class QueryProposal(nn.Module):
 
 
 def rank_positions(logits: Tensor) -> Tensor:
-    """Probability of the likeliest class at each position, plus 1 where it is a local maximum.
+    """Return the probability of the likeliest class at each position, plus 1 if the position is a local maximum.
 
-    A position is one if none of its eight neighbours that have the same likeliest class has a higher probability.
+    A local maximum is a position none of whose eight neighbours with the same likeliest class has a higher probability.
 
     Args:
-        logits: (B, K + 1, h, w), the last class being "no object".
+        logits: (B, K + 1, h, w); the last class is "no object".
 
     Returns:
         (B, S).
@@ -85,7 +85,7 @@ def rank_positions(logits: Tensor) -> Tensor:
 
 
 def grid_points(height: int, width: int, device: torch.device) -> Tensor:
-    """(S, 2), (x, y) of every position, from corner to corner: the first is 0 and the last is 1, as in the original."""
+    """Return (x, y) of every position, (S, 2): as in the original, the first column is at 0 and the last at 1."""
     y, x = torch.meshgrid(
         torch.linspace(0, 1, height, device=device), torch.linspace(0, 1, width, device=device), indexing="ij"
     )

@@ -1,7 +1,7 @@
-"""The positions of the pyramid that look most like an object become queries.
+"""Query selection: the positions of the pyramid with the highest class scores become queries.
 
 Shapes: S positions of all levels together, Q queries, K classes, C channels.
-Source: uncertainty-minimal query selection of RT-DETR, https://arxiv.org/abs/2304.08069
+Source: RT-DETR, https://arxiv.org/abs/2304.08069, uncertainty-minimal query selection
 """
 
 from collections.abc import Callable
@@ -17,35 +17,37 @@ from ...layers.point_sampling import cell_centres
 from ...layers.tokens import TokenLinear
 from ...structures import Memory, Prediction, Queries
 
-# Anchors whose centre or side is nearer than this to 0 or 1 are not used; a fraction of the image.
+# Anchors whose centre or side is nearer than this to 0 or 1, as fractions of the image, are not used.
 ANCHOR_MARGIN = 0.01
 OBJECT_PRIOR = 0.01
-# Taken from the logit of a position next to a better one, so that it comes after all local maxima; and of a local
-# maximum next to a better one of another level, so that it comes between the two.
-NEIGHBOUR_HANDICAP = 100.0
-LEVEL_HANDICAP = 50.0
+# The first is subtracted from the score of a position that is no local maximum of its level, so that it ranks after all
+# local maxima.  The second is subtracted from the score of a position next to a better one of another level, so that
+# local maxima of this kind rank between the two.
+NEIGHBOUR_PENALTY = 100.0
+LEVEL_PENALTY = 50.0
 
 EmbedMasks = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 
 
 class TokenSelection(nn.Module):
-    """Scores every position and takes the best ones."""
+    """Scores every position and selects the best ones."""
 
     def __init__(
         self, dim: int, num_queries: int, anchor_sizes: tuple[float, ...], local_maxima: bool = False,
         across_levels: bool = False,
     ):  # fmt: skip
-        """Build.
+        """Build the projection of the tokens.
 
         Args:
             dim: width of a token and of a query.
-            num_queries: positions that become queries.
-            anchor_sizes: side of each level's anchors, a fraction of the image.
-            local_maxima: whether positions next to a better one of their level come after all others.
-            across_levels: whether those next to a better one of another level do, too.
+            num_queries: number of positions that become queries.
+            anchor_sizes: side of each level's anchors as a fraction of the image.
+            local_maxima: whether positions next to a better one of their level rank after all others.
+            across_levels: whether, besides, positions next to a better one of another level rank after those that are
+                not; needs `local_maxima`.
 
         Raises:
-            ValueError: no query.
+            ValueError: `num_queries` is not positive.
         """
         super().__init__()
         if num_queries < 1:
@@ -57,14 +59,14 @@ class TokenSelection(nn.Module):
         nn.init.xavier_uniform_(self.token_projection.weight)
 
     def select(self, memory: Memory, class_head: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """Take the positions with the highest class score.
+        """Select the positions with the highest class scores.
 
         Args:
-            memory: (B, S, C) tokens.
-            class_head: (B, S, C) -> (B, S, K).
+            memory: the pyramid's tokens.
+            class_head: module that maps tokens (B, S, C) to class logits (B, S, K).
 
         Returns:
-            Their projected tokens (B, Q, C), class logits (B, Q, K) and anchors (B, Q, 4), cxcywh before sigmoid.
+            embeddings (B, Q, C), class logits (B, Q, K) and anchors (B, Q, 4), cxcywh before sigmoid, of the positions.
         """
         anchor_logits, is_usable = anchors(
             tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
@@ -77,22 +79,22 @@ class TokenSelection(nn.Module):
     def choose(
         self, tokens: Tensor, class_head: nn.Module, level_sizes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, S, C) -> embeddings (B, Q, C) and class logits (B, Q, K) of the best positions, and which (B, Q)."""
+        """Return embeddings (B, Q, C), class logits (B, Q, K) and indices (B, Q) of the best of S tokens (B, S, C)."""
         tokens = self.token_norm(self.token_projection(tokens))
         class_logits = class_head(tokens)
         num_queries = min(self.num_queries, tokens.shape[1])
         scores = class_logits.detach().amax(-1)
         if self.local_maxima:
-            scores = handicap_neighbours(scores, level_sizes, self.across_levels)
+            scores = penalise_neighbours(scores, level_sizes, self.across_levels)
         best = scores.topk(num_queries, dim=1).indices
         return take(tokens, best), take(class_logits, best), best
 
     def move_anchors(self, anchor_logits: Tensor, deltas: Tensor) -> Tensor:
-        """Logits of the boxes that positions predict; all (B, N, 4)."""
+        """Return the logits of the boxes that positions predict; all tensors are (B, N, 4)."""
         return deltas + anchor_logits
 
-    def predict_everywhere(self, memory: Memory, class_head: nn.Module, box_head: nn.Module) -> Prediction:
-        """Classes and boxes of all S positions, of which `select` takes the best; for training."""
+    def predict_dense(self, memory: Memory, class_head: nn.Module, box_head: nn.Module) -> Prediction:
+        """Predict classes and boxes for all S positions, for the dense loss in training."""
         anchor_logits, is_usable = anchors(
             tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
         )
@@ -100,8 +102,10 @@ class TokenSelection(nn.Module):
         return Prediction(class_head(tokens), self.move_anchors(anchor_logits, box_head(tokens)).sigmoid())
 
 
-    def select_crowd(self, memory: Memory, class_head: nn.Module, box_head: nn.Module, num_queries: int) -> Queries:
-        """Queries from the positions of the highest scores, neighbours or not; for training."""
+    def select_one_to_many(
+        self, memory: Memory, class_head: nn.Module, box_head: nn.Module, num_queries: int
+    ) -> Queries:
+        """Make one-to-many queries for training from the positions with the highest scores, without any penalty."""
         anchor_logits, is_usable = anchors(
             tuple(memory.level_sizes), self.anchor_sizes, memory.tokens.device, memory.tokens.dtype
         )
@@ -113,16 +117,16 @@ class TokenSelection(nn.Module):
 
 
 class QuerySelection(TokenSelection):
-    """Starts a query from each of the best positions, with the box it predicts."""
+    """Makes a query from each selected position, with the box that the position predicts."""
 
     def __init__(self, dim: int, num_classes: int, relative_boxes: bool = False, **selection):
-        """Build.
+        """Build the heads.
 
         Args:
             dim: width of a token and of a query.
             num_classes: number of classes.
-            relative_boxes: whether anchors are moved in units of their sides, not in logits.
-            selection: see `TokenSelection`.
+            relative_boxes: whether boxes are predicted in units of the anchors' sides instead of in logits.
+            selection: more arguments of `TokenSelection`.
         """
         super().__init__(dim, **selection)
         self.relative_boxes = relative_boxes
@@ -134,16 +138,16 @@ class QuerySelection(TokenSelection):
     def forward(
         self, memory: Memory, embed_masks: EmbedMasks | None = None, mask_features: Tensor | None = None
     ) -> tuple[Queries, Prediction]:
-        """Select.
+        """Select the queries.
 
         Args:
-            memory: (B, S, C) tokens.
-            embed_masks: tokens (B, Q, C) and their boxes -> mask embeddings (B, Q, C_mask) and biases (B, Q) or None,
-                if the positions predict masks too.
-            mask_features: (B, C_mask, h, w) that belong to them.
+            memory: the pyramid's tokens.
+            embed_masks: function of embeddings (B, Q, C) and boxes (B, Q, 4) that returns mask embeddings
+                (B, Q, C_mask) and biases (B, Q) or None; None if the positions predict no masks.
+            mask_features: (B, C_mask, h, w), for these mask embeddings.
 
         Returns:
-            Q queries (their content detached), and what their positions predict by themselves.
+            Q queries, whose content is detached, and the predictions of their positions.
         """
         tokens, class_logits, anchor_logits = self.select(memory, self.class_head)
         reference_logits = self.move_anchors(anchor_logits, self.box_head(tokens))
@@ -155,38 +159,53 @@ class QuerySelection(TokenSelection):
         return queries, Prediction(class_logits, boxes, embeddings, mask_features, biases)
 
     def move_anchors(self, anchor_logits: Tensor, deltas: Tensor) -> Tensor:
-        """Logits of the boxes that positions predict; all (B, N, 4)."""
+        """Return the logits of the boxes that positions predict; see `TokenSelection`."""
         if self.relative_boxes:
             return inverse_sigmoid(shift_and_scale(anchor_logits.sigmoid(), deltas))
         return super().move_anchors(anchor_logits, deltas)
 
 
-def handicap_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]], across_levels: bool = False) -> Tensor:
-    """Scores (B, S), with `NEIGHBOUR_HANDICAP` taken from those that one of the eight positions around them exceeds.
+def penalise_neighbours(scores: Tensor, level_sizes: list[tuple[int, int]], across_levels: bool = False) -> Tensor:
+    """Subtract `NEIGHBOUR_PENALTY` from each score that one of the eight positions around it exceeds.
 
-    An object of many positions then gets one query or two of each level, and leaves the others to its neighbours.
-    Source: the local maxima of FastInst, https://arxiv.org/abs/2303.08594
+    An object that covers many positions then gets one or two queries of each level, which leaves the other queries to
+    other objects.
 
     Args:
-        across_levels: whether `LEVEL_HANDICAP` is taken from those that one around them on another level exceeds.
+        scores: (B, S).
+        level_sizes: (height, width) of each level.
+        across_levels: whether `LEVEL_PENALTY` is subtracted from each score that a nearby one on another level exceeds.
+
+    Returns:
+        (B, S).
+
+    Source: the local maxima of FastInst, https://arxiv.org/abs/2303.08594
     """
     levels = scores.split([height * width for height, width in level_sizes], dim=1)
     maps = [level.unflatten(1, size)[:, None] for level, size in zip(levels, level_sizes, strict=True)]
     best_around = [F.max_pool2d(level, 3, stride=1, padding=1) for level in maps]
-    handicaps = NEIGHBOUR_HANDICAP * (scores < _join(best_around))
+    penalties = NEIGHBOUR_PENALTY * (scores < _join(best_around))
     if across_levels:
         best_near = [torch.stack([_best_near(other, own.shape[2:]) for other in maps]).amax(0) for own in maps]
-        handicaps = handicaps + LEVEL_HANDICAP * (scores < _join(best_near))
-    return scores - handicaps
+        penalties = penalties + LEVEL_PENALTY * (scores < _join(best_near))
+    return scores - penalties
 
 
 def _join(maps: list[Tensor]) -> Tensor:
-    """(B, 1, h, w) of each level -> (B, S)."""
+    """Flatten and join the maps (B, 1, h, w) of all levels: (B, S)."""
     return torch.cat([level.flatten(1) for level in maps], dim=1)
 
 
 def _best_near(level: Tensor, size: tuple[int, int]) -> Tensor:
-    """The best score of a level (B, 1, h, w) near each position of another one of this size: 3 x 3 coarser cells."""
+    """Return a level's best score near each position of another level of this size: in 3 x 3 cells of the coarser one.
+
+    Args:
+        level: (B, 1, h, w).
+        size: (height, width) of the other level.
+
+    Returns:
+        (B, 1, height, width).
+    """
     ratio = level.shape[2] // size[0]
     if ratio > 1:
         level = F.max_pool2d(level, ratio)
@@ -195,26 +214,26 @@ def _best_near(level: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
-    """(B, S, C) and (B, Q) -> (B, Q, C)."""
+    """Gather along the second axis: values (B, S, C) at the indices (B, Q) -> (B, Q, C)."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
 def init_class_head(head: nn.Linear | nn.Conv2d) -> None:
-    """Start with a probability of `OBJECT_PRIOR` for every output."""
+    """Set the bias so that every output starts with the probability `OBJECT_PRIOR`."""
     nn.init.constant_(head.bias, -torch.tensor(1 / OBJECT_PRIOR - 1).log().item())
 
 
 def init_box_head(head: MLP) -> None:
-    """Start with the reference box unchanged."""
+    """Set the last layer to zero so that the head starts by leaving the reference box unchanged."""
     nn.init.zeros_(head.layers[-1].weight)
     nn.init.zeros_(head.layers[-1].bias)
 
 
 def check_anchors(sides: tuple[float, ...], num_levels: int) -> None:
-    """Check the anchors' sides.
+    """Check that there is one anchor side for each level.
 
     Raises:
-        ValueError: not one side for each level.
+        ValueError: there is not.
     """
     if len(sides) != num_levels:
         raise ValueError(
@@ -227,7 +246,10 @@ def check_anchors(sides: tuple[float, ...], num_levels: int) -> None:
 def anchors(
     level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """`anchor_boxes` before sigmoid: (S, 4), infinite where not usable, and (S, 1), 1 where usable, else 0.  Cached."""
+    """Return the logits of `anchor_boxes` (S, 4), infinite where not usable, and (S, 1), 1 where usable, else 0.
+
+    The result is cached.
+    """
     with torch.inference_mode(False), torch.no_grad():
         boxes, usable = anchor_boxes(level_sizes, sides, torch.device("cpu"), torch.float32)
         logits = torch.where(usable, torch.log(boxes / (1 - boxes)), torch.inf)
@@ -238,16 +260,18 @@ def anchors(
 def anchor_boxes(
     level_sizes: tuple[tuple[int, int], ...], sides: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """One square (in relative units) anchor box at the centre of every position.
+    """Return one anchor box, square in relative units, at the centre of every position.
 
     Args:
         level_sizes: (height, width) of each level.
-        sides: side of each level's anchors, a fraction of the image.
+        sides: side of each level's anchors as a fraction of the image.
 
     Returns:
-        (S, 4), cxcywh, and (S, 1), bool, whether it is far enough from the border of the image.  Cached.
+        boxes (S, 4), cxcywh, and (S, 1), bool, True where centre and side are at least `ANCHOR_MARGIN` from 0 and 1.
+        Both are cached.
+
     Raises:
-        ValueError: not one side for each level.
+        ValueError: there is not one side for each level.
     """
     check_anchors(sides, len(level_sizes))
     # A tensor made in inference mode could not take part in a later training step.

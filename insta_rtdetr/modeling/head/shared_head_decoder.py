@@ -1,4 +1,4 @@
-"""The same decoder with one set of heads, which answers for queries before the first layer and after every one.
+"""Decoder with one set of heads, which predict before the first layer and after every layer.
 
 Source: Mask-RT-DETR, https://github.com/PaddlePaddle/PaddleDetection/tree/666f597, after Mask DINO,
 https://arxiv.org/abs/2206.02777
@@ -15,15 +15,15 @@ from .query_selection import init_box_head, init_class_head
 
 
 class SharedHeadDecoder(RefiningDecoder):
-    """One norm, class head, box head and mask head for all layers; the positions of the pyramid use them too."""
+    """Decoder with one norm, class head, box head and mask head for all layers and for the positions of the pyramid."""
 
     def __init__(self, *, dim: int, num_classes: int, **layers):
-        """Build.
+        """Build the layers and heads.
 
         Args:
             dim: width `C` of a query.
             num_classes: number of classes.
-            layers: see `RefiningDecoder`.
+            layers: more arguments of `RefiningDecoder`.
         """
         super().__init__(dim=dim, **layers)
         self.norm = nn.LayerNorm(dim)
@@ -35,28 +35,32 @@ class SharedHeadDecoder(RefiningDecoder):
     def forward(
         self, queries: Queries, memory: Memory, mask_features: Tensor | None, attention_mask: Tensor | None = None
     ) -> list[Prediction]:
-        """See `RefiningDecoder`; in training what the queries answer before the first layer comes first."""
+        """Run the layers; in training, the predictions before the first layer come first.  See `RefiningDecoder`."""
         layers = super().forward(queries, memory, mask_features, attention_mask)
         if not self.training:
             return layers
-        return [self.answer(queries.content, queries.reference_logits.sigmoid(), mask_features), *layers]
+        boxes = queries.reference_logits.sigmoid()
+        return [self.forward_prediction_heads(queries.content, boxes, mask_features), *layers]
 
-    def answer(self, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
-        """Classes and masks of queries.
+    def forward_prediction_heads(self, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
+        """Predict classes and masks of queries.
 
         Args:
-            content: (B, Q, C).
-            boxes: (B, Q, 4), cxcywh, passed on.
-            mask_features: (B, C_mask, h, w), projected by the mask head; None: no masks are wanted.
+            content: (B, Q, C), features of the queries.
+            boxes: (B, Q, 4), cxcywh, which are copied to the prediction.
+            mask_features: (B, C_mask, h, w), projected by the mask head; None to predict no masks.
         """
         content = self.norm(content)
         return Prediction(self.class_head(content), boxes, *masks_of(self.mask_head, content, mask_features))
 
     def refine(self, layer: int, content: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """See `RefiningDecoder`; a box learns from the one after it, not from later ones."""
+        """Refine boxes so that they get gradients from the next layer but not from later ones; see `RefiningDecoder`.
+
+        DINO (https://arxiv.org/abs/2203.03605) calls this "look forward twice".
+        """
         shift = self.box_head(content)
         return shift_logits(boxes, shift), shift_logits(boxes.detach(), shift)
 
     def predict(self, layer: int, content: Tensor, boxes: Tensor, mask_features: Tensor | None) -> Prediction:
-        """See `RefiningDecoder`."""
-        return self.answer(content, boxes, mask_features)
+        """Predict with the shared heads; see `RefiningDecoder`."""
+        return self.forward_prediction_heads(content, boxes, mask_features)

@@ -1,4 +1,4 @@
-"""The training losses of the RT-DETR family, and what those of other models share with them.
+"""The training losses of the RT-DETR family, and base classes that the criteria of other models share.
 
 Shapes: B images, N matched pairs, Q queries, K classes, T objects of an image, P points.
 """
@@ -27,7 +27,7 @@ from .functions import (
 from .matched_masks import MatchedMasks, group_by_features
 from .matcher import build_matcher, full_precision, num_points_of
 
-# What the class score of a matched query learns in the last layer, see MODEL.LOSS.QUALITY.
+# Values of MODEL.LOSS.QUALITY: the overlap that is the class score's target for a matched query.
 QUALITIES = ("box", "mask")
 # Values of MODEL.LOSS.CLASS_LOSS.
 CLASS_LOSSES = {"varifocal": varifocal_loss, "matchability": matchability_aware_loss}
@@ -35,7 +35,7 @@ CLASS_LOSSES = {"varifocal": varifocal_loss, "matchability": matchability_aware_
 
 @dataclass
 class BatchTargets:
-    """All objects of a batch in a row; the objects of image i start at `first[i]`."""
+    """The concatenated objects of all images of a batch; the objects of image i start at index `first[i]`."""
 
     classes: Tensor
     boxes_cxcywh: Tensor
@@ -45,7 +45,7 @@ class BatchTargets:
 
     @classmethod
     def join(cls, targets: list[Target]) -> "BatchTargets":
-        """Put the objects of all images in a row."""
+        """Concatenate the objects of all images.  `masks` is None unless all images have masks."""
         lengths = torch.tensor([0] + [len(target) for target in targets[:-1]])
         has_masks = all(target.masks is not None for target in targets)
         return cls(
@@ -56,11 +56,11 @@ class BatchTargets:
         )
 
     def index(self, match: Match) -> Tensor:
-        """(N,) positions in the row."""
+        """Return the indices (N,) of the matched objects among the concatenated ones."""
         return self.first[match.image] + match.object
 
     def reduced_masks(self, size: tuple[int, int]) -> Tensor:
-        """All masks at another size, (T, *size), bool; made once."""
+        """Return all masks at another size, (T, *size), bool; each size is computed once."""
         if size not in self._reduced:
             self._reduced[size] = reduce_masks(self.masks, size)
         return self._reduced[size]
@@ -71,30 +71,30 @@ class MatchedPrediction:
     """The prediction of one layer with the objects that its queries are matched to.
 
     Attributes:
-        suffix: what the names of the layer's losses end with.
+        suffix: end of the names of the layer's losses.
         prediction: the layer's prediction.
         match: matched queries and objects.
         normaliser: scalar that the losses are divided by.
-        share: factor on the losses.
+        weight: scalar that the losses are multiplied by.
         is_last: whether the layer is the last of its decoder.
-        learns_classes: whether its class logits learn from this match.
+        has_class_loss: whether there is a class loss for this match.
     """
 
     suffix: str
     prediction: Prediction
     match: Match
     normaliser: Tensor
-    share: float = 1.0
+    weight: float = 1.0
     is_last: bool = False
-    learns_classes: bool = True
+    has_class_loss: bool = True
 
 
 class MaskCriterion(nn.Module):
-    """What the criteria of all models share: masks compared at uncertain points.
+    """Base class of all criteria, with mask losses that are computed at uncertain points.
 
     Attributes:
-        bce_name, dice_name: what the two mask losses are called.
-        max_mask_logit: larger logits say nothing more to the loss.
+        bce_name, dice_name: names of the two mask losses.
+        max_mask_logit: mask logits of a larger magnitude are clamped to it and get no gradient.
     """
 
     bce_name = "loss_mask_bce"
@@ -105,18 +105,18 @@ class MaskCriterion(nn.Module):
         self, *, matcher: nn.Module, num_classes: int, weights: dict[str, float], num_points: int,
         oversample_ratio: float, importance_ratio: float, sample_inside: bool = False, point_region: float = 0.0,
     ):  # fmt: skip
-        """Build.
+        """Set up the criterion.
 
         Args:
-            matcher: called with (predictions, targets), gives one `Match` for each prediction.
-            num_classes: `K`.
-            weights: factor of each loss, by its name without suffix.
-            num_points: points at which each mask is compared; 0: see `num_points_of`.
-            oversample_ratio: candidates drawn for each point.
-            importance_ratio: share of the points that are the most uncertain candidates.
+            matcher: matcher that is called with (predictions, targets) and returns one `Match` for each prediction.
+            num_classes: number of classes `K`.
+            weights: weight of each loss by its name without suffix.
+            num_points: number of points at which each mask is compared; see `num_points_of` for 0.
+            oversample_ratio: number of candidates that are drawn for each point.
+            importance_ratio: fraction of the points that are the most uncertain candidates.
             sample_inside: see MODEL.LOSS.SAMPLE_INSIDE.
-            point_region: side of the region around an object that candidates are drawn in, as a factor of its box's
-                sides; 0: the whole image.
+            point_region: sides of the region around an object in which candidates are drawn, as a multiple of the sides
+                of its box; 0 for the whole image.
         """
         super().__init__()
         self.sample_inside = sample_inside
@@ -126,7 +126,7 @@ class MaskCriterion(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read what all criteria need of MODEL.LOSS.* and MODEL.MATCHER.*."""
+        """Read the arguments that all criteria share from MODEL.LOSS.* and MODEL.MATCHER.*."""
         loss = cfg.MODEL.LOSS
         return {
             "matcher": build_matcher(cfg),
@@ -139,25 +139,25 @@ class MaskCriterion(nn.Module):
             "point_region": loss.POINT_REGION,
         }
 
-    def mask_losses(self, supervised: list[MatchedPrediction], batch: BatchTargets) -> dict[str, Tensor]:
-        """The masks of all layers in one go: they differ in their embeddings, not in the features."""
-        mask_index = torch.cat([batch.index(one.match) for one in supervised])
-        logits, points = self._logits_at_points(supervised, batch.boxes_cxcywh[mask_index])
+    def mask_losses(self, matched: list[MatchedPrediction], batch: BatchTargets) -> dict[str, Tensor]:
+        """Compute the mask losses of all layers at once, because layers share mask features."""
+        mask_index = torch.cat([batch.index(one.match) for one in matched])
+        logits, points = self._logits_at_points(matched, batch.boxes_cxcywh[mask_index])
         labels = sample_masks(batch.masks, mask_index, points, self.sample_inside)
         logits = logits.clamp(-self.max_mask_logit, self.max_mask_logit)
-        counts = [len(one.match) for one in supervised]
+        counts = [len(one.match) for one in matched]
         bce, dice = mask_bce_loss(logits, labels).split(counts), mask_dice_loss(logits, labels).split(counts)
         losses = {}
-        for one, bce_of_one, dice_of_one in zip(supervised, bce, dice, strict=True):
+        for one, bce_of_one, dice_of_one in zip(matched, bce, dice, strict=True):
             losses[self.bce_name + one.suffix] = self.weigh(self.bce_name, bce_of_one.sum(), one)
             losses[self.dice_name + one.suffix] = self.weigh(self.dice_name, dice_of_one.sum(), one)
         return losses
 
     def _logits_at_points(
-        self, supervised: list[MatchedPrediction], boxes_cxcywh: Tensor
+        self, matched: list[MatchedPrediction], boxes_cxcywh: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N, P) and points (N, P, 2) of all matched queries; (N, 4) are the boxes of their objects."""
-        groups = group_by_features([(one.prediction, one.match) for one in supervised])
+        """Return logits (N, P) and points (N, P, 2) of all matched queries, given the boxes (N, 4) of their objects."""
+        groups = group_by_features([(one.prediction, one.match) for one in matched])
         drawn = UncertainPoints(
             len(boxes_cxcywh), num_points_of(groups[0].size, self.num_points), oversample_ratio=self.oversample_ratio,
             importance_ratio=self.importance_ratio, inside=self.sample_inside, like=groups[0].features,
@@ -171,15 +171,15 @@ class MaskCriterion(nn.Module):
         return logits, points
 
     def weigh(self, name: str, loss: Tensor, one: MatchedPrediction) -> Tensor:
-        """A loss that was summed over matched pairs, weighted and normalised."""
-        return loss * (self.weights[name] * one.share) / one.normaliser
+        """Weight and normalise a loss that was summed over matched pairs."""
+        return loss * (self.weights[name] * one.weight) / one.normaliser
 
 
 class SetCriterion(MaskCriterion):
-    """Class, L1, GIoU and point-sampled mask losses on every layer, the encoder and the denoising queries.
+    """Class, L1, GIoU and point-sampled mask losses of every layer, the encoder and the denoising queries.
 
     Attributes:
-        class_name: what the loss of the classes is called.
+        class_name: name of the class loss.
     """
 
     class_name = "loss_vfl"
@@ -190,22 +190,25 @@ class SetCriterion(MaskCriterion):
         class_loss: str = "varifocal", quality_everywhere: bool = False, dense_positions: int = 0, one_to_many: int = 1,
         **shared,
     ):  # fmt: skip
-        """Build.
+        """Set up the criterion.
 
         Args:
-            alpha: weight of negatives in the varifocal loss.
-            gamma: its exponent.
-            detach_weight: whether that weight is a constant to the gradient.
-            quality: what the class score learns in last layers, one of `QUALITIES`; in the others it is the box IoU.
-            masks_only: whether only the last layer's masks learn, with objects matched by classes and boxes.
+            alpha: weight of negatives in the class loss.
+            gamma: exponent of the class loss.
+            detach_weight: whether no gradient flows through the weight of negatives.
+            quality: overlap that is the class score's target in the last layer, one of `QUALITIES`; in the other
+                layers it is the IoU of the boxes.
+            masks_only: whether the mask losses of the last layer are the only ones, with objects matched by classes and
+                boxes.
             class_loss: one of `CLASS_LOSSES`.
-            quality_everywhere: whether the layers before the last learn that quality too.
-            dense_positions: positions that learn to predict each object, of an output that has them.
-            one_to_many: queries that answer for each object among those of which several do.
-            shared: see `MaskCriterion`; weights of the class loss, loss_bbox and loss_giou beside those of the masks.
+            quality_everywhere: whether `quality` holds for all layers.
+            dense_positions: number of positions that are assigned to each object in the dense loss.
+            one_to_many: number of one-to-many queries that are matched with each object.
+            shared: more arguments of `MaskCriterion`; `weights` also has those of the class loss, loss_bbox and
+                loss_giou.
 
         Raises:
-            ValueError: the quality or the class loss is none of them.
+            ValueError: the quality or the class loss is unknown.
         """
         super().__init__(**shared)
         if quality not in QUALITIES:
@@ -213,7 +216,7 @@ class SetCriterion(MaskCriterion):
         if class_loss not in CLASS_LOSSES:
             raise ValueError(f"MODEL.LOSS.CLASS_LOSS must be one of {', '.join(CLASS_LOSSES)}, got {class_loss!r}.")
         self.alpha, self.gamma, self.detach_weight, self.quality = alpha, gamma, detach_weight, quality
-        self.class_loss_of_logits, self.quality_everywhere = CLASS_LOSSES[class_loss], quality_everywhere
+        self.class_loss_function, self.quality_everywhere = CLASS_LOSSES[class_loss], quality_everywhere
         self.masks_only, self.dense_positions, self.one_to_many = masks_only, dense_positions, one_to_many
 
     @classmethod
@@ -237,38 +240,45 @@ class SetCriterion(MaskCriterion):
     def forward(
         self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None
     ) -> dict[str, Tensor]:
-        """Weighted losses.
+        """Compute the weighted losses.
+
+        Args:
+            output: the model's predictions.
+            targets: the objects of each image.
+            accumulated: size of the accumulated batches; by default that of this batch.
 
         Returns:
-            loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer; the same with the
-            suffix _aux_<layer> for the layers before it, _enc for the encoder, _dn for the last layer's
-            denoising queries and _dn_<layer> for the layers before it; classes and boxes of all positions have the
-            suffix _dense, and the encoder then has no loss_vfl_enc; queries of which several answer for an object have
-            _many and _many_<layer>.  Sums over the matched pairs divided by the
-            mean number of objects a process has, times the groups of queries.  Predictions or targets without masks
-            have no mask losses.
+            loss_vfl, loss_bbox, loss_giou, loss_mask_bce and loss_mask_dice of the last layer.  Other predictions have
+            the same losses with a suffix: _aux_<layer> for the layers before the last, _enc for the encoder, _dn and
+            _dn_<layer> for the denoising queries of the last layer and of the layers before it, _many and _many_<layer>
+            for one-to-many queries, and _dense for the classes and boxes of all positions.  With _dense losses there is
+            no loss_vfl_enc.  Losses are sums over the matched pairs, divided by the mean number of objects of a
+            process's batch and by the wanted number of pairs for each object.  There are no mask losses for predictions
+            or targets without masks.
         """
         batch = BatchTargets.join(targets)
         num_objects = count_objects(batch, accumulated, output.groups)
         if self.masks_only:
-            return self.mask_losses([self._match_detected(output.layers[-1], targets, num_objects)], batch)
-        supervised = self._match(output, targets, num_objects)
+            return self.mask_losses([self._match_as_detector(output.layers[-1], targets, num_objects)], batch)
+        matched = self._match(output, targets, num_objects)
         if output.denoising is not None:
-            supervised += _supervise_denoising(output.denoising, targets, num_objects)
+            matched += _match_denoising(output.denoising, targets, num_objects)
         if output.one_to_many is not None:
-            supervised += self._supervise_many(output.one_to_many, targets, num_objects)
+            matched += self._match_one_to_many(output.one_to_many, targets, num_objects)
         if output.dense is not None:
-            supervised.append(self._supervise_positions(output.dense, targets, num_objects))
+            matched.append(self._match_dense(output.dense, targets, num_objects))
         losses = {}
-        for one in supervised:
+        for one in matched:
             losses |= self._class_and_box_losses(one, batch)
-        with_masks = [one for one in supervised if one.prediction.has_masks]
+        with_masks = [one for one in matched if one.prediction.has_masks]
         if with_masks and batch.masks is not None:
             losses |= self.mask_losses(with_masks, batch)
         return losses
 
-    def _match_detected(self, prediction: Prediction, targets: list[Target], num_objects: Tensor) -> MatchedPrediction:
-        """Matched as the detector was, so that an object's mask is learnt by the query that detects it."""
+    def _match_as_detector(
+        self, prediction: Prediction, targets: list[Target], num_objects: Tensor
+    ) -> MatchedPrediction:
+        """Match without mask costs, so that the query that detects an object learns its mask."""
         (match,) = self.matcher([prediction.without_masks()], targets)
         return MatchedPrediction("", prediction, match, num_objects, is_last=True)
 
@@ -281,13 +291,13 @@ class SetCriterion(MaskCriterion):
             MatchedPrediction(
                 suffix, prediction, match, num_objects,
                 is_last=prediction is output.layers[-1],
-                # One position for an object and many for it would contradict each other.
-                learns_classes=prediction is not output.encoder or output.dense is None,
+                # One-to-one targets for positions would contradict the one-to-many targets of the dense loss.
+                has_class_loss=prediction is not output.encoder or output.dense is None,
             )
             for (suffix, prediction), match in zip(predictions.items(), matches, strict=True)
         ]  # fmt: skip
 
-    def _supervise_many(
+    def _match_one_to_many(
         self, layers: list[Prediction], targets: list[Target], num_objects: Tensor
     ) -> list[MatchedPrediction]:
         matches = self.matcher(layers, targets, repeats=self.one_to_many)
@@ -300,7 +310,7 @@ class SetCriterion(MaskCriterion):
             for i, (prediction, match) in enumerate(zip(layers, matches, strict=True))
         ]  # fmt: skip
 
-    def _supervise_positions(
+    def _match_dense(
         self, prediction: Prediction, targets: list[Target], num_objects: Tensor
     ) -> MatchedPrediction:
         costs = [self.matcher.query_cost(prediction, i, target) for i, target in enumerate(targets)]
@@ -312,19 +322,19 @@ class SetCriterion(MaskCriterion):
         target_boxes = batch.boxes_cxcywh[batch.index(one.match)].to(boxes)
         iou, giou = iou_and_giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
         losses = {"loss_bbox": (boxes - target_boxes).abs().sum(), "loss_giou": (1 - giou).sum()}
-        if one.learns_classes:
+        if one.has_class_loss:
             losses[self.class_name] = self._class_loss(one, batch, self._quality(one, batch, iou))
         return {name + one.suffix: self.weigh(name, loss, one) for name, loss in losses.items()}
 
     @torch.no_grad()
     def _quality(self, one: MatchedPrediction, batch: BatchTargets, box_iou: Tensor) -> Tensor:
-        """(N,), how well the matched queries fit their objects."""
+        """Return the overlap (N,) of the matched queries with their objects."""
         is_by_mask = self.quality == "mask" and (one.is_last or self.quality_everywhere)
         if not (is_by_mask and one.prediction.has_masks and batch.masks is not None):
             return box_iou.detach()
         masks = MatchedMasks.join([(one.prediction, one.match)])
         height, width = masks.size
-        # No finer than half the input's size: each halving of a pixel's side makes four times the work.
+        # Masks are compared at no more than half the input's size, to save time.
         scale = 2 if 4 * height <= batch.masks.shape[1] else 1
         wanted, index = batch.reduced_masks((scale * height, scale * width)), batch.index(one.match)
         quality = torch.zeros_like(box_iou)
@@ -342,28 +352,34 @@ class SetCriterion(MaskCriterion):
         return self.class_loss(logits, target_scores, is_positive)
 
     def class_loss(self, logits: Tensor, quality: Tensor, is_positive: Tensor) -> Tensor:
-        """The sum over a prediction's class logits (B, Q, K); the quality is the overlap of each match."""
-        return self.class_loss_of_logits(logits, quality, is_positive, self.alpha, self.gamma, self.detach_weight)
+        """Sum the class loss over a prediction.
+
+        Args:
+            logits: (B, Q, K).
+            quality: (B, Q, K), the overlap of each match at its class, 0 elsewhere.
+            is_positive: (B, Q, K), True at the class of each match.
+        """
+        return self.class_loss_function(logits, quality, is_positive, self.alpha, self.gamma, self.detach_weight)
 
 
-def _supervise_denoising(
+def _match_denoising(
     denoising: DenoisingPredictions, targets: list[Target], num_objects: Tensor
 ) -> list[MatchedPrediction]:
     match = denoising_match(targets, denoising)
-    # A batch without objects has one padded query (see Denoising); nothing is to be learnt from it.
-    share = 1.0 if len(match) else 0.0
+    # A batch without objects has one padded query (see Denoising), whose losses count nothing.
+    weight = 1.0 if len(match) else 0.0
     num_layers = len(denoising.layers)
     normaliser = num_objects * denoising.groups
     return [
         MatchedPrediction(
-            _layer_suffix("dn", i, num_layers, "_dn"), prediction, match, normaliser, share, i == num_layers - 1
+            _layer_suffix("dn", i, num_layers, "_dn"), prediction, match, normaliser, weight, i == num_layers - 1
         )
         for i, prediction in enumerate(denoising.layers)
     ]
 
 
 def denoising_match(targets: list[Target], denoising: DenoisingPredictions) -> Match:
-    """Slot t of every group belongs to object t."""
+    """Match query t of every group with object t."""
     num_queries = denoising.layers[0].class_logits.shape[1]
     device = targets[0].classes.device
     first_slots = torch.arange(denoising.groups, device=device)[:, None] * (num_queries // denoising.groups)
@@ -375,16 +391,17 @@ def denoising_match(targets: list[Target], denoising: DenoisingPredictions) -> M
 
 
 def count_objects(batch: BatchTargets, accumulated: GradientAccumulation | None, groups: int = 1) -> Tensor:
-    """The mean number of objects of a batch, over the accumulated batches and all processes, times the groups.
+    """Return the mean number of objects of a batch times the number of groups, by which losses are normalised.
 
-    At least 1 for each step of the optimizer.
+    The mean is over the accumulated batches and all processes.  The mean over the processes of the product counts as at
+    least 1 for each step of the optimizer.
     """
     accumulated = accumulated or GradientAccumulation(len(batch.classes))
     return mean_over_processes(accumulated.num_objects * groups, batch.classes.device) / accumulated.num_batches
 
 
 def mean_over_processes(count: int, device: torch.device) -> Tensor:
-    """Mean of a count over all processes, a scalar, at least 1."""
+    """Return the mean of a count over all processes, a scalar of at least 1."""
     total = torch.tensor(float(count), device=device)
     if comm.get_world_size() > 1:
         torch.distributed.all_reduce(total)

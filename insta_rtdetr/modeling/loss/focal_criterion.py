@@ -12,7 +12,7 @@ from .criterion import SetCriterion
 
 
 class FocalCriterion(SetCriterion):
-    """Focal loss of the classes; L1, GIoU and mask losses as `SetCriterion` has them."""
+    """`SetCriterion` with the focal loss as its class loss."""
 
     class_name = "loss_ce"
     bce_name = "loss_mask"
@@ -20,5 +20,5 @@ class FocalCriterion(SetCriterion):
     max_mask_logit = math.inf
 
     def class_loss(self, logits: Tensor, quality: Tensor, is_positive: Tensor) -> Tensor:
-        """See `SetCriterion.class_loss`; how well a match fits does not count."""
+        """Sum the focal loss, which ignores the quality; see `SetCriterion.class_loss`."""
         return sigmoid_focal_loss(logits, is_positive.to(logits), self.alpha, self.gamma, reduction="sum")

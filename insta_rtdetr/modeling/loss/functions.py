@@ -9,22 +9,22 @@ from torch import Tensor
 
 from ...layers.mask_resize import areas_of
 
-# Bounds the memory of masks as floats.
+# Masks that are converted to floats at a time, which bounds the memory.
 MASKS_AT_A_TIME = 32
 
 
 def varifocal_loss(
     logits: Tensor, target_scores: Tensor, is_positive: Tensor, alpha: float, gamma: float, detach_weight: bool
 ) -> Tensor:
-    """Binary cross-entropy with the quality of a match as the target, summed.
+    """Sum the binary cross-entropy whose target for a matched class is the quality of the match.
 
     Args:
         logits: (B, Q, K).
-        target_scores: (B, Q, K), in [0, 1], 0 but for the matched class.
-        is_positive: (B, Q, K), True for the matched class.
+        target_scores: (B, Q, K), in [0, 1]; 0 except for matched classes.
+        is_positive: (B, Q, K), True for matched classes.
         alpha: weight of negatives.
-        gamma: exponent that makes easy negatives lighter.
-        detach_weight: whether the weight of negatives is a constant to the gradient.
+        gamma: exponent that reduces the weight of easy negatives.
+        detach_weight: whether no gradient flows through the weight of negatives.
 
     Source: VarifocalNet, https://arxiv.org/abs/2008.13367
     """
@@ -35,17 +35,18 @@ def varifocal_loss(
 def matchability_aware_loss(
     logits: Tensor, target_scores: Tensor, is_positive: Tensor, alpha: float, gamma: float, detach_weight: bool
 ) -> Tensor:
-    """Binary cross-entropy that teaches poor matches as strongly as good ones, summed.
+    """Sum the binary cross-entropy in which matches of low quality weigh as much as others.
 
-    Varifocal loss hardly sees a match of little overlap.  Here its target is overlap ** gamma and its weight is 1.
+    Varifocal loss gives a match of little overlap little weight.  Here every match has the weight 1, and its target is
+    overlap ** gamma.
 
     Args:
         logits: (B, Q, K).
-        target_scores: (B, Q, K), overlap in [0, 1], 0 but for the matched class.
-        is_positive: (B, Q, K), True for the matched class.
+        target_scores: (B, Q, K), overlap in [0, 1]; 0 except for matched classes.
+        is_positive: (B, Q, K), True for matched classes.
         alpha: weight of negatives.
-        gamma: exponent of the overlap, and of the probability that weighs negatives.
-        detach_weight: whether the weight of negatives is a constant to the gradient.
+        gamma: exponent of the overlap, and of the probability in the weight of negatives.
+        detach_weight: whether no gradient flows through the weight of negatives.
 
     Source: DEIM, https://arxiv.org/abs/2412.04234
     """
@@ -55,7 +56,7 @@ def matchability_aware_loss(
 
 
 def _negative_weight(logits: Tensor, alpha: float, gamma: float, detach_weight: bool) -> Tensor:
-    """Easy negatives are lighter."""
+    """Return the weight of negatives, alpha * probability ** gamma, which is small for easy ones."""
     weighed = logits.detach() if detach_weight else logits
     return alpha * weighed.sigmoid().pow(gamma)
 
@@ -63,14 +64,14 @@ def _negative_weight(logits: Tensor, alpha: float, gamma: float, detach_weight: 
 def iou_aware_bce_loss(
     logits: Tensor, iou: Tensor, is_positive: Tensor, alpha: float, gamma: float
 ) -> Tensor:
-    """Binary cross-entropy whose target for a match lies between the probability and the overlap, summed.
+    """Sum the binary cross-entropy whose target for a match combines the predicted probability and the overlap.
 
     Args:
         logits: (B, Q, K).
-        iou: (B, Q, K), overlap of each match's boxes, in [0, 1].
-        is_positive: (B, Q, K), True for the matched class.
-        alpha: share of the probability in the target p^alpha * iou^(1 - alpha), which is at least 0.01.
-        gamma: exponent of the probability, by which negatives are weighted; it is learnt through the weight, too.
+        iou: (B, Q, K), IoU of each match's boxes, in [0, 1].
+        is_positive: (B, Q, K), True for matched classes.
+        alpha: exponent of the probability p in the target p^alpha * iou^(1 - alpha), which is at least 0.01.
+        gamma: exponent of the probability in the weight of negatives, through which gradients flow.
 
     Source: LW-DETR, https://arxiv.org/abs/2406.03459; https://arxiv.org/abs/2112.03476
     """
@@ -82,12 +83,12 @@ def iou_aware_bce_loss(
 
 
 def mask_bce_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
-    """Mean binary cross-entropy (N,) over the points of each mask; (N, P) logits and labels."""
+    """Return the mean binary cross-entropy (N,) over the points of each mask, from (N, P) logits and labels."""
     return F.binary_cross_entropy_with_logits(point_logits, point_labels, reduction="none").mean(1)
 
 
 def mask_dice_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
-    """Dice loss (N,) of each mask, smoothed by 1; (N, P) logits and labels.
+    """Return the Dice loss (N,) of each mask, smoothed by 1, from (N, P) logits and labels.
 
     Source: V-Net, https://arxiv.org/abs/1606.04797
     """
@@ -123,18 +124,18 @@ def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def reduce_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bool masks (T, H, W) -> (T, *size), bool: where more than half of a pixel's bilinear sample is set."""
+    """Resize bool masks (T, H, W) to (T, *size): a pixel is set if its bilinear sample is above 0.5."""
     return shrink_masks(masks, size) > 0.5
 
 
 def mask_iou(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Intersection over union (N,), smoothed by 0.01 pixels, of bool masks (N, h, w), row by row."""
+    """Return the IoU (N,), smoothed by 0.01 pixels, of each pair of bool masks (N, h, w)."""
     overlap, union = (areas_of(pixels) + 1e-2 for pixels in (predicted & wanted, predicted | wanted))
     return overlap / union
 
 
 def focal_cost(logits: Tensor, classes: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Cost (Q, T) of giving each query each object's class; logits (Q, K), classes (T,).
+    """Return the class cost (Q, T) of pairing queries of logits (Q, K) with objects of classes (T,).
 
     Source: Deformable DETR, https://arxiv.org/abs/2010.04159
     """
@@ -145,14 +146,14 @@ def focal_cost(logits: Tensor, classes: Tensor, alpha: float = 0.25, gamma: floa
 
 
 def mask_bce_cost(point_logits: Tensor, point_labels: Tensor) -> Tensor:
-    """Mean binary cross-entropy (Q, T) of each pair; (Q, P) logits and (T, P) labels."""
-    # bce(x, 1) - bce(x, 0) = -x, so one product of matrices is enough.
+    """Return the mean binary cross-entropy (Q, T) of each pair, from (Q, P) logits and (T, P) labels."""
+    # One matrix product is enough, because bce(x, 1) - bce(x, 0) = -x.
     as_background = F.softplus(point_logits).mean(1, keepdim=True)
     return as_background - point_logits @ point_labels.T / point_logits.shape[1]
 
 
 def mask_dice_cost(point_logits: Tensor, point_labels: Tensor) -> Tensor:
-    """Dice loss (Q, T) of each pair; (Q, P) logits and (T, P) labels."""
+    """Return the Dice loss (Q, T) of each pair, smoothed by 1, from (Q, P) logits and (T, P) labels."""
     probs = point_logits.sigmoid()
     overlap = probs @ point_labels.T
     return 1 - (2 * overlap + 1) / (probs.sum(-1)[:, None] + point_labels.sum(-1) + 1)

@@ -12,12 +12,12 @@ from .functions import iou_aware_bce_loss
 
 
 class IoUAwareCriterion(SetCriterion):
-    """IoU-aware cross-entropy of the classes; L1, GIoU and mask losses as `SetCriterion` has them, for each group."""
+    """`SetCriterion` with the IoU-aware binary cross-entropy as its class loss."""
 
     class_name = "loss_ce"
     bce_name = "loss_mask_ce"
     max_mask_logit = math.inf
 
     def class_loss(self, logits: Tensor, quality: Tensor, is_positive: Tensor) -> Tensor:
-        """See `SetCriterion.class_loss`."""
+        """Sum the IoU-aware binary cross-entropy; see `SetCriterion.class_loss`."""
         return iou_aware_bce_loss(logits, quality, is_positive, self.alpha, self.gamma)

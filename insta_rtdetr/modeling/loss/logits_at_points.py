@@ -1,7 +1,7 @@
 """Mask logits at points, with gradients, computed through the maps of a few masks at a time.
 
-The logits of all maps, and above all their gradient, which is 0 but at a few points, would take more time and memory
-than the rest of the network.
+Computing the logits of all maps, and their gradients, which are 0 except at a few points, would take more time and
+memory than the rest of the network.
 
 Shapes: N masks, n of them at a time, B images, C channels, P points, (h, w) the mask map, (r, c) a part of it.
 """
@@ -16,7 +16,7 @@ from ...layers.point_sampling import sample_points, sample_points_backward
 from ...layers.tokens import project_tokens
 from ...layers.window import Window
 
-# Places of some masks (n,), their logits (n, r, c) and the window that these are of -> points (n, P, 2).
+# Function of the indices of some masks (n,), their logits (n, r, c) in a window, and the window -> points (n, P, 2).
 ChoosePoints = Callable[[Tensor, Tensor, Window], Tensor]
 
 
@@ -44,7 +44,7 @@ def maps_of(features: Tensor, embeddings: Tensor, biases: Tensor | None, chunk: 
     elif biases is None:
         logits = embeddings @ flat
     else:
-        # Added by the product: a pass over all maps would take half as long again.
+        # The matrix product adds the biases; a second pass over all maps would take half as long again.
         logits = torch.addmm(biases[:, None], embeddings, flat)
     return logits.unflatten(1, part.shape[1:])
 
@@ -53,33 +53,33 @@ def logits_at_points(
     features: Tensor, embeddings: Tensor, biases: Tensor | None, places: Tensor, chunks: list[Chunk],
     choose: ChoosePoints, num_points: int, inside: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Choose points by the logits of the maps, and give the logits there.
+    """Choose points from the logits of the maps, and compute the logits there.
 
     Args:
-        features: (B, C, h, w).
-        embeddings: (N, C).
+        features: (B, C, h, w), mask features.
+        embeddings: (N, C), mask embeddings.
         biases: (N,), or None.
-        places: (N,), by which `choose` knows the masks.
-        chunks: each mask once.
-        choose: gives the points of some masks.
-        num_points: `P`.
+        places: (N,), indices of the masks that are passed to `choose`.
+        chunks: chunks that contain each mask once.
+        choose: function that chooses the points of some masks.
+        num_points: number of points `P`.
         inside: see `sample_points`.
 
     Returns:
-        Logits (N, P), whose gradient reaches features, embeddings and biases, and points (N, P, 2).
+        logits (N, P), whose gradients reach features, embeddings and biases, and points (N, P, 2).
     """
     return _LogitsAtPoints.apply(features, embeddings, biases, places, chunks, choose, num_points, inside)
 
 
 class _LogitsAtPoints(torch.autograd.Function):
-    """Computes maps in the forward pass, and their gradients in the backward pass, chunk by chunk."""
+    """Function that computes maps in the forward pass, and their gradients in the backward pass, chunk by chunk."""
 
     @staticmethod
     def forward(
         ctx, features: Tensor, embeddings: Tensor, biases: Tensor | None, places: Tensor, chunks: list[Chunk],
         choose: ChoosePoints, num_points: int, inside: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """See `logits_at_points`."""
+        """Choose points and compute the logits there; see `logits_at_points`."""
         logits, points = (features.new_empty(len(embeddings), num_points, *more) for more in ((), (2,)))
         for chunk in chunks:
             maps = maps_of(features, embeddings, biases, chunk)
@@ -95,7 +95,7 @@ class _LogitsAtPoints(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        """Gradients of features, embeddings and biases."""
+        """Compute the gradients of features, embeddings and biases."""
         features, embeddings, points = ctx.saved_tensors
         of_features, of_embeddings = torch.zeros_like(features), torch.empty_like(embeddings)
         of_biases = embeddings.new_empty(len(embeddings)) if ctx.has_biases else None

@@ -1,4 +1,4 @@
-"""The masks of matched queries, computed without those of the other queries and a few at a time.
+"""Masks of the matched queries alone, which are computed a few at a time.
 
 Shapes: N matched pairs, n of them at a time, B images, C channels, P points, (h, w) the mask map.
 """
@@ -18,22 +18,22 @@ from ...layers.window import Window, windows_around
 from ...structures import Match, Prediction
 from .logits_at_points import Chunk, logits_at_points, maps_of
 
-# Windows around objects are computed in place of whole maps where a mask has at most one point for so many cells.
+# Windows around objects are computed in place of whole maps if a mask has at most one point for this number of cells.
 MIN_CELLS_PER_POINT = 16
-# At least so many whole maps are computed at a time, because the features are read once for all of them.
+# Smallest number of whole maps that are computed at a time, because the features are read once for all of them.
 MIN_MAPS_AT_A_TIME = 64
 
 
 @dataclass
 class MatchedMasks:
-    """The masks of matched queries that share their features, as dot products that are computed where they are needed.
+    """The masks of matched queries that share mask features.
 
-    A CPU computes a few of them at a time, so that they stay in its cache.  A GPU computes all of them at once, and is
-    not made to wait until the number of masks of each image is known.
+    A CPU computes a few of them at a time, so that they stay in its cache.  A GPU computes all of them at once, so that
+    it need not wait until the number of masks of each image is known.
 
     Attributes:
-        features: (B, C, h, w).
-        embeddings: (N, C).
+        features: (B, C, h, w), mask features.
+        embeddings: (N, C), mask embeddings.
         biases: (N,), or None.
         image: (N,), index of the image of each query.
         places: (N,), index of each query among all pairs, including those with other features.
@@ -57,12 +57,12 @@ class MatchedMasks:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(h, w)."""
+        """Return the size (h, w) of the mask map."""
         return tuple(self.features.shape[2:])
 
     @torch.no_grad()
     def maps(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield indices (n,) and logits (n, h, w) of some masks, until all masks have been given; without gradients."""
+        """Yield indices (n,) and logits (n, h, w) of some masks at a time, until all are done; without gradients."""
         if not self._is_on_cpu:
             yield torch.arange(len(self.image), device=self.image.device), self.all_maps()
             return
@@ -73,10 +73,10 @@ class MatchedMasks:
         """Choose the points of every mask, and compute the logits there.
 
         Args:
-            drawn: the random numbers for all pairs.
+            drawn: the random points of all pairs.
 
         Returns:
-            Logits (N, P) and points (N, P, 2).
+            logits (N, P) and points (N, P, 2).
         """
         if not self._is_on_cpu:
             maps = self.all_maps()
@@ -100,9 +100,9 @@ class MatchedMasks:
         return self.features.device.type == "cpu"
 
     def all_maps(self) -> Tensor:
-        """Return (N, h, w): all masks as one product for each image, padded to as many masks in every image."""
+        """Compute all maps (N, h, w) as one batched product, padded to the same number of masks in each image."""
         counts = torch.bincount(self.image, minlength=len(self.features))
-        # The rank of each mask among its image's, which is its row in the padded batch.
+        # The row of each mask in the padded batch is its rank among the masks of its image.
         order, row = self.image.argsort(stable=True), torch.empty_like(self.image)
         first = (counts.cumsum(0) - counts)[self.image[order]]
         row[order] = torch.arange(len(self.image), device=self.image.device) - first
@@ -111,7 +111,7 @@ class MatchedMasks:
         if self.biases is None:
             maps = padded @ self.features.flatten(2)
         else:
-            # Added by the product: a pass over all maps would take half as long again.
+            # The matrix product adds the biases; a second pass over all maps would take half as long again.
             biases = padding[..., 0].index_put((self.image, row), self.biases)
             maps = torch.baddbmm(biases[..., None], padded, self.features.flatten(2))
         return maps[self.image, row].unflatten(1, self.size)
@@ -127,7 +127,7 @@ class MatchedMasks:
         ]
 
     def _windows(self, regions_xyxy: Tensor) -> list[Chunk]:
-        """The masks of each region, (N, 4) in [0, 1] of the map, and the window around it."""
+        """Group masks with the same region, (N, 4) in [0, 1] of the map, into chunks with the window around it."""
         keys = torch.cat([self.image[:, None].to(regions_xyxy), regions_xyxy], dim=1)
         different, which = keys.unique(dim=0, return_inverse=True)
         members = which.argsort(stable=True).split(torch.bincount(which, minlength=len(different)).tolist())
@@ -140,14 +140,14 @@ class MatchedMasks:
         ]
 
     def _by_image(self) -> list[Tensor]:
-        """The indices (n,) of the masks of each image."""
+        """Return the indices (n,) of the masks of each image."""
         counts = torch.bincount(self.image, minlength=len(self.features)).tolist()
         return list(self.image.argsort(stable=True).split(counts))
 
     def _sample(self, points: Tensor, inside: bool) -> Tensor:
-        """Logits (N, P) at few points (N, P, 2): the features are sampled, and no map is computed."""
+        """Compute the logits (N, P) at a few points (N, P, 2) from sampled features, without a map."""
         members = self._by_image()
-        # Padded to as many masks in every image, so that the images are sampled in parallel.
+        # Padded to the same number of masks in each image, so that the images are sampled in parallel.
         grid = 2 * pad_sequence([points[part] for part in members], batch_first=True) - 1
         options = {"padding_mode": "border" if inside else "zeros", "align_corners": False}
         sampled = F.grid_sample(self.features, grid, **options)  # (B, C, n, P)
@@ -156,14 +156,14 @@ class MatchedMasks:
             for part, values in zip(members, sampled.unbind(), strict=True)
         ])[torch.cat(members).argsort()]  # fmt: skip
         if self.biases is not None:
-            # A bias, too, is 0 outside the map.
+            # Biases are 0 outside the map too.
             ones = torch.ones_like(self.features[:1, :1])
             logits = logits + self.biases[:, None] * F.grid_sample(ones, 2 * points[None] - 1, **options)[0, 0]
         return logits
 
 
 def group_by_features(pairs: list[tuple[Prediction, Match]]) -> list[MatchedMasks]:
-    """Collect the matched masks of some predictions, together where the predictions have the same features."""
+    """Collect the matched masks of some predictions, one `MatchedMasks` for all predictions with the same features."""
     lengths = [len(match) for _, match in pairs]
     places = torch.arange(sum(lengths), device=pairs[0][1].image.device).split(lengths)
     members: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Which query answers for which object.
+"""Matchers, which assign queries to objects.
 
 Shapes: B images, Q queries, T objects of an image, P points, C channels.
 """
@@ -19,7 +19,7 @@ from ...structures import Match, Prediction, Target
 from .functions import focal_cost, mask_bce_cost, mask_dice_cost
 
 MATCHER_REGISTRY = Registry("MATCHER")
-MATCHER_REGISTRY.__doc__ = "Matchers: called with (predictions, targets), they give one `Match` for each prediction."
+MATCHER_REGISTRY.__doc__ = "Matchers: called with (predictions, targets), they return one `Match` for each prediction."
 
 
 def build_matcher(cfg) -> nn.Module:
@@ -28,7 +28,7 @@ def build_matcher(cfg) -> nn.Module:
 
 
 class MaskMatcher(nn.Module):
-    """One-to-one assignment of least total cost, with masks compared at points; subclasses add what else it costs."""
+    """One-to-one assignment of lowest total cost, with mask costs at sampled points.  Subclasses add other costs."""
 
     def __init__(
         self, *, mask_cost: float, dice_cost: float, num_points: int, sample_inside: bool = False,
@@ -40,7 +40,7 @@ class MaskMatcher(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read what all matchers need of MODEL.MATCHER.* and MODEL.LOSS.SAMPLE_INSIDE."""
+        """Read the arguments that all matchers share from MODEL.MATCHER.* and MODEL.LOSS.SAMPLE_INSIDE."""
         matcher = cfg.MODEL.MATCHER
         return {
             "mask_cost": matcher.MASK_COST,
@@ -51,7 +51,7 @@ class MaskMatcher(nn.Module):
         }
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
-        """(Q, T), all that is not about masks."""
+        """Return the costs (Q, T) of an image without those of masks."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -61,17 +61,19 @@ class MaskMatcher(nn.Module):
         """Match every prediction (for example every decoder layer) with the same targets.
 
         Args:
-            groups: equal parts of the queries, one after the other, each of which is matched with all objects.
-            repeats: queries that each object is matched with, in a group that has enough of them.
+            predictions: predictions with the same number of queries.
+            targets: the objects of each image.
+            groups: number of equal, consecutive parts of the queries, each of which is matched with all objects.
+            repeats: number of queries that are matched with each object, if the group has enough queries.
 
         Returns:
-            One match for each prediction; groups * min(Q / groups, repeats * T) pairs for each image.
+            one match for each prediction, with groups * min(Q / groups, repeats * T) pairs for each image.
         """
         costs = [self._image_costs(i, predictions, target) for i, target in enumerate(targets)]
         return assign(costs, predictions[0].class_logits.device, groups, repeats)
 
     def _image_costs(self, image: int, predictions: list[Prediction], target: Target) -> Tensor:
-        """(number of predictions, Q, T)."""
+        """Return the costs of an image: (number of predictions, Q, T)."""
         points = self._sample_target(target, predictions[0])
         features_at_points = {}
         layers = []
@@ -88,7 +90,7 @@ class MaskMatcher(nn.Module):
         return torch.stack(layers)
 
     def _sample_target(self, target: Target, prediction: Prediction) -> tuple[Tensor, Tensor] | None:
-        """Points (P, 2) and labels (T, P) of the target masks there; None if there are no masks."""
+        """Sample points (P, 2) and the labels (T, P) of the target masks there; return None if there are no masks."""
         if target.masks is None or len(target) == 0 or not prediction.has_masks:
             return None
         like = prediction.mask_features
@@ -100,14 +102,17 @@ class MaskMatcher(nn.Module):
         return points, sample_masks(target.masks, every_mask, points[None], self.sample_inside)
 
     def _gather_around_objects(self, points: Tensor, target: Target) -> None:
-        """Move half of the points, in place, each into the region around an object."""
+        """Move the first half of the points, in place, into regions around the objects."""
         moved = points[: len(points) // 2]
         owner = torch.arange(len(moved), device=points.device) % len(target)
         regions = regions_around(target.boxes_cxcywh.to(points), self.point_region)
         moved.copy_(place_in_regions(moved, regions[owner]))
 
     def _mask_cost(self, prediction: Prediction, image: int, features: Tensor, labels: Tensor) -> Tensor:
-        """Sampling is linear: the features are sampled, (P, C), and never a map for each query made."""
+        """Return the mask costs (Q, T) from the mask features at points (P, C) and the labels (T, P).
+
+        Because sampling is linear, sampled features give the logits at the points without a mask map for each query.
+        """
         biases = None if prediction.mask_biases is None else full_precision(prediction.mask_biases[image])
         logits = project_tokens(features[None], full_precision(prediction.mask_embeddings[image]), biases)[0].T
         return self.mask_cost * mask_bce_cost(logits, labels) + self.dice_cost * mask_dice_cost(logits, labels)
@@ -115,7 +120,7 @@ class MaskMatcher(nn.Module):
 
 @MATCHER_REGISTRY.register()
 class HungarianMatcher(MaskMatcher):
-    """One-to-one assignment of least total cost: class, box distance, box overlap, and masks compared at points."""
+    """Matcher whose costs are those of the class, the L1 distance and the GIoU of the boxes, and the masks."""
 
     @configurable
     def __init__(self, *, class_cost: float, box_cost: float, giou_cost: float, **masks):
@@ -133,7 +138,7 @@ class HungarianMatcher(MaskMatcher):
         }
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
-        """Class and box."""
+        """Return the class and box costs (Q, T) of an image."""
         logits = full_precision(prediction.class_logits[image])
         boxes = full_precision(prediction.boxes_cxcywh[image])[:, None]
         target_boxes = target.boxes_cxcywh.to(boxes)[None]
@@ -145,7 +150,7 @@ class HungarianMatcher(MaskMatcher):
 
 @MATCHER_REGISTRY.register()
 class LocationMatcher(MaskMatcher):
-    """A query should come from within its object: class, place and mask, in place of boxes.
+    """Matcher whose costs are those of the class, the location and the masks: a query's point should lie in the object.
 
     Source: FastInst, https://arxiv.org/abs/2303.08594
     """
@@ -162,7 +167,7 @@ class LocationMatcher(MaskMatcher):
         return super().from_config(cfg) | {"class_cost": matcher.CLASS_COST, "location_cost": matcher.LOCATION_COST}
 
     def query_cost(self, prediction: Prediction, image: int, target: Target) -> Tensor:
-        """Class, and whether the query's point lies in the object."""
+        """Return the class and location costs (Q, T) of an image."""
         points = full_precision(prediction.query_points[image])
         every_mask = torch.arange(len(target), device=points.device)
         is_inside = sample_masks(target.masks, every_mask, points[None]).T > 0
@@ -170,13 +175,14 @@ class LocationMatcher(MaskMatcher):
 
     @torch.no_grad()
     def match_proposals(self, proposal_logits: Tensor, targets: list[Target]) -> Match:
-        """Match the positions of a map with the objects whose masks reach into them.
+        """Match the positions of the proposal map with objects; the location cost is lower where a mask covers a pixel.
 
         Args:
             proposal_logits: (B, K + 1, h, w), before softmax.
+            targets: the objects of each image.
 
         Returns:
-            Queries are positions, row by row.
+            pairs whose queries are positions, counted row by row.
         """
         costs = []
         for logits, target in zip(proposal_logits, targets, strict=True):
@@ -185,32 +191,37 @@ class LocationMatcher(MaskMatcher):
         return assign(costs, proposal_logits.device)[0]
 
     def _cost(self, logits: Tensor, is_inside: Tensor, target: Target) -> Tensor:
-        """(Q, K + 1) logits and (Q, T) -> (Q, T)."""
+        """Return the costs (Q, T) from class logits (Q, K + 1) and whether queries are inside objects (Q, T)."""
         probs = full_precision(logits).softmax(-1)[:, target.classes]
         return -self.class_cost * probs - self.location_cost * is_inside.to(probs)
 
 
 def num_points_of(map_size: tuple[int, int], wanted: int) -> int:
-    """How many points of a mask are compared: as many as wanted; for 0, one for 16 cells of its map, at least a row."""
+    """Return the number of points at which masks are compared.
+
+    Args:
+        map_size: (height, width) of the mask map in cells.
+        wanted: the number; 0 for one point for 16 cells, but at least as many as the map's height.
+    """
     height, width = map_size
     return wanted or max(height, height * width // 16)
 
 
 def assign(costs: list[Tensor], device: torch.device, groups: int = 1, repeats: int = 1) -> list[Match]:
-    """Solve the assignments of some predictions.
+    """Solve the assignments of L predictions.
 
     Args:
-        costs: (L, Q, T) of each image, for L predictions.
-        device: where the matches go.
-        groups: equal parts of the queries that are assigned by themselves.
-        repeats: queries for each object.
+        costs: for each image, the costs (L, Q, T).
+        device: device of the matches.
+        groups: number of equal, consecutive parts of the queries that are assigned separately.
+        repeats: number of queries for each object.
 
     Returns:
-        L matches.
+        one match for each prediction.
     """
-    # The assignment has no answer for NaN or infinity.  The losses keep them, so that the trainer sees them.
+    # The assignment cannot handle NaN or infinity.  The losses keep them, so that the trainer sees them.
     finite = [torch.nan_to_num(cost, nan=1e5, posinf=1e5, neginf=-1e5) for cost in costs]
-    # All costs travel to the host at once: the copies, not the assignments, would take the time.
+    # All costs are copied to the host at once, because separate copies would take longer than the assignments.
     on_host = torch.cat([cost.flatten() for cost in finite]).cpu().numpy()
     sizes = [cost.numel() for cost in costs]
     by_image = [
@@ -223,7 +234,7 @@ def assign(costs: list[Tensor], device: torch.device, groups: int = 1, repeats: 
 
 
 def _assign_groups(cost: np.ndarray, groups: int, repeats: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """(G * Q, T) -> queries and objects of the pairs."""
+    """Return the queries and objects of the pairs for the costs (G * Q, T) of G groups."""
     size, num_objects = len(cost) // groups, cost.shape[1]
     repeated = np.tile(cost, (1, repeats)) if repeats > 1 else cost
     pairs = [linear_sum_assignment(repeated[start : start + size]) for start in range(0, groups * size, size)]

@@ -15,18 +15,18 @@ from .matcher import full_precision
 
 
 class SoftmaxCriterion(MaskCriterion):
-    """Softmax cross-entropy and point-sampled mask losses on every layer, and cross-entropy of the proposal map."""
+    """Softmax cross-entropy and point-sampled mask losses of every layer, and cross-entropy of the proposal map."""
 
     bce_name = "loss_mask"
     dice_name = "loss_dice"
 
     @configurable
     def __init__(self, *, no_object_weight: float, **shared):
-        """Build.
+        """Set up the criterion.
 
         Args:
-            no_object_weight: weight of the class "no object" where an object has 1.
-            shared: see `MaskCriterion`; weights of loss_ce and loss_proposal beside those of the masks.
+            no_object_weight: weight of the class "no object"; the other classes have the weight 1.
+            shared: more arguments of `MaskCriterion`; `weights` also has those of loss_ce and loss_proposal.
         """
         super().__init__(**shared)
         self.no_object_weight = no_object_weight
@@ -41,20 +41,25 @@ class SoftmaxCriterion(MaskCriterion):
     def forward(
         self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None
     ) -> dict[str, Tensor]:
-        """Weighted losses.
+        """Compute the weighted losses.
+
+        Args:
+            output: the model's predictions.
+            targets: the objects of each image, with masks.
+            accumulated: size of the accumulated batches; by default that of this batch.
 
         Returns:
-            loss_ce, loss_mask and loss_dice of the last layer; the same with the suffixes _0, _1, ... for each guided
-            layer, for the queries before the first layer and for the layers before the last, in this order, the
-            original's; and loss_proposal.  Mask losses are sums over the matched pairs divided by the mean number of
-            objects a process has, cross-entropies are weighted means.
+            loss_ce, loss_mask and loss_dice of the last layer, the same with the suffixes _0, _1, ... for other
+            predictions, and loss_proposal.  As in the original, the suffixes number the mask-guided layers, the queries
+            before the first layer, and the layers before the last, in this order.  Mask losses are sums over the
+            matched pairs divided by `count_objects`; cross-entropies are weighted means.
         """
         batch = BatchTargets.join(targets)
         losses = {}
-        supervised = self._match(output, targets, count_objects(batch, accumulated))
-        for one in supervised:
+        matched = self._match(output, targets, count_objects(batch, accumulated))
+        for one in matched:
             losses["loss_ce" + one.suffix] = self._class_loss(one.prediction, one.match, batch)
-        losses |= self.mask_losses(supervised, batch)
+        losses |= self.mask_losses(matched, batch)
         if output.proposal_logits is not None:
             losses["loss_proposal"] = self._proposal_loss(output.proposal_logits, targets, batch)
         return losses
@@ -74,17 +79,17 @@ class SoftmaxCriterion(MaskCriterion):
         logits = full_precision(prediction.class_logits)
         class_weights = torch.ones(self.num_classes + 1, device=logits.device, dtype=logits.dtype)
         class_weights[-1] = self.no_object_weight
-        classes = self._wanted_classes(logits.shape[:2], match, batch)
+        classes = self._target_classes(logits.shape[:2], match, batch)
         return F.cross_entropy(logits.flatten(0, 1), classes.flatten(), class_weights) * self.weights["loss_ce"]
 
     def _proposal_loss(self, proposal_logits: Tensor, targets: list[Target], batch: BatchTargets) -> Tensor:
-        """(B, K + 1, h, w) logits -> scalar."""
+        """Compute the cross-entropy of the proposal logits (B, K + 1, h, w)."""
         match = self.matcher.match_proposals(proposal_logits, targets)
         logits = full_precision(proposal_logits).flatten(2)
-        classes = self._wanted_classes((logits.shape[0], logits.shape[2]), match, batch)
+        classes = self._target_classes((logits.shape[0], logits.shape[2]), match, batch)
         return F.cross_entropy(logits, classes) * self.weights["loss_proposal"]
 
-    def _wanted_classes(self, shape: tuple[int, int], match: Match, batch: BatchTargets) -> Tensor:
-        """(B, Q), `K` ("no object") for queries without an object."""
+    def _target_classes(self, shape: tuple[int, int], match: Match, batch: BatchTargets) -> Tensor:
+        """Return the class of each query's object, (B, Q); `K` ("no object") for queries without one."""
         classes = torch.full(shape, self.num_classes, device=batch.classes.device)
         return classes.index_put((match.image, match.query), batch.classes[batch.index(match)])

@@ -1,4 +1,4 @@
-"""Step 6: one file for each model."""
+"""Step 6: the meta-architectures, one file for each model."""
 
 from .base import InstanceSegmenter
 from .fastinst import FastInst

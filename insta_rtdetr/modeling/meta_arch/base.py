@@ -11,21 +11,21 @@ from ...structures import GradientAccumulation, ModelOutput, Prediction, Pyramid
 from ..postprocessing import Postprocessor
 from ..preprocessing import Preprocessor
 
-# What of a model is trained, see MODEL.STAGE.
+# Values of MODEL.STAGE, which says what part of a model is trained.
 STAGES = ("joint", "detector", "masks")
 
 
 class InstanceSegmenter(nn.Module):
-    """A Detectron2 meta-architecture: images in; losses in training, `Instances` otherwise.
+    """Base class of Detectron2 meta-architectures that return losses in training, and `Instances` otherwise.
 
-    A model is a subclass with `run_network` and `class_layers`; the rest is here.
+    A subclass defines `run_network` and `class_layers`.
 
     Attributes:
-        class_layers: every layer whose weight and bias have a row for each class, in the order of the classes: its name
-            (a regular expression) -> how many more rows follow those, for "no object" or padding.  What another set of
-            classes changes is these rows, and nothing else.
-        mask_branch: names of the modules that only masks depend on; empty of a model that has no boxes without masks.
-        predicts_boxes: whether the network has boxes; else results have those around their masks.
+        class_layers: the layers whose weight and bias have a row for each class, in the order of the classes.  Maps a
+            regular expression for the layer's name to the number of rows after those, for "no object" or padding.
+            Another set of classes changes these rows and nothing else.
+        mask_branch: names of the modules that only masks depend on; empty if the model has no boxes without masks.
+        predicts_boxes: whether the network predicts boxes; otherwise results have the boxes around their masks.
     """
 
     class_layers: dict[str, int] = {}
@@ -36,17 +36,17 @@ class InstanceSegmenter(nn.Module):
         self, *, preprocessor: Preprocessor, criterion: nn.Module, postprocessor: Postprocessor, fuse_on_eval: bool,
         stage: str = "joint",
     ):  # fmt: skip
-        """Build.
+        """Build the model.
 
         Args:
             preprocessor: turns images and instances into the batch and its targets.
             criterion: computes the losses.
             postprocessor: turns predictions into `Instances`.
-            fuse_on_eval: whether a folded copy of the network predicts.
-            stage: what is trained, one of `STAGES`.
+            fuse_on_eval: whether a folded copy of the network predicts in eval mode.
+            stage: the part that is trained, one of `STAGES`.
 
         Raises:
-            ValueError: there is no such stage, or the model has none.
+            ValueError: the stage is unknown, or it is not "joint" and the model has no `mask_branch`.
         """
         super().__init__()
         if stage not in STAGES:
@@ -59,29 +59,29 @@ class InstanceSegmenter(nn.Module):
         self.fuse_on_eval = fuse_on_eval
         # Whether training batches are rescaled; the trainer turns it off for the last iterations.
         self.multi_scale_enabled = True
-        # What losses are normalised over; the trainer sets it where gradients are accumulated, else it is the batch.
+        # Losses are normalised over the accumulated batches; the trainer sets this.  None stands for the batch alone.
         self.accumulated: GradientAccumulation | None = None
-        # What backbone and encoder predict in, under autocast; None: what their weights have.
+        # Type of autocast for backbone and encoder in eval mode; None for no autocast.
         self.feature_dtype: torch.dtype | None = None
         self.is_fused = False
         # A one-element list, because a module stored as an attribute would become part of the checkpoint.
         self._fused_copy: list[tuple[tuple, InstanceSegmenter]] = []
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
-        """The network alone.
+        """Run the network without pre- and postprocessing.
 
         Args:
             images: (B, 3, H, W), normalised.
-            targets: of each image, in training.
+            targets: the objects of each image, in training.
         """
         raise NotImplementedError
 
     def extract_features(self, images: Tensor, **options: bool) -> Pyramid:
-        """Backbone and encoder, for `run_network`.
+        """Run backbone and encoder; for `run_network`.
 
         Args:
             images: (B, 3, H, W), normalised.
-            options: of the encoder.
+            options: more arguments of the encoder.
         """
         if self.feature_dtype is None or self.training:
             return self.encoder(self.backbone(images), **options)
@@ -92,21 +92,21 @@ class InstanceSegmenter(nn.Module):
 
     @property
     def predicts_masks(self) -> bool:
-        """Whether the mask branch runs."""
+        """Return whether the mask branch runs."""
         return self.stage != "detector"
 
     def is_of_mask_branch(self, name: str) -> bool:
-        """Whether a module, parameter or buffer belongs to the mask branch."""
+        """Return whether a module, parameter or buffer belongs to the mask branch."""
         return f"{name}.".startswith(tuple(f"{branch}." for branch in self.mask_branch))
 
     def freeze_for_stage(self) -> None:
-        """Take the gradients from all that this stage does not train; for the end of a subclass's constructor."""
+        """Freeze all that this stage does not train; a subclass calls it at the end of its constructor."""
         for part, learns in self._parts_by_stage():
             part.requires_grad_(learns)
         self.train(self.training)
 
     def _parts_by_stage(self) -> Iterator[tuple[nn.Module, bool]]:
-        """Modules, and whether this stage trains them, if not all are; of two that share parts the later counts."""
+        """Yield modules and whether this stage trains them; of overlapping modules, the later one counts."""
         if self.stage == "masks":
             yield from ((part, False) for part in self.children())
         if self.stage != "joint":
@@ -115,20 +115,20 @@ class InstanceSegmenter(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """Return the model's device."""
         return self.preprocessor.device
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
-        """Train or predict.
+        """Compute the losses in training mode, or predict.
 
         Args:
-            batched_inputs: one dict for each image.  "image": (3, h, w), 0 to 255, channels as INPUT.FORMAT says;
-                "height" and "width" of the result in pixels (default: the image's); in training "instances" with
-                gt_boxes, gt_classes and gt_masks (bit masks).
+            batched_inputs: one dict for each image.  "image": (3, h, w), 0 to 255, with channels in the order of
+                INPUT.FORMAT; "height" and "width": size of the result in pixels, by default the image's; in training,
+                "instances": with gt_boxes, gt_classes and gt_masks (BitMasks).
 
         Returns:
-            In training, a dict of weighted losses.  Else [{"instances": Instances}, ...] with pred_boxes, pred_masks
-            (but for the stage "detector"), scores and pred_classes.
+            in training, a dict of weighted losses; otherwise [{"instances": Instances}, ...] with pred_boxes,
+            pred_masks (except in the stage "detector"), scores and pred_classes.
         """
         if self.training:
             return self._losses(batched_inputs)
@@ -146,7 +146,7 @@ class InstanceSegmenter(nn.Module):
 
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict]) -> list[dict]:
-        """Predict; an image's result does not depend on the others in the batch."""
+        """Predict the instances of each image, which do not depend on the other images of the batch."""
         results: list[dict] = [{} for _ in batched_inputs]
         for indices in self.preprocessor.group_by_size(batched_inputs).values():
             batch = self.preprocessor([batched_inputs[i] for i in indices])
@@ -157,12 +157,13 @@ class InstanceSegmenter(nn.Module):
 
     @torch.no_grad()
     def forward_raw(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        """The network's answer before post-processing: all queries, last layer, in eval mode.
+        """Return the last layer's predictions for all queries, before postprocessing.
 
         Returns:
-            class_logits (B, Q, K), or (B, Q, K + 1) of a model with a class "no object"; and of what the model predicts
-            boxes_cxcywh (B, Q, 4) in [0, 1] and mask_logits (B, Q, h, w); relative to the network's input, which all
-            images of the batch share.
+            class_logits (B, Q, K), or (B, Q, K + 1) for a model with a class "no object", and, if the model predicts
+            them, boxes_cxcywh (B, Q, 4) in [0, 1] and mask_logits (B, Q, h, w).  Boxes and masks are relative to the
+            network's input, to which all images of the batch are padded.
+
         Raises:
             RuntimeError: the model is in training mode.
         """
@@ -183,7 +184,7 @@ class InstanceSegmenter(nn.Module):
         return network.run_network(images).layers[-1]
 
     def fuse(self) -> "InstanceSegmenter":
-        """Fold batch norms, RepVGG branches and neighbouring linear maps, in place; for inference only.
+        """Fold batch norms, RepVGG branches and successive linear layers, in place, for inference only.
 
         Raises:
             RuntimeError: the model is in training mode.
@@ -199,7 +200,7 @@ class InstanceSegmenter(nn.Module):
         return self
 
     def train(self, mode: bool = True) -> "InstanceSegmenter":
-        """Switch between training and eval mode, which frozen parts stay in; training forgets the fused copy."""
+        """Switch between training and eval mode.  In training mode, frozen parts stay in eval mode."""
         super().train(mode)
         if mode:
             self._fused_copy.clear()
@@ -208,7 +209,7 @@ class InstanceSegmenter(nn.Module):
         return self
 
     def _inference_network(self) -> "InstanceSegmenter":
-        """This model, or its fused copy, made anew when a weight has changed."""
+        """Return this model or its fused copy, which is renewed when a weight has changed."""
         if self.is_fused or not self.fuse_on_eval or torch.jit.is_tracing() or torch.compiler.is_compiling():
             return self
         fingerprint = tuple((t.data_ptr(), t._version) for t in (*self.parameters(), *self.buffers()))
@@ -229,16 +230,16 @@ def require_masks(model: InstanceSegmenter, targets: list[Target]) -> None:
         raise ValueError(f"{name} learns from masks, but instances have no gt_masks. Give the objects masks.")
 
 
-# Pixels; the sides of the network's input are multiples of it.
+# The sides of the network's input are multiples of this number of pixels.
 COARSEST_STRIDE = 32
 
 
 def shared_arguments(
     cfg, criterion: nn.Module, postprocessor: type[Postprocessor], divisibility: int = COARSEST_STRIDE
 ) -> dict:
-    """Read the arguments of `InstanceSegmenter`, which all models share.
+    """Build the arguments of `InstanceSegmenter`, which all models share.
 
-    They come from MODEL.{PIXEL_MEAN, PIXEL_STD, FUSE_ON_EVAL, STAGE}, INPUT.{FIXED_SIZE, MULTI_SCALE} and TEST.
+    Reads MODEL.{PIXEL_MEAN, PIXEL_STD, FUSE_ON_EVAL, STAGE}, INPUT.{FIXED_SIZE, MULTI_SCALE} and TEST.
     """
     return {
         "preprocessor": _build_preprocessor(cfg, divisibility),

@@ -1,6 +1,6 @@
 """FastInst: queries from local maxima of a class map, and a decoder that updates pixels as well as queries.
 
-Source: https://github.com/junjiehe96/FastInst/tree/4996a61; same numbers, other code.
+Source: https://github.com/junjiehe96/FastInst/tree/4996a61; the code is our own and gives the same numbers.
 """
 
 from detectron2.config import configurable
@@ -11,21 +11,21 @@ from ...structures import MaskGuidedPredictions, ModelOutput, Target
 from ..backbone import build_backbone
 from ..encoder import build_encoder
 from ..head import DualPathDecoder, QueryProposal
-from ..head.dual_path_decoder import target_attention_mask
+from ..head.dual_path_decoder import target_visibility
 from ..loss import SoftmaxCriterion
 from ..postprocessing import SoftmaxMaskScoringPostprocessor
 from .base import InstanceSegmenter, require_masks, shared_arguments
 
-# Of the pyramid's levels, the one that queries are taken from: stride 16.
+# Index of the pyramid level that queries are taken from, which has stride 16.
 PROPOSAL_LEVEL = 1
 
 
 @META_ARCH_REGISTRY.register()
 class FastInst(InstanceSegmenter):
-    """Backbone, PPM-FPN, query proposal, dual-path decoder."""
+    """FastInst: backbone, PPM-FPN, query proposal and dual-path decoder."""
 
     predicts_boxes = False
-    # Each with a last row for "no object".
+    # The last row of each layer is that of "no object".
     class_layers = {r"query_proposal\.class_head\.2": 1, r"decoder\.prediction_heads\.\d+\.class_head\.layers\.2": 1}
 
     @configurable
@@ -41,7 +41,7 @@ class FastInst(InstanceSegmenter):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read every MODEL.*, INPUT.* and TEST.* key of the model."""
+        """Build the parts of the model from MODEL.*, INPUT.* and TEST.*."""
         backbone = build_backbone(cfg)
         return {
             "backbone": backbone,
@@ -54,7 +54,11 @@ class FastInst(InstanceSegmenter):
         }
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
-        """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
+        """Run the network without pre- and postprocessing; see `InstanceSegmenter.run_network`.
+
+        Raises:
+            ValueError: targets have no masks.
+        """
         pyramid = self.extract_features(images)
         queries, proposal_logits = self.query_proposal(pyramid.levels[PROPOSAL_LEVEL], self.decoder.position_grid)
         layers, states = self.decoder(queries, pyramid.mask_features)
@@ -62,8 +66,8 @@ class FastInst(InstanceSegmenter):
             return ModelOutput(layers)
         require_masks(self, targets)
         (match,) = self.criterion.matcher(layers[-1:], targets)
-        shown = target_attention_mask(match, targets, queries.content.shape[1], states[-1].size)
-        guided = MaskGuidedPredictions(self.decoder.guided(states, shown), match)
+        visible = target_visibility(match, targets, queries.content.shape[1], states[-1].size)
+        guided = MaskGuidedPredictions(self.decoder.predict_guided(states, visible), match)
         return ModelOutput(layers, guided=guided, proposal_logits=proposal_logits)
 
 

@@ -1,8 +1,8 @@
-"""Mask-RT-DETR: RT-DETR whose heads are shared by positions and layers, and whose queries start around their masks.
+"""Mask-RT-DETR: RT-DETR whose positions and layers share heads, and whose queries start with the boxes of masks.
 
-Source: https://github.com/PaddlePaddle/PaddleDetection/tree/666f597 (configs/mask_rtdetr); same numbers for
-square inputs, other code.  PaddleDetection gives position codes to the wrong tokens of other inputs, and masks out
-usable anchors of landscape images.
+Source: https://github.com/PaddlePaddle/PaddleDetection/tree/666f597 (configs/mask_rtdetr); the code is our own and
+gives the same numbers for square inputs.  PaddleDetection gives position codes to the wrong tokens of other inputs, and
+masks out usable anchors of landscape images.
 """
 
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -15,16 +15,16 @@ from .insta_rtdetr import InstaRTDETR, query_dim, read_decoder, read_selection
 
 @META_ARCH_REGISTRY.register()
 class MaskRTDETR(InstaRTDETR):
-    """Insta-RT-DETR with other heads; the encoder, the losses and the recipe are the config's."""
+    """Insta-RT-DETR with the heads of Mask-RT-DETR; its encoder and losses are set in the config."""
 
     class_layers = {r"decoder\.class_head": 0, r"denoising\.label_embedding": 1}
 
     @classmethod
     def build_query_selection(cls, cfg) -> nn.Module:
-        """What `select_queries` uses.
+        """Build the query selection.
 
         Raises:
-            ValueError: boxes are to be trained without masks, or masks without boxes, and boxes start from masks.
+            ValueError: MODEL.STAGE is not "joint", although queries start with the boxes of masks.
         """
         if cfg.MODEL.STAGE != "joint" and cfg.MODEL.DECODER.MASK_ENHANCED_BOXES:
             raise ValueError(
@@ -38,15 +38,15 @@ class MaskRTDETR(InstaRTDETR):
 
     @classmethod
     def build_decoder(cls, cfg) -> SharedHeadDecoder:
-        """The decoder with its heads."""
+        """Build the decoder with its heads."""
         mask_head = PrototypeMaskHead(query_dim(cfg), cfg.MODEL.MASK_HEAD.FEATURE_DIM, cfg.MODEL.MASK_HEAD.DIM)
         return SharedHeadDecoder(mask_head=mask_head, **read_decoder(cfg))
 
     @property
-    def position_heads(self) -> tuple[nn.Module, nn.Module]:
-        """What reads a position's classes and box: the heads of the layers."""
+    def encoder_heads(self) -> tuple[nn.Module, nn.Module]:
+        """Return the decoder's class head and box head, which are those of the positions too."""
         return self.decoder.class_head, self.decoder.box_head
 
     def select_queries(self, memory: Memory, mask_features: Tensor | None) -> tuple[Queries, Prediction]:
-        """The positions that become queries, and what they predict by themselves."""
+        """Return the selected queries and the predictions of their positions."""
         return self.query_selection(memory, mask_features, self.decoder)

@@ -1,7 +1,7 @@
-"""Mask DINO: boxes, masks and classes of the same queries, from a deformable encoder.
+"""Mask DINO: classes, boxes and masks from the same queries, with a deformable encoder.
 
-Source: https://github.com/IDEA-Research/MaskDINO/tree/3831d85 and https://arxiv.org/abs/2206.02777; same numbers, other
-code.
+Source: https://arxiv.org/abs/2206.02777 and https://github.com/IDEA-Research/MaskDINO/tree/3831d85; the code is our own
+and gives the same numbers.
 """
 
 from collections.abc import Callable
@@ -19,20 +19,20 @@ from .mask_rtdetr import MaskRTDETR
 
 @META_ARCH_REGISTRY.register()
 class MaskDINO(MaskRTDETR):
-    """Mask-RT-DETR with another decoder, other losses and other scores, on the levels as the encoder gives them."""
+    """Mask-RT-DETR with the decoder, losses and scores of Mask DINO, and without a projection of the levels."""
 
     criterion_type = FocalCriterion
     postprocessor_type = MaskScoringPostprocessor
 
     @classmethod
     def build_decoder(cls, cfg) -> MaskDINODecoder:
-        """The decoder with its heads; mask features are as wide as the levels."""
+        """Build the decoder with its heads; the mask features have as many channels as the levels."""
         mask_head = PrototypeMaskHead(query_dim(cfg), cfg.MODEL.ENCODER.HIDDEN_DIM, cfg.MODEL.MASK_HEAD.DIM)
         return MaskDINODecoder(mask_head=mask_head, **read_decoder(cfg))
 
     @classmethod
     def build_level_projection(cls, cfg) -> Callable[[list[Tensor]], Memory]:
-        """What makes the decoder's memory of the pyramid's levels.
+        """Return the function that joins the levels to the decoder's memory.
 
         Raises:
             ValueError: the decoder's width is not the encoder's.

@@ -1,7 +1,7 @@
-"""RF-DETR-Seg: a plain vision transformer, queries in groups, masks from depthwise convolutions.
+"""RF-DETR-Seg: a plain vision transformer, groups of queries, and a mask head of depthwise convolutions.
 
-Source: https://arxiv.org/abs/2511.09554 and https://github.com/roboflow/rf-detr, release 1.11.2; same numbers, other
-code.
+Source: https://arxiv.org/abs/2511.09554 and https://github.com/roboflow/rf-detr, release 1.11.2; the code is our own
+and gives the same numbers.
 """
 
 from detectron2.config import configurable
@@ -20,9 +20,9 @@ from .base import InstanceSegmenter, shared_arguments
 
 @META_ARCH_REGISTRY.register()
 class RFDETRSeg(InstanceSegmenter):
-    """Backbone, projector, query selection, decoder with its mask head."""
+    """RF-DETR-Seg: backbone, projector, query selection, and decoder with its mask head."""
 
-    # Behind the classes the published weights have the 11 numbers that are no category of COCO.
+    # After the classes, the published weights have rows for the 11 unused numbers of COCO's categories.
     class_layers = {r"query_selection\.groups\.\d+\.class_head": 11, r"decoder\.class_head": 11}
     mask_branch = ("decoder.mask_head",)
 
@@ -42,7 +42,7 @@ class RFDETRSeg(InstanceSegmenter):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read every MODEL.*, INPUT.* and TEST.* key of the model."""
+        """Build the parts of the model from MODEL.*, INPUT.* and TEST.*."""
         backbone = build_backbone(cfg)
         decoder = cfg.MODEL.DECODER
         num_outputs = cfg.MODEL.NUM_CLASSES + cfg.MODEL.NUM_UNUSED_CLASSES
@@ -60,7 +60,7 @@ class RFDETRSeg(InstanceSegmenter):
         }
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
-        """(B, 3, H, W) -> predictions; see `InstanceSegmenter.run_network`."""
+        """Run the network without pre- and postprocessing; see `InstanceSegmenter.run_network`."""
         pyramid = self.extract_features(images)
         memory = Memory.of_levels(pyramid.levels)
         queries, tokens, class_logits, boxes = self.query_selection(memory)
@@ -68,7 +68,7 @@ class RFDETRSeg(InstanceSegmenter):
         if self.predicts_masks:
             mask_features = self.decoder.mask_head.enlarge(pyramid.mask_features, images.shape[2:])
         layers = self.decoder(queries, memory, mask_features)
-        # A frozen decoder is in eval mode while the model is not.
+        # While the model is in training mode, a frozen decoder is in eval mode.
         if not self.decoder.training:
             return ModelOutput([layer.slice_classes(slice(self.num_classes)) for layer in layers])
         encoder = Prediction(class_logits, boxes, *masks_of(self.decoder.mask_head, tokens, mask_features))

@@ -1,6 +1,6 @@
-"""Running files that `tools/export.py` wrote, with ONNX Runtime, OpenVINO or PyTorch.
+"""Running exported files with ONNX Runtime, OpenVINO or PyTorch.
 
-metadata (what the file says of itself) -> session (loads and runs it; split: OpenVINO models in two precisions)
+metadata (stored in the file) -> session (loads and runs it) -> split (OpenVINO models in two precisions)
 """
 
 from .metadata import Metadata

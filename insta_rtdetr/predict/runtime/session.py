@@ -1,4 +1,4 @@
-"""Runs an exported file of any format."""
+"""Loading and running exported files of all formats."""
 
 import os
 from pathlib import Path
@@ -12,12 +12,12 @@ from insta_rtdetr.extras import import_extra
 from .metadata import INPUT_NAME, KEY, MODEL_FILE, OUTPUT_NAMES, Metadata
 from .split import split
 
-# Of the files of each format; OpenVINO's may also be given as the folder it lies in.
+# Format -> ending of its files.  An OpenVINO file may also be given by its folder.
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "torch.export": ".pt2"}
 
 
 def is_exported(path: object) -> bool:
-    """Whether a model's name means an exported file: by its ending, or a folder with one of OpenVINO's."""
+    """Return whether a path is that of an exported file, by its ending, or of a folder with an OpenVINO file."""
     if not isinstance(path, (str, os.PathLike)):
         return False
     path = Path(path)
@@ -28,9 +28,9 @@ class Session:
     """An exported file that is ready to run, with as many threads as PyTorch has.
 
     Attributes:
-        runtime: a key of `ENDINGS`.
-        metadata: of the file.
-        precision: in which the runtime computes.
+        runtime: format of the file, a key of `ENDINGS`.
+        metadata: metadata in the file.
+        precision: precision in which the runtime computes.
     """
 
     runtime: str
@@ -38,7 +38,7 @@ class Session:
     precision: str
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """(B, 3, H, W), float32, 0 to 255 -> what `TopObjects.forward` gives, by name."""
+        """Run on images (B, 3, H, W), float32, 0 to 255; return the outputs of `TopObjects.forward` by name."""
         raise NotImplementedError
 
 
@@ -46,11 +46,11 @@ def open_session(path: str | os.PathLike, device: str = "cpu") -> Session:
     """Load an exported file.
 
     Args:
-        path: the file, or the folder of OpenVINO's.
-        device: "cpu"; "cuda" with ONNX Runtime's package for it.
+        path: the file, or the folder of an OpenVINO file.
+        device: "cpu", or "cuda" for an ONNX file with ONNX Runtime's package for GPUs.
 
     Raises:
-        UserError: there is no such file, it cannot be read, or the device is not there.
+        UserError: there is no such file, it cannot be loaded, or the device is not available.
     """
     file = Path(path)
     file = file / MODEL_FILE if file.is_dir() else file
@@ -62,12 +62,12 @@ def open_session(path: str | os.PathLike, device: str = "cpu") -> Session:
         return _SESSIONS[file.suffix](str(file), device)
     except UserError:
         raise
-    except Exception as error:  # every runtime has errors of its own
+    except Exception as error:  # each runtime raises errors of its own
         raise UserError(f"{path} cannot be loaded: {one_line(error)}") from error
 
 
 class OnnxSession(Session):
-    """ONNX Runtime."""
+    """Session of ONNX Runtime."""
 
     runtime = "onnx"
 
@@ -76,7 +76,7 @@ class OnnxSession(Session):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
-        # Threads that wait in a loop for the next call would take the processor from whoever runs between.
+        # Otherwise threads that wait actively for the next call would take the processor from other work.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
         if provider not in onnxruntime.get_available_providers():
@@ -91,10 +91,10 @@ class OnnxSession(Session):
 
 
 class OpenVinoSession(Session):
-    """OpenVINO.
+    """Session of OpenVINO.
 
-    Of a bf16 file it computes backbone and encoder in bfloat16 where the processor can, see `split.py`; an int8 file
-    says itself which of its operations are in int8.
+    Backbone and encoder of a bf16 file are computed in bfloat16 if the processor supports it; see `split`.  In an int8
+    file, the operations that are in int8 are part of the graph.
     """
 
     runtime = "openvino"
@@ -132,7 +132,7 @@ def _compile(core, model, precision: str):
 
 
 class TorchSession(Session):
-    """A program of torch.export."""
+    """Session of PyTorch for a program of torch.export."""
 
     runtime = "torch.export"
 

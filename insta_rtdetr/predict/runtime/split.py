@@ -1,7 +1,7 @@
-"""An OpenVINO model in two: backbone and encoder, which bear low precision, and what makes objects of their features.
+"""Splitting an OpenVINO model into the front, backbone and encoder, and the rest, which finds objects in the features.
 
-In bfloat16 the front costs a quarter of the time on processors that multiply matrices of it.  Behind it the numbers
-choose queries and places, and OpenVINO takes one precision for all of a model.
+On processors that multiply matrices of bfloat16, the front takes a quarter of the time in bfloat16.  The rest, which
+selects queries and positions, needs float32, and OpenVINO uses one precision for a whole model.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from insta_rtdetr.extras import import_extra
 if TYPE_CHECKING:
     import openvino
 
-# Weights of the front, see `TopObjects`.
+# Prefixes of the names of the front's weights, see `TopObjects`.
 FRONT_WEIGHTS = ("model.backbone.", "model.encoder.")
 
 
@@ -22,8 +22,8 @@ class GraphNode:
     """An operation, constant or input of a model of any format.
 
     Attributes:
-        name: of the node, unique in the model.
-        sources: names of the nodes it reads.
+        name: unique name of the node.
+        sources: names of the nodes that it reads.
         is_input: whether it is an input of the model.
         is_front_weight: whether it is a constant that holds weights of backbone or encoder.
     """
@@ -35,13 +35,13 @@ class GraphNode:
 
 
 def front_and_constants(nodes: Iterable[GraphNode]) -> tuple[set[str], set[str]]:
-    """Find what backbone and encoder compute.
+    """Find the nodes of backbone and encoder.
 
     Args:
-        nodes: all of a model, each after those it reads.
+        nodes: all nodes of a model, each after those that it reads.
 
     Returns:
-        Names of the nodes that the front needs, and of all nodes that do not depend on the images.
+        the names of the nodes that the front needs, and of all nodes that do not depend on the images.
     """
     nodes = list(nodes)
     constants: set[str] = set()
@@ -62,13 +62,13 @@ def front_and_constants(nodes: Iterable[GraphNode]) -> tuple[set[str], set[str]]
 
 
 def split(model: "openvino.Model") -> tuple["openvino.Model", "openvino.Model"]:
-    """Cut behind the last operation with weights of backbone or encoder.
+    """Split a model after the last operations with weights of backbone or encoder.
 
     Args:
-        model: of `tools/export.py`; it is used up.
+        model: an exported model, which cannot be used afterwards.
 
     Returns:
-        The front, and the rest, whose inputs are the front's outputs in order, and then the images.
+        the front, and the rest, whose inputs are the outputs of the front in their order, and then the images.
     """
     openvino = import_extra("openvino")
     make = openvino.opset13
@@ -105,7 +105,7 @@ def _front_and_constants(model: "openvino.Model") -> tuple[set[str], set[str]]:
 
 
 def _is_front_weight(node: "openvino.Node") -> bool:
-    # The exporter keeps one of several equal vectors, ones or zeros say, under the name of the first.
+    # Vectors do not count: the exporter keeps one of several equal ones, such as zeros, under the name of the first.
     is_matrix = node.get_type_name() == "Constant" and len(node.shape) > 1
     return is_matrix and node.get_friendly_name().startswith(FRONT_WEIGHTS)
 

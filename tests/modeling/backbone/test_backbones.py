@@ -78,7 +78,7 @@ def test_timm_trains_only_what_comes_after_the_frozen_stages(freeze_at):
     backbone = timm_backbone(levels=["res1", *LEVELS], freeze_at=freeze_at)
     features = backbone(torch.rand(1, 3, 64, 64))
     assert [name for name, level in features.items() if level.requires_grad] == ["res1", *LEVELS][freeze_at:]
-    # All that is needed for no frozen level is trained.
+    # Parameters that no frozen level depends on are trained.
     sum(level.sum() for level in features.values() if level.requires_grad).backward()
     assert all((p.grad is None) != p.requires_grad for p in backbone.parameters())
 
@@ -155,7 +155,7 @@ def test_offsets_move_where_a_deformable_convolution_reads():
 def test_folded_backbone_is_the_same_function(build, overrides):
     torch.manual_seed(0)
     backbone = build(norm="BN", **overrides)
-    backbone(torch.rand(4, 3, 64, 64))  # moves the running statistics
+    backbone(torch.rand(4, 3, 64, 64))  # changes the running statistics
     backbone = backbone.double().eval()
     image = torch.rand(1, 3, 64, 96).double()
     expected = backbone(image)
@@ -181,7 +181,7 @@ def test_merged_frozen_norms_change_no_feature_and_no_name(build, overrides):
     expected, names = backbone(image), list(backbone.state_dict())
     merge_frozen_norms_(backbone)
     left = [name for name, module in backbone.named_modules() if type(module) is FrozenBatchNorm2d]
-    # That of a deformable convolution keeps its own pass: one in each of the four blocks of res3.
+    # The norms of deformable convolutions, one in each of the four blocks of res3, are not merged.
     assert len(left) == (4 if overrides else 0)
     assert list(backbone.state_dict()) == names
     for name, features in backbone(image).items():

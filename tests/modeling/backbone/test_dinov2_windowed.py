@@ -4,13 +4,13 @@ from timm.layers import resample_abs_pos_embed
 
 from tests.tiny import tiny_rfdetr_seg
 
-# Blocks that attend over the whole image: those behind outputs 2 and 4 of the tiny model.
+# The blocks that attend over the whole image are those after outputs 2 and 4 of the tiny model.
 GLOBAL_BLOCKS = {2, 4}
 
 
 @pytest.mark.parametrize("size", [(48, 48), (48, 72)])
 def test_a_block_sees_its_window_unless_it_sees_everything(size):
-    """Against timm's own blocks, run on the windows cut out by hand."""
+    """Compare with timm's own blocks, run on windows that are cut out by hand."""
     backbone = tiny_rfdetr_seg().double().backbone
     body, images = backbone.body, torch.randn(2, 3, *size, dtype=torch.float64)
     found = backbone(images)

@@ -1,4 +1,4 @@
-"""A timm backbone below Detectron2's feature pyramid: levels, learning rates and ImageNet weights."""
+"""Tests of Detectron2's FPN with a timm backbone: levels, learning rates and ImageNet weights."""
 
 import timm
 import torch

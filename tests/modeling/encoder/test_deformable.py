@@ -7,7 +7,8 @@ from insta_rtdetr.modeling.encoder.deformable import _reference_boxes
 from tests.tiny import tiny_maskdino_config
 
 SHAPES = {f"res{i}": ShapeSpec(channels=8 * i, stride=2**i) for i in (2, 3, 4, 5)}
-SIDES = {"res2": (19, 26), "res3": (10, 13), "res4": (5, 7), "res5": (3, 4)}  # no multiple of 32
+# The sizes of an input whose sides are not multiples of 32.
+SIDES = {"res2": (19, 26), "res3": (10, 13), "res4": (5, 7), "res5": (3, 4)}
 
 
 def features(batch=2):
@@ -39,7 +40,7 @@ def test_every_level_reads_every_level():
 def test_an_offset_of_1_is_a_cell_of_each_level():
     boxes = _reference_boxes(((2, 4), (1, 2)), 4, torch.device("cpu"), torch.float64)
     assert boxes.shape == (1, 2 * 4 + 2, 2, 4)
-    # An offset is divided by twice the points and multiplied by the box's side.
+    # An offset is divided by twice the number of points and multiplied by the side of the box.
     assert (boxes[0, :, :, 2:] / 8).unique(dim=0).tolist() == [[[1 / 4, 1 / 2], [1 / 2, 1.0]]]
     assert boxes[0, 1 * 4 + 2, :, :2].tolist() == [[2.5 / 4, 1.5 / 2]] * 2
     assert boxes[0, 8 + 1, :, :2].tolist() == [[1.5 / 2, 0.5]] * 2

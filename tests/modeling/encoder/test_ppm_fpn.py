@@ -12,7 +12,7 @@ SHAPES = {f"res{i}": ShapeSpec(channels=8 * i, stride=2**i) for i in (3, 4, 5)}
 
 def test_levels_keep_their_size_and_masks_are_read_from_the_finest():
     encoder = build_encoder(tiny_fastinst_config(), SHAPES)
-    sides = {"res3": (10, 13), "res4": (5, 7), "res5": (3, 4)}  # no multiple of 32
+    sides = {"res3": (10, 13), "res4": (5, 7), "res5": (3, 4)}  # of an input whose sides are no multiples of 32
     pyramid = encoder({name: torch.rand(2, SHAPES[name].channels, *size) for name, size in sides.items()})
     assert [tuple(level.shape) for level in pyramid.levels] == [(2, 32, *size) for size in sides.values()]
     assert pyramid.mask_features is pyramid.levels[0]
@@ -21,7 +21,7 @@ def test_levels_keep_their_size_and_masks_are_read_from_the_finest():
 def test_pooling_gives_every_position_the_mean_of_the_map():
     pooling = PyramidPooling(4).double()
     x = torch.rand(1, 4, 6, 6).double()
-    # Only the grid of one cell reaches the output, unchanged.
+    # The output is the pooled grid of one cell alone, unchanged.
     for projection in pooling.projections:
         torch.nn.init.ones_(projection.weight)
         torch.nn.init.zeros_(projection.bias)

@@ -14,7 +14,7 @@ def decoder(num_layers: int = 3, eval_layers: int = 0, **options) -> DeformableD
         feedforward_dim=8, dropout=0.0, mask_head=MaskHead(DIM, 8), **options,
     )  # fmt: skip
     for head in built.box_heads:
-        # They start as zeros, which would hide what depends on the boxes.
+        # The box heads start with zeros, which would hide errors that depend on the boxes.
         torch.nn.init.normal_(head.layers[-1].weight)
     return built
 

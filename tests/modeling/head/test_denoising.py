@@ -59,7 +59,7 @@ def test_label_noise_is_a_probability():
     torch.manual_seed(0)
     denoising = Denoising(dim=8, num_classes=5, num_queries=4, label_noise=0.5, box_noise=0.0)
     classes = torch.zeros(1, 10000, dtype=torch.long)
-    # A fifth of the random labels are the right one again.
+    # A fifth of the random labels are the right ones by chance.
     share = (denoising._noise_labels(classes) != 0).float().mean().item()
     assert abs(share - 0.5 * 0.8) < 0.02
 
@@ -69,7 +69,7 @@ def test_attention_mask_by_hand():
     assert blocked.int().tolist() == [
         [0, 1, 0, 0],  # group 0 sees itself and the matching queries
         [1, 0, 0, 0],
-        [1, 1, 0, 0],  # a matching query does not see the answers
+        [1, 1, 0, 0],  # a matching query does not see the groups
         [1, 1, 0, 0],
     ]
 
@@ -80,7 +80,7 @@ def test_contrastive_groups_end_with_copies_that_are_farther_off_and_belong_to_n
     assert noised.groups == 2 and noised.content.shape == (2, 160, 8)
     shift = ((noised.reference_logits.sigmoid()[0, :, 0] - 0.5).abs() / 0.1).unflatten(0, (2, 2, 40))
     assert shift[:, 0].max() <= 0.4 + 1e-5 < shift[:, 1].min() + 2e-5 and shift[:, 1].max() <= 0.8 + 1e-5
-    # The second image has three objects: slots 0 to 2 and, the far copies, 40 to 42 of each group.
+    # The second image has three objects, in slots 0 to 2 of each group; their far copies are in slots 40 to 42.
     is_used = noised.content[1].abs().sum(-1) > 0
     assert is_used.nonzero()[:, 0].tolist() == [0, 1, 2, 40, 41, 42, 80, 81, 82, 120, 121, 122]
     match = denoising_match([target(40), target(3)], DenoisingPredictions([answer_of(noised)], noised.groups))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from insta_rtdetr.modeling.head import DualPathDecoder, QueryMaskHead
-from insta_rtdetr.modeling.head.dual_path_decoder import predicted_attention_mask, target_attention_mask
+from insta_rtdetr.modeling.head.dual_path_decoder import predicted_visibility, target_visibility
 from insta_rtdetr.structures import LocatedQueries, Match, Prediction, Target
 
 
@@ -49,9 +49,9 @@ def test_guided_layers_see_what_they_are_shown():
     part = everything.clone()
     part[:, :, 3:] = False
     by_everything, by_nothing, by_part = (
-        network.guided(states, shown)[0].class_logits for shown in (everything, nothing, part)
+        network.predict_guided(states, shown)[0].class_logits for shown in (everything, nothing, part)
     )
-    assert torch.equal(by_everything, by_nothing)  # who would see nothing sees everything
+    assert torch.equal(by_everything, by_nothing)  # queries that would see nothing see everything
     assert not torch.allclose(by_everything, by_part)
 
 
@@ -81,14 +81,14 @@ def test_mask_projection_is_that_of_the_pixels():
 def test_masks_are_where_logits_are_not_negative():
     features = torch.tensor([[[[-1.0, 0.0, 2.0]]]])
     prediction = Prediction(torch.zeros(1, 1, 1), None, torch.ones(1, 1, 1), features)
-    assert predicted_attention_mask(prediction).tolist() == [[[False, True, True]]]
+    assert predicted_visibility(prediction).tolist() == [[[False, True, True]]]
 
 
 def test_matched_queries_are_shown_their_objects_and_others_everything():
     masks = torch.zeros(2, 4, 4, dtype=torch.bool)
-    masks[0, 0, 0] = masks[0, 1, 1] = True  # of the second pixel, nothing is left at half the size
+    masks[0, 0, 0] = masks[0, 1, 1] = True  # the second pixel is not sampled at half the size
     masks[1, 2:, 2:] = True
     targets = [Target(torch.zeros(2), torch.zeros(2, 4), masks), Target(torch.zeros(0), torch.zeros(0, 4), masks[:0])]
     match = Match(torch.tensor([0, 0]), torch.tensor([2, 0]), torch.tensor([0, 1]))
-    shown = target_attention_mask(match, targets, 3, (2, 2)).int().tolist()
+    shown = target_visibility(match, targets, 3, (2, 2)).int().tolist()
     assert shown == [[[0, 0, 0, 1], [1] * 4, [1, 0, 0, 0]], [[1] * 4] * 3]

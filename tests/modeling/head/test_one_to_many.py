@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from insta_rtdetr.modeling.head.one_to_many import isolate, split_queries
+from insta_rtdetr.modeling.head.one_to_many import extend_attention_mask, split_queries
 from insta_rtdetr.modeling.loss.matcher import assign
 from insta_rtdetr.structures import Prediction
 from tests.tiny import tiny_mask_rtdetr, tiny_model, training_input
@@ -11,9 +11,9 @@ KEY = "MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES"
 
 
 def test_added_queries_see_each_other_alone_and_are_not_seen():
-    blocked = isolate(torch.tensor([[False, True], [False, False]]), 2, 2, CPU)
+    blocked = extend_attention_mask(torch.tensor([[False, True], [False, False]]), 2, 2, CPU)
     assert blocked.int().tolist() == [[0, 1, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]]
-    assert isolate(None, 1, 1, CPU).int().tolist() == [[0, 1], [1, 0]]
+    assert extend_attention_mask(None, 1, 1, CPU).int().tolist() == [[0, 1], [1, 0]]
 
 
 def test_predictions_are_split_in_the_order_of_the_parts():
@@ -26,7 +26,7 @@ def test_an_object_is_matched_with_as_many_queries_as_it_is_repeated():
     cost = torch.tensor([[0.0, 9.0], [1.0, 9.0], [2.0, 9.0], [9.0, 0.0], [9.0, 1.0]])[None]
     (match,) = assign([cost, torch.zeros(1, 5, 0)], CPU, repeats=2)
     assert match.query.tolist() == [0, 1, 3, 4] and match.object.tolist() == [0, 0, 1, 1]
-    # Fewer queries than wanted: all are matched.
+    # There are fewer queries than wanted, so all are matched.
     (match,) = assign([cost[:, :3]], CPU, repeats=2)
     assert match.query.tolist() == [0, 1, 2] and sorted(match.object.tolist()) == [0, 0, 1]
 

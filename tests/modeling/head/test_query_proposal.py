@@ -6,21 +6,21 @@ from insta_rtdetr.modeling.head.query_proposal import PositionGrid, QueryProposa
 
 
 def logits_of(probs):
-    """(1, K + 1, h, w) logits whose softmax gives (K, h, w) and the rest to "no object"."""
+    """Return logits (1, K + 1, h, w) of the given probabilities (K, h, w), with the rest for "no object"."""
     return torch.cat([probs, 1 - probs.sum(0, keepdim=True)]).log()[None]
 
 
 def test_maxima_come_first_and_only_the_same_class_competes():
     probs = torch.full((2, 3, 4), 0.05)
-    probs[0, 0, 0], probs[0, 0, 1] = 0.6, 0.5  # the second is beside a higher one of its class
-    probs[1, 1, 1] = 0.3  # beside both, of another class
+    probs[0, 0, 0], probs[0, 0, 1] = 0.6, 0.5  # the second is next to a higher one of its class
+    probs[1, 1, 1] = 0.3  # next to both, of another class
     ranks = rank_positions(logits_of(probs))[0].unflatten(0, (3, 4))
     torch.testing.assert_close(ranks[0, :2], torch.tensor([1.6, 0.5]))
     torch.testing.assert_close(ranks[1, 1], torch.tensor(1.3))
 
 
 def original_ranks(logits):
-    """The formula of the original: a map for each class, all but the likeliest zero."""
+    """Compute the original's formula, with a map for each class in which all but the likeliest class are zero."""
     probs = logits.softmax(1)
     one_hot = F.one_hot(probs[:, :-1].argmax(1), logits.shape[1]).permute(0, 3, 1, 2)
     probs = probs * one_hot

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from insta_rtdetr.modeling.head.query_selection import (
-    LEVEL_HANDICAP,
+    LEVEL_PENALTY,
     QuerySelection,
     anchors,
-    handicap_neighbours,
+    penalise_neighbours,
 )
 from insta_rtdetr.structures import Memory
 
@@ -40,7 +40,7 @@ def test_the_best_scored_positions_become_queries():
     tokens = selection.token_norm(selection.token_projection(memory.tokens))
     scores = selection.class_head(tokens).amax(-1)
     torch.testing.assert_close(prediction.class_logits.amax(-1), scores.topk(4, dim=1).values)
-    # The box head starts at zero: a query starts at its anchor.
+    # The box head starts with zeros, so that a query starts at its anchor.
     anchor_logits, _ = anchors(((4, 4), (2, 2)), (0.1, 0.2), CPU, torch.float32)
     torch.testing.assert_close(queries.reference_logits, anchor_logits[scores.topk(4, dim=1).indices])
     assert not queries.content.requires_grad
@@ -59,15 +59,15 @@ def test_every_class_starts_with_a_probability_of_one_in_a_hundred():
 
 
 def test_neighbours_of_a_better_position_come_after_all_local_maxima():
-    """One row of each of two levels: clumps at the ends of the first, one position alone in the second."""
+    """Two levels of one row: the first has groups of high scores at its ends, the second one high score."""
     scores = torch.tensor([[5.0, 6.0, 5.5, 0.0, 1.0, 0.5, 2.0]])
-    order = handicap_neighbours(scores, [(1, 5), (1, 2)]).argsort(dim=1, descending=True)
+    order = penalise_neighbours(scores, [(1, 5), (1, 2)]).argsort(dim=1, descending=True)
     assert order[0, :3].tolist() == [1, 6, 4]
     assert order[0, 3:].tolist() == [2, 0, 5, 3]
 
 
 def test_local_maxima_reach_objects_that_clumps_leave_without_a_query():
-    """A large clear object of nine positions and a faint one of one position, with two queries."""
+    """There are two queries for a large object with nine high scores and a small one with one lower score."""
     selection = QuerySelection(dim=1, num_classes=1, num_queries=2, anchor_sizes=(0.1,), local_maxima=False)
     scores = torch.zeros(8, 8)
     scores[1:4, 1:4], scores[2, 2], scores[6, 6] = 5.0, 6.0, 3.0
@@ -81,16 +81,16 @@ def test_local_maxima_reach_objects_that_clumps_leave_without_a_query():
 
 def test_an_object_found_on_two_levels_gets_one_query_when_levels_are_compared():
     fine, coarse = torch.zeros(8, 8), torch.zeros(4, 4)
-    fine[1, 1], coarse[0, 0] = 5.0, 6.0  # one object, clearer on the coarse level
-    fine[7, 7], coarse[2, 3] = 4.0, 3.0  # another, clearer on the fine level, whose coarse cell is a neighbour
+    fine[1, 1], coarse[0, 0] = 5.0, 6.0  # an object with a higher score on the coarse level
+    fine[7, 7], coarse[2, 3] = 4.0, 3.0  # one with a higher score on the fine level, next to its coarse cell
     scores = torch.cat([fine.flatten(), coarse.flatten()])[None]
     sizes = [(8, 8), (4, 4)]
     four = [64, 9, 63, 64 + 11]
-    assert handicap_neighbours(scores, sizes).topk(4).indices[0].tolist() == four
-    compared = handicap_neighbours(scores, sizes, across_levels=True)
+    assert penalise_neighbours(scores, sizes).topk(4).indices[0].tolist() == four
+    compared = penalise_neighbours(scores, sizes, across_levels=True)
     assert compared.topk(2).indices[0].tolist() == [64, 63]
-    assert compared[0, [9, 64 + 11]].tolist() == [5 - LEVEL_HANDICAP, 3 - LEVEL_HANDICAP]
-    # Those are still better than a neighbour on the same level.
+    assert compared[0, [9, 64 + 11]].tolist() == [5 - LEVEL_PENALTY, 3 - LEVEL_PENALTY]
+    # They still rank before positions next to a better one of the same level.
     assert compared[0, 0] < compared[0, 64 + 11]
 
 
@@ -98,13 +98,13 @@ def test_an_object_found_on_two_levels_gets_one_query_when_levels_are_compared()
 def test_the_best_position_of_all_is_never_handicapped(sizes):
     torch.manual_seed(0)
     scores = torch.rand(2, sum(height * width for height, width in sizes))
-    compared = handicap_neighbours(scores, sizes, across_levels=True)
+    compared = penalise_neighbours(scores, sizes, across_levels=True)
     torch.testing.assert_close(compared.amax(1), scores.amax(1))
 
 
 @pytest.mark.parametrize("relative, side", [(True, 0.1), (False, None)])
 def test_relative_boxes_move_by_their_own_side(relative, side):
-    """Every position wants to move right by 1 and to be e times as high."""
+    """Every position predicts the deltas that shift its box to the right by 1 and make it e times as high."""
     selection = QuerySelection(dim=8, num_classes=1, num_queries=4, anchor_sizes=(0.1,), relative_boxes=relative)
     selection.box_head.layers[-1].bias.data = torch.tensor([1.0, 0.0, 0.0, 1.0])
     boxes = selection(Memory(torch.randn(1, 4, 8), [(2, 2)]))[0].reference_logits.sigmoid()[0]
@@ -119,7 +119,7 @@ def test_positions_everywhere_predict_what_the_chosen_ones_do():
     selection = QuerySelection(dim=8, num_classes=1, num_queries=4, anchor_sizes=(0.1,), relative_boxes=True)
     torch.nn.init.normal_(selection.box_head.layers[-1].weight, std=0.1)
     memory = Memory(torch.randn(1, 4, 8), [(2, 2)])
-    everywhere = selection.predict_everywhere(memory, selection.class_head, selection.box_head)
+    everywhere = selection.predict_dense(memory, selection.class_head, selection.box_head)
     chosen = selection(memory)[1]
     order = everywhere.class_logits[0, :, 0].argsort(descending=True)
     torch.testing.assert_close(everywhere.boxes_cxcywh[:, order], chosen.boxes_cxcywh)

@@ -7,13 +7,13 @@ DIM = 16
 
 
 def decode(training: bool = True):
-    """The queries' boxes as a leaf, and the predictions."""
+    """Return the queries' boxes, as a leaf of the graph, and the predictions."""
     torch.manual_seed(0)
     model = SharedHeadDecoder(
         dim=DIM, num_classes=3, num_layers=3, eval_layers=0, num_heads=2, num_levels=2, num_points=2,
         feedforward_dim=8, dropout=0.0, mask_head=PrototypeMaskHead(DIM, 5, 8),
     ).train(training)  # fmt: skip
-    # It starts as zeros, which would hide what depends on the boxes.
+    # The box head starts with zeros, which would hide errors that depend on the boxes.
     torch.nn.init.normal_(model.box_head.layers[-1].weight)
     boxes = torch.randn(2, 5, 4, requires_grad=True)
     memory = Memory(torch.rand(2, 20, DIM), [(4, 4), (2, 2)])

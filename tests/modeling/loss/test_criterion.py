@@ -8,7 +8,7 @@ from tests.tiny import tiny_mask_rtdetr_config, tiny_model, training_input
 
 @pytest.mark.parametrize("num_objects", [(0, 0), (0, 3), (30, 1)])
 def test_every_parameter_gets_a_finite_gradient_from_any_batch(num_objects):
-    """DDP without find_unused_parameters hangs otherwise."""
+    """Without this, DDP would hang unless find_unused_parameters were set."""
     model = tiny_model()
     losses = model([training_input(n, seed=n) for n in num_objects])
     assert len(losses) == 3 * 5 + 3 + 3 * 5  # layers, encoder without masks, denoising
@@ -25,9 +25,9 @@ def test_without_objects_only_the_class_loss_of_matching_queries_is_left():
 
 
 def test_training_on_one_image_lowers_every_kind_of_loss():
-    """Gradients are clipped as in the recipe: without that some of the seeds jump about."""
+    """Gradients are clipped as in the recipe, because training would be unstable with some seeds otherwise."""
     model = tiny_model("MODEL.RESNETS.NORM", "FrozenBN")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     batch = [training_input(3)]
     history = []
     for _ in range(90):
@@ -60,7 +60,7 @@ def test_data_without_masks_trains_the_boxes_alone():
 
 
 def test_with_mask_quality_the_last_layers_score_is_the_mask_iou_and_the_others_is_the_box_iou():
-    """The box is right and the mask covers half of its object: the loss is least where the score says so."""
+    """The box is right and the mask covers half of its object; the loss is lowest at the score of that quality."""
     criterion = SetCriterion(tiny_mask_rtdetr_config())
     mask = torch.zeros(1, 32, 32, dtype=torch.bool)
     mask[:, 8:24, 8:24] = True
@@ -68,7 +68,7 @@ def test_with_mask_quality_the_last_layers_score_is_the_mask_iou_and_the_others_
     features = torch.full((1, 1, 8, 8), -9.0)
     features[:, :, 2:6, 2:4] = 9.0
     logits = torch.full((1, 1, 5), -20.0)
-    logits[..., 2] = 0.0  # a probability of a half
+    logits[..., 2] = 0.0  # a probability of 0.5
     answer = Prediction(logits.requires_grad_(), target.boxes_cxcywh[None], torch.ones(1, 1, 1), features)
     other = Prediction(
         logits.detach().clone().requires_grad_(), answer.boxes_cxcywh, answer.mask_embeddings, features

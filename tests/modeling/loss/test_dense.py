@@ -8,7 +8,7 @@ from tests.tiny import tiny_mask_rtdetr, tiny_model, training_input
 def test_each_object_gets_its_cheapest_positions_and_a_shared_one_goes_to_the_cheaper():
     cost = torch.tensor([[0.1, 0.9], [0.2, 0.1], [0.9, 0.3], [0.8, 0.8]])
     match = assign_positions([cost], per_object=2)
-    # Both want position 1: object 0 for 0.2, object 1 for 0.1.
+    # Position 1 is the best of both objects, at the cost 0.2 for object 0 and 0.1 for object 1.
     assert list(zip(match.query.tolist(), match.object.tolist(), strict=True)) == [(0, 0), (1, 1), (2, 1)]
 
 

@@ -1,4 +1,4 @@
-"""FastInst's matches and losses equal those that the original computes from the same network outputs."""
+"""Tests that FastInst's matches and losses equal those that the original computes from the same network outputs."""
 
 from pathlib import Path
 
@@ -71,6 +71,6 @@ def test_losses_equal_the_originals(reference, criterion):
     assert set(draws[0]) == set(expected)
     for name, value in expected.items():
         mean = float(np.mean([float(draw[name]) for draw in draws])) / weights[name.removesuffix("_0")]
-        # Two means of eight draws differ by this much but once in a thousand times.
+        # Two means of eight draws differ by more only once in a thousand times.
         tolerance = 3.3 * float(reference[f"loss_spread/{name}"]) * (2 / 8) ** 0.5
         assert mean == pytest.approx(value, abs=max(tolerance, 2e-5)), name

@@ -37,7 +37,7 @@ def test_the_weight_of_negatives_learns_only_when_not_detached():
 
 
 def test_matchability_teaches_a_poor_match_as_strongly_as_a_good_one():
-    """DEIM's equation by hand: -q^g log p - (1 - q^g) log(1 - p) of a match, -p^g log(1 - p) of all else."""
+    """DEIM's equation is -q^g log p - (1 - q^g) log(1 - p) for a match, and -p^g log(1 - p) for all else."""
     logits = torch.tensor([[[0.0, 1.0, -2.0]]], dtype=torch.float64)
     overlap = torch.tensor([[[0.25, 1.0, 0.0]]], dtype=torch.float64)
     is_positive = torch.tensor([[[True, True, False]]])

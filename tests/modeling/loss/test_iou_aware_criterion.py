@@ -8,7 +8,7 @@ from insta_rtdetr.modeling.loss.matcher import assign, num_points_of
 
 
 def test_iou_aware_loss_by_hand():
-    """One match of probability 0.8 and overlap 0.5, one other output of probability 0.4."""
+    """There is a match of probability 0.8 and overlap 0.5, and another output of probability 0.4."""
     logits = torch.tensor([[[math.log(4), math.log(2 / 3)]]], requires_grad=True)
     iou = torch.tensor([[[0.5, 0.0]]])
     loss = iou_aware_bce_loss(logits, iou, iou > 0, alpha=0.25, gamma=2.0)
@@ -23,7 +23,7 @@ def test_iou_aware_loss_by_hand():
 
 
 def test_every_group_is_matched_with_all_objects():
-    """Two groups of two queries; the second object is cheaper for the later query of each."""
+    """There are two groups of two queries; the second object has a lower cost for the later query of each."""
     cost = torch.tensor([[[1.0, 5.0], [2.0, 0.0], [9.0, 1.0], [3.0, 2.0]]])
     (match,) = assign([cost], torch.device("cpu"), groups=2)
     assert match.query.tolist() == [0, 1, 2, 3]

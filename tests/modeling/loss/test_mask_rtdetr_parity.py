@@ -1,4 +1,4 @@
-"""Mask-RT-DETR's losses equal those that the original computes from the same network outputs."""
+"""Tests that Mask-RT-DETR's losses equal those that the original computes from the same network outputs."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ NAMES = {
     "loss_class": "loss_vfl", "loss_bbox": "loss_bbox", "loss_giou": "loss_giou",
     "loss_mask": "loss_mask_bce", "loss_dice": "loss_mask_dice",
 }  # fmt: skip
-# What the original sums up: the encoder, the queries before the first layer, and the layers before the last.
+# The original adds up the losses of the encoder, of the queries before the first layer, and of all layers but the last.
 SUFFIXES = {"": [""], "_aux": ["_enc", "_aux_0", "_aux_1"], "_dn": ["_dn"], "_aux_dn": ["_dn_0", "_dn_1"]}
 DRAWS = 8
 
@@ -45,7 +45,7 @@ def test_losses_equal_the_originals(reference):
         for kind, suffixes in SUFFIXES.items():
             expected, spread = (float(reference[f"{group}/{original}{kind}"]) for group in ("loss", "loss_spread"))
             mean = float(np.mean([sum(float(draw[ours + suffix]) for suffix in suffixes) for draw in draws]))
-            # Two means of eight draws differ by this much but once in a thousand times; float32 gives the rest.
+            # Two means of eight draws differ by more only once in a thousand times; the rest is float32 rounding.
             tolerance = 3.3 * spread * (2 / DRAWS) ** 0.5 + 1e-5 * expected
             assert mean == pytest.approx(expected, abs=tolerance), original + kind
     assert len(draws[0]) == len(NAMES) * sum(map(len, SUFFIXES.values()))

@@ -1,4 +1,4 @@
-"""Mask DINO's matches, losses and gradients equal those that the original computes from the same network outputs.
+"""Tests that Mask DINO's matches, losses and gradients equal those of the original for the same network outputs.
 
 maskdino_losses.npz was made by tests/parity/make_maskdino_reference.py.
 """
@@ -15,11 +15,11 @@ from tests.modeling.loss.test_parity import assert_same_matches, prediction, tar
 from tests.tiny import tiny_maskdino_config
 
 FILE = Path(__file__).parents[2] / "parity" / "maskdino_losses.npz"
-# What the original's names end with, and ours.
+# End of the original's names -> end of ours.
 SUFFIXES = {
     "_interm": "_enc", "_dn_0": "_dn_0", "_dn_1": "_dn_1", "_dn": "_dn", "_0": "_aux_0", "_1": "_aux_1", "": "",
 }  # fmt: skip
-# Draws of the points at which masks are compared: here, and in the reference.
+# Number of draws of the points at which masks are compared, here and in the reference.
 DRAWS, REFERENCE_DRAWS = 2, 8
 # The original adds 1e-6 to the denominators of IoU and GIoU; the boxes' sides are at least 0.05, the weight is 2.
 EPSILON_EFFECT = 2 * 2 * 1e-6 / 0.05**2
@@ -37,7 +37,7 @@ def criterion():
 
 
 def our_name(name):
-    """The name of one of the original's losses."""
+    """Return the name of a loss for one of the original's names."""
     suffix = next(end for end in SUFFIXES if name.endswith(end))
     return name.removesuffix(suffix) + SUFFIXES[suffix]
 
@@ -66,7 +66,7 @@ def test_losses_and_their_gradients_equal_the_originals(reference, criterion):
     assert {our_name(name) for name in expected} == set(draws[0])
     for name, value in expected.items():
         mean = float(np.mean([draw[our_name(name)].item() for draw in draws]))
-        # Two such means differ by this much but once in a thousand times; float32 gives the rest.
+        # Two such means differ by more only once in a thousand times; the rest is float32 rounding.
         spread = float(reference[f"loss_spread/{name}"]) * (1 / DRAWS + 1 / REFERENCE_DRAWS) ** 0.5
         tolerance = 3.3 * spread + 1e-5 * value
         assert mean == pytest.approx(value, abs=tolerance + EPSILON_EFFECT * ("giou" in name)), name

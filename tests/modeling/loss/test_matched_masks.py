@@ -1,4 +1,4 @@
-"""Masks of matched queries, a few at a time, are those of whole maps, and so are their gradients."""
+"""Tests that masks that are computed a few at a time, and their gradients, equal those of whole maps."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def device(request, monkeypatch):
 def layers(
     has_biases: bool, has_own_features: bool, layout: torch.memory_format = torch.contiguous_format
 ) -> list[Prediction]:
-    """Three predictions of six queries each; the second one has features of its own, or those of the others."""
+    """Return three predictions of six queries; the second one has features of its own, or those of the others."""
     torch.manual_seed(0)
     shared, own = (one.contiguous(memory_format=layout) for one in torch.randn(2, 2, 3, 4, 5, dtype=torch.float64))
     return [
@@ -47,7 +47,7 @@ def layers(
 
 
 def whole_maps(predictions: list[Prediction]) -> Tensor:
-    """(N, h, w) of all pairs, from the masks of all queries."""
+    """Return the maps (N, h, w) of all pairs, taken from those of all queries."""
     return torch.cat([p.mask_logits[m.image, m.query] for p, m in zip(predictions, MATCHES, strict=True)])
 
 
@@ -79,7 +79,7 @@ def draw(regions_xyxy: Tensor | None, inside: bool) -> UncertainPoints:
     )  # fmt: skip
 
 
-# Two masks of the first image share their region; of the others one reaches over the border and one lies at a corner.
+# Two masks of the first image share their region.  Of the other regions, one crosses the border and one is at a corner.
 REGIONS = regions_around(
     torch.tensor([
         [0.5, 0.4, 0.2, 0.1], [0.3, 0.9, 0.5, 0.4], [0.05, 0.05, 0.1, 0.1], [0.6, 0.6, 0.9, 0.9], [0.5, 0.4, 0.2, 0.1],

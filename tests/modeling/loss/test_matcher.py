@@ -113,7 +113,7 @@ def location_matcher(**costs):
 
 
 def left_and_right():
-    """Two objects, of classes 0 and 1, in the left and in the right half."""
+    """Return two objects, of classes 0 and 1, in the left and the right half."""
     masks = torch.zeros(2, 8, 8, dtype=torch.bool)
     masks[0, :, :4] = masks[1, :, 4:] = True
     return Target(torch.tensor([0, 1]), torch.zeros(2, 4), masks)
@@ -125,7 +125,7 @@ def located(points, num_classes=2):
 
 def test_a_query_outside_the_object_is_not_worth_its_class():
     answer = located([[0.9, 0.5], [0.1, 0.5], [0.2, 0.5]])
-    answer.class_logits[0, 0] = torch.tensor([9.0, 0, 0])  # sure of the object at the left, but at the right
+    answer.class_logits[0, 0] = torch.tensor([9.0, 0, 0])  # the left object's class, but in the right object
     answer.class_logits[0, 2] = torch.tensor([5.0, 0, 0])
     (match,) = location_matcher(class_cost=2.0, location_cost=1000.0)([answer], [left_and_right()])
     assert dict(zip(match.object.tolist(), match.query.tolist(), strict=True)) == {0: 2, 1: 0}
@@ -135,7 +135,7 @@ def test_a_query_outside_the_object_is_not_worth_its_class():
 
 def test_positions_that_an_object_reaches_into_are_matched_with_it():
     logits = torch.zeros(1, 3, 2, 2)
-    logits[0, 0, 1, 1] = 9.0  # likeliest for the left object, but out of it
+    logits[0, 0, 1, 1] = 9.0  # has the highest score for the left object's class, but is outside it
     logits[0, 0, 1, 0] = 5.0
     match = location_matcher(class_cost=2.0, location_cost=1000.0).match_proposals(logits, [left_and_right()])
     assert dict(zip(match.object.tolist(), match.query.tolist(), strict=True))[0] == 2
@@ -152,7 +152,7 @@ def test_location_matcher_takes_images_without_objects_and_crowds():
 
 
 def test_half_of_the_points_lie_around_the_objects_in_turn(monkeypatch):
-    """Two objects a hundredth of the image wide: without regions few of 500 points would meet them."""
+    """Two objects are a hundredth of the image wide; without regions, few of 500 points would be in them."""
     seen = []
 
     def spy(features, points, inside):

@@ -1,4 +1,4 @@
-"""Matches and losses equal those that the original computes from the same network outputs."""
+"""Tests that matches and losses equal those that the original computes from the same network outputs."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from insta_rtdetr.structures import DenoisingPredictions, ModelOutput, Predictio
 from tests.tiny import tiny_config
 
 FILE = Path(__file__).parents[2] / "parity" / "insta_rtdetr_losses.npz"
-# How much the original's own mask losses vary with the points it draws (README of the reference outputs).
+# Variation of the original's own mask losses with the points that it draws (README of the reference outputs).
 MASK_LOSS_SPREAD = 0.003
 
 

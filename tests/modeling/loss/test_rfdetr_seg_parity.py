@@ -1,8 +1,8 @@
-"""RF-DETR-Seg's matches and losses equal those that the original computes from the same network outputs.
+"""Tests that RF-DETR-Seg's matches and losses equal those that the original computes from the same network outputs.
 
-rfdetr_seg_losses.npz was made with the original's criterion and matcher (rfdetr 1.11.2, float32) from drawn outputs of
-two decoder layers and the encoder, 3 groups of 8 queries; every mask is one constant logit, every target mask all ones,
-so that the points that are drawn do not matter.  The losses are weighted.
+rfdetr_seg_losses.npz was made with the original's criterion and matcher (rfdetr 1.11.2, float32) from random outputs of
+two decoder layers and the encoder, with 3 groups of 8 queries.  Every mask is one constant logit and every target mask
+all ones, so that the drawn points do not matter.  The losses are weighted.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from insta_rtdetr.structures import ModelOutput, Prediction, Target
 from tests.tiny import tiny_rfdetr_seg_config
 
 FILE = Path(__file__).parents[2] / "parity" / "rfdetr_seg_losses.npz"
-# The original's names, without the end that tells the layers apart, to ours.
+# The original's names, without the suffix of the layer -> ours.
 SUFFIXES = {"": "", "_0": "_aux_0", "_enc": "_enc"}
 
 
@@ -31,7 +31,7 @@ def criterion():
 
 
 def prediction(reference, name):
-    """The features and the queries make one constant logit a mask."""
+    """Return features and queries whose product is one constant logit for each mask."""
     features = reference[f"{name}/features"][:, :, None, None].expand(-1, -1, 20, 20)
     queries = reference[f"{name}/queries"]
     return Prediction(

@@ -10,10 +10,10 @@ from tests.tiny import tiny_fastinst, tiny_fastinst_config, training_input
 
 @pytest.mark.parametrize("num_objects", [(0, 0), (0, 3), (130, 1)])
 def test_every_parameter_gets_a_finite_gradient_from_any_batch(num_objects):
-    """DDP without find_unused_parameters hangs otherwise."""
+    """Without this, DDP would hang unless find_unused_parameters were set."""
     model = tiny_fastinst()
     losses = model([training_input(n, 64, 96, seed=n) for n in num_objects])
-    # Three guided layers, the queries before the first layer, three layers; the map that queries are taken from.
+    # The losses are those of three guided layers, the queries before the first layer, three layers and the proposals.
     assert set(losses) == {
         name + suffix
         for name in ("loss_ce", "loss_mask", "loss_dice")
@@ -32,8 +32,8 @@ def test_without_objects_only_class_losses_are_left():
 
 def test_class_losses_are_the_weighted_means_by_hand():
     criterion = SoftmaxCriterion(tiny_fastinst_config("MODEL.NUM_CLASSES", 2))
-    logits = torch.zeros(1, 2, 3)  # every class has probability 1/3
-    logits[0, 1] = torch.tensor([0.0, 0.0, math.log(2.0)])  # and 1/4, 1/4, 1/2
+    logits = torch.zeros(1, 2, 3)  # every class of query 0 has probability 1/3
+    logits[0, 1] = torch.tensor([0.0, 0.0, math.log(2.0)])  # the classes of query 1 have 1/4, 1/4 and 1/2
     prediction = Prediction(
         logits, None, torch.zeros(1, 2, 1), torch.zeros(1, 1, 2, 2), query_points=torch.full((1, 2, 2), 0.25)
     )
@@ -42,7 +42,7 @@ def test_class_losses_are_the_weighted_means_by_hand():
     target = Target(torch.tensor([1]), torch.zeros(1, 4), mask)
     proposals = torch.zeros(1, 3, 2, 2)
     losses = criterion(ModelOutput([prediction], proposal_logits=proposals), [target])
-    # Query 0 answers for the object; query 1, "no object", weighs a tenth.
+    # Query 0 is matched with the object; query 1, "no object", has a weight of 0.1.
     expected = (math.log(3) + 0.1 * math.log(2)) / 1.1
     assert losses["loss_ce"].item() == pytest.approx(2 * expected, rel=1e-5)
     assert losses["loss_proposal"].item() == pytest.approx(20 * math.log(3), rel=1e-5)

@@ -12,7 +12,7 @@ DEFORMABLE = (
 
 
 def eval_model(*overrides, seed=0):
-    """A model whose batch norms have seen an image, in eval mode."""
+    """Return a model in eval mode whose batch norms have statistics of an image."""
     model = tiny_fastinst(*overrides, seed=seed)
     with torch.no_grad():
         model([training_input(2, seed=i) for i in range(2)])

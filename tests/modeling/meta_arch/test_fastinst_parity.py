@@ -1,4 +1,4 @@
-"""The five published FastInst models give the original's numbers."""
+"""Tests that the five published FastInst models give the original's numbers."""
 
 import json
 
@@ -18,7 +18,7 @@ from tests.parity.reference import (
 )
 from tests.tiny import tiny_fastinst
 
-# Each with or without folding; the first, and so every module, in both ways.
+# Each model is tested with or without folding, and the first, which has every module, in both ways.
 NAMES = [
     ("fastinst_R50_ppm-fpn_x1_576", False),
     ("fastinst_R50_ppm-fpn_x1_576", True),
@@ -49,7 +49,7 @@ def test_network_outputs_and_final_objects_equal_the_originals(name, fused, tmp_
 
 
 class GivenMatch(torch.nn.Module):
-    """A matcher that knows the answer."""
+    """A matcher that returns a given match."""
 
     def __init__(self, match):
         super().__init__()
@@ -60,10 +60,10 @@ class GivenMatch(torch.nn.Module):
 
 
 def test_training_outputs_equal_the_originals():
-    """The second pass with the targets' masks too.
+    """The outputs include those of the second pass, with the targets' masks.
 
-    fastinst_training.npz has what the original's head gives in training (float64, two layers, 32 channels, 16 queries,
-    ResNet-18) with the weights and images of recipe.py: first the guided layers, then the others.
+    fastinst_training.npz has the outputs of the original's head in training (float64, two layers, 32 channels, 16
+    queries, ResNet-18) with the weights and images of recipe.py: first the guided layers, then the others.
     """
     expected = {key: torch.from_numpy(value) for key, value in reference_outputs("fastinst_training").items()}
     shapes = json.loads((FOLDER / "fastinst_training.keys.json").read_text())

@@ -6,7 +6,7 @@ from tests.tiny import random_image, tiny_model, training_input
 
 
 def eval_model(*overrides, seed=0):
-    """A model whose batch norms have seen an image, in eval mode."""
+    """Return a model in eval mode whose batch norms have statistics of an image."""
     model = tiny_model(*overrides, seed=seed)
     with torch.no_grad():
         model([training_input(2, seed=i) for i in range(2)])
@@ -132,7 +132,7 @@ def test_positions_learn_masks_where_asked(box_prior):
     assert losses.keys() - without.keys() == {"loss_mask_bce_enc", "loss_mask_dice_enc"}
     losses["loss_mask_dice_enc"].backward()
     assert model.query_selection.token_projection.weight.grad.abs().sum() > 0
-    # Without training they cost nothing.
+    # In eval mode there are none.
     assert not model.eval().run_network(torch.zeros(1, 3, 64, 64)).encoder.has_masks
 
 

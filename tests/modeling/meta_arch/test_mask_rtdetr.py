@@ -1,4 +1,4 @@
-"""What Mask-RT-DETR and Mask DINO, which is one with another encoder and decoder, have in common."""
+"""Tests of what Mask-RT-DETR and Mask DINO, its subclass, have in common."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from insta_rtdetr.checkpoint import Checkpointer
 from tests.modeling.meta_arch.test_insta_rtdetr import same
 from tests.tiny import random_image, tiny_mask_rtdetr, tiny_maskdino, training_input
 
-# Prototypes fewer than the features' channels are left on the pixels' side when folding.
+# If there are fewer prototypes than channels of the features, folding leaves the projection on the pixels.
 FEW_PROTOTYPES = ("MODEL.MASK_HEAD.DIM", 4)
 MODELS = {"MaskRTDETR": tiny_mask_rtdetr, "MaskDINO": tiny_maskdino}
 MASK_LOSSES = {"MaskRTDETR": {"loss_mask_bce", "loss_mask_dice"}, "MaskDINO": {"loss_mask", "loss_dice"}}
@@ -20,7 +20,7 @@ def build(request):
 
 
 def eval_model(build, *overrides, seed=0):
-    """A model whose batch norms have seen an image, in eval mode."""
+    """Return a model in eval mode whose batch norms have statistics of an image."""
     model = build(*overrides, seed=seed)
     with torch.no_grad():
         model([training_input(2, seed=i) for i in range(2)])

@@ -1,9 +1,9 @@
-"""The five published Mask-RT-DETR models give the original's numbers, from files of its format.
+"""Tests that the five published Mask-RT-DETR models, loaded from files of its format, give the original's numbers.
 
 The references were made with the original's code (PaddleDetection 666f597, PaddlePaddle 3.0.0) in float64.  With these
-random weights the six decoder layers enlarge a difference up to ten million times, so that float32 says nothing: on two
-machines the original itself disagrees by more than 5 in the logits.  For the same reason our table of sine positions,
-which the original computes in float32 too and which differs by 6e-8, stood in for its own.
+random weights the six decoder layers enlarge a difference up to ten million times, so that a comparison in float32 is
+useless: the logits of the original itself differ by more than 5 between two machines.  For the same reason its sine
+position encoding, which is in float32 and differs from ours by 6e-8, was replaced by ours.
 """
 
 import pickle
@@ -14,14 +14,14 @@ import torch
 
 from tests.parity.reference import original_state_dict, published_model, reference_image, reference_outputs
 
-# Millions of numbers in the original's state dict.
+# Size of each model -> millions of numbers in the original's state dict.
 PARAMETERS = {"s": 14.66, "m": 18.82, "l": 32.89, "x": 68.78, "h": 130.02}
-# Each with or without folding; the first, and so every module, in both ways.
+# Each model is tested with or without folding, and the first, which has every module, in both ways.
 CASES = [("s", False), ("s", True), ("m", True), ("l", True), ("x", False), ("h", True)]
 
 
 def load(size, folder):
-    """The model of a size in float64, from a pickle as PaddlePaddle writes it."""
+    """Return the model of a size in float64, loaded from a pickle as PaddlePaddle writes it."""
     name = f"mask_rtdetr_hgnetv2_{size}"
     weights = {key: value.numpy() for key, value in original_state_dict(name).items()}
     file = folder / f"{name}.pdparams"
@@ -29,13 +29,13 @@ def load(size, folder):
     model = published_model(f"{name}_640", file)
     for module in model.modules():
         if hasattr(module, "eps"):
-            # PaddlePaddle keeps it in single precision.
+            # PaddlePaddle keeps it in float32.
             module.eps = float(np.float32(module.eps))
     return model
 
 
 def assert_queries_are_close(found, expected, tolerance):
-    """All but one query in a hundred, whose last bits the layers may enlarge further."""
+    """Assert that all but one query in a hundred agree, because the layers may enlarge roundings of a few further."""
     is_close = (found.float() - expected).abs().flatten(1).amax(1) <= tolerance
     assert is_close.float().mean() >= 0.99
 
@@ -58,7 +58,7 @@ def test_network_outputs_and_final_objects_equal_the_originals(size, fused, tmp_
 
     assert_queries_are_close(prediction.class_logits[0], expected["pred_logits"], 1e-4)
     assert_queries_are_close(prediction.boxes_cxcywh[0], expected["pred_boxes"], 1e-4)
-    # Mask logits are ten times as large.
+    # Mask logits are ten times as large as the others.
     assert_queries_are_close(prediction.mask_logits[0, :100, 3::8, 5::8], expected["pred_masks_sub"], 1e-3)
     torch.testing.assert_close(result.scores.float(), expected["scores"], atol=1e-4, rtol=0)
     assert result.pred_classes.tolist() == expected["classes"].tolist()

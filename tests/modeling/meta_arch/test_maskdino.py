@@ -1,4 +1,4 @@
-"""What Mask DINO has for itself; what it shares with Mask-RT-DETR is in test_mask_rtdetr.py."""
+"""Tests of Mask DINO alone; test_mask_rtdetr.py has those of what it shares with Mask-RT-DETR."""
 
 import pytest
 import torch

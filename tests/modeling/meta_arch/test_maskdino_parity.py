@@ -1,4 +1,4 @@
-"""The published Mask DINO models give the original's numbers, from files of its format, and so does training.
+"""Tests that the Mask DINO models, loaded from files of the original's format, give its numbers, also in training.
 
 The references were made by tests/parity/make_maskdino_reference.py, in float64.
 """
@@ -18,9 +18,9 @@ from tests.parity.reference import (
 )
 from tests.tiny import tiny_maskdino
 
-# Of the config and of the reference: the end of the name, and millions of parameters.
+# For each model, the end of its config's and of its reference's name, and millions of parameters.
 PARAMETERS = {"3s": 43.82, "3s_dowsample1_2048": 52.06}
-# A square image or a wide one, with or without folding.
+# Each case is a square or a wide image, with or without folding.
 CASES = [
     ("3s", "", False),
     ("3s", "_wide", True),
@@ -30,7 +30,7 @@ CASES = [
 
 
 def original_weights(name, keys):
-    """The original's state dict, in which tensors with several names have the same values."""
+    """Return the original's state dict, in which tensors with several names have the same values."""
     return original_state_dict(name, keys, maskdino_weight_for)
 
 
@@ -58,7 +58,7 @@ def test_network_outputs_and_final_objects_equal_the_originals(kind, suffix, fus
 
 @pytest.fixture(scope="module")
 def training():
-    """A small model and what the original gives with its weights in training; without noise."""
+    """Return a small model, and the original's outputs with its weights in training without noise."""
     model = tiny_maskdino(
         "MODEL.ENCODER.HIDDEN_DIM", 256, "MODEL.ENCODER.FEEDFORWARD_DIM", 1024, "MODEL.ENCODER.NUM_LAYERS", 1,
         "MODEL.DECODER.NUM_LAYERS", 3, "MODEL.DECODER.FEEDFORWARD_DIM", 2048, "MODEL.DECODER.NUM_QUERIES", 12,
@@ -78,7 +78,7 @@ def training():
 
 
 def parts(prediction: Prediction) -> dict:
-    """What the reference has of a prediction."""
+    """Return the values of a prediction that are in the reference."""
     return {
         "class_logits": prediction.class_logits,
         "boxes_cxcywh": prediction.boxes_cxcywh,
@@ -99,7 +99,7 @@ def test_training_outputs_and_gradients_equal_the_originals(training):
     for name, value in found.items():
         torch.testing.assert_close(value.float(), expected[name], atol=1e-4, rtol=0, msg=lambda text, n=name: n + text)
     weighted_sum(list(found.values())).backward()
-    # As a state dict whose tensors are filled with the norms of the gradients: our names of them.
+    # A state dict whose tensors are filled with the norms of the gradients is converted, which gives our names of them.
     norms = {key.removeprefix("gradient/"): norm for key, norm in expected.items() if key.startswith("gradient/")}
     state = original_weights("maskdino_training", "maskdino_training")
     renamed = from_original({name: torch.full_like(state[name], norms[name]) for name in norms})

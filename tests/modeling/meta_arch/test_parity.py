@@ -1,4 +1,4 @@
-"""The published model gives the original's numbers."""
+"""Tests that the published model gives the original's numbers."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ NAME = "insta_rtdetr_r50vd"
 
 @pytest.fixture(scope="module", autouse=True)
 def logarithms_of_the_reference(tmp_path_factory):
-    """Anchors are logarithms in float32, which MKL rounds in another way on processors with AVX-512.
+    """Anchors are logarithms in float32, which MKL rounds differently on processors with AVX-512.
 
     The random weights enlarge that difference of 1e-7 to 0.1.  The reference has the roundings of MKL's portable code.
     """
@@ -46,7 +46,7 @@ def reference():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """The model in float64, loaded from a file of the original's format."""
+    """Return the model in float64, loaded from a file of the original's format."""
     state = original_state_dict(NAME)
     zeros = {name: torch.zeros_like(value) for name, value in state.items()}
     checkpoint = {"model": zeros, "ema": {"module": state, "updates": 7}, "last_epoch": 3, "date": "today"}

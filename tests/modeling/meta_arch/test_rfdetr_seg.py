@@ -7,7 +7,7 @@ from tests.tiny import random_image, tiny_rfdetr_seg, training_input
 
 
 def eval_model(*overrides, seed=0):
-    """A model whose heads are not as they start, in eval mode: at the start many answers are the same."""
+    """Return a model in eval mode with changed heads, because many predictions are equal with the initial ones."""
     model = tiny_rfdetr_seg(*overrides, seed=seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -63,7 +63,7 @@ def test_a_map_smaller_than_the_queries_gives_fewer_queries():
 
 @pytest.mark.parametrize("counts", [(2, 1), (3, 0), (0, 0), (25, 2)])
 def test_every_parameter_learns(counts):
-    """Also from empty images, and from more objects than a group has queries."""
+    """The batches include an empty image, and one with more objects than a group has queries."""
     model = tiny_rfdetr_seg()
     inputs = [training_input(count, height, 60, seed=i) for i, (count, height) in enumerate(zip(counts, (48, 64)))]
     losses = model(inputs)
@@ -92,7 +92,7 @@ def test_a_few_steps_make_the_loss_smaller():
 
 
 def test_groups_do_not_see_each_other_and_only_the_first_answers():
-    """In training and in eval mode the first group's queries give the same."""
+    """The first group's queries give the same in training and in eval mode."""
     model = tiny_rfdetr_seg().double()
     images = torch.randn(2, 3, 48, 48, dtype=torch.float64)
     trained = model.run_network(images).layers[-1]

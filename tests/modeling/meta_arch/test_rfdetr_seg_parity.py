@@ -1,4 +1,4 @@
-"""The six published RF-DETR-Seg models give the original's numbers."""
+"""Tests that the six published RF-DETR-Seg models give the original's numbers."""
 
 import argparse
 
@@ -21,7 +21,7 @@ NUM_CLASSES = 80
 
 @pytest.mark.parametrize(("name", "config"), NAMES)
 def test_network_outputs_and_final_objects_equal_the_originals(name, config, tmp_path):
-    """First with all of the original's 91 outputs for classes, then with COCO's 80 alone."""
+    """The model is compared with all of the original's 91 class outputs, and then with COCO's 80 alone."""
     file = tmp_path / "published.pth"
     torch.save({"model": original_state_dict(name), "args": argparse.Namespace(resolution=312), "epoch": 7}, file)
     model = published_model(config, file)
@@ -46,7 +46,7 @@ def test_network_outputs_and_final_objects_equal_the_originals(name, config, tmp
 
 
 def assert_same_objects(result, expected, outputs, num_classes):
-    """Of the original's best objects, those with one of the first classes are the first of ours."""
+    """Our best objects are those of the original's best that have one of the first classes."""
     is_wanted = torch.isin(expected["classes"].long(), outputs[:num_classes])
     scores, classes, boxes, areas = (expected[key][is_wanted] for key in ("scores", "classes", "boxes", "mask_areas"))
     result = result[: len(scores)]
