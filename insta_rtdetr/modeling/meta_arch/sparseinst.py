@@ -1,7 +1,7 @@
 """SparseInst: convolutions alone, and queries that are means of the features where their objects are.
 
-Source: https://github.com/hustvl/SparseInst/tree/a899015 and https://arxiv.org/abs/2203.12827; same numbers, other
-code.
+Source: https://github.com/hustvl/SparseInst/tree/a899015 and https://arxiv.org/abs/2203.12827; the code is our
+own and gives the same numbers.
 """
 
 from dataclasses import replace
