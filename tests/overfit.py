@@ -1,6 +1,6 @@
 """Learn four toy images by heart, which shows that a model's losses, targets and results fit together.
 
-    python -m tests.overfit {fastinst,mask_rtdetr,maskdino,sparseinst,mask_rcnn} [output folder]
+    python -m tests.overfit {fastinst,mask_rtdetr,maskdino,sparseinst} [output folder]
 
 The aim is a mask AP above 90: FastInst gets 96.0 (AP50 100) in 300 iterations, three minutes on one CPU thread, too
 long for a test; Mask DINO gets 97.7 (AP50 100) in 400, SparseInst 96.7 (AP50 100) in 400.  Trains a small model without
@@ -22,7 +22,6 @@ from tests.tiny import (
     tiny_fastinst_config,
     tiny_mask_rtdetr_config,
     tiny_maskdino_config,
-    tiny_paddlex_rcnn_config,
     tiny_sparseinst_config,
 )
 
@@ -69,14 +68,6 @@ def sparseinst() -> CfgNode:
     )  # fmt: skip
 
 
-def mask_rcnn() -> CfgNode:
-    """PaddleX's Mask R-CNN, ResNet-18-vd, 64 channels, small anchors."""
-    return tiny_paddlex_rcnn_config(
-        "MODEL.ROI_HEADS.NUM_CLASSES", 4, "MODEL.FPN.OUT_CHANNELS", 64, "MODEL.ROI_BOX_HEAD.FC_DIM", 256,
-        "MODEL.ROI_MASK_HEAD.CONV_DIM", 64, "SOLVER.WARMUP_ITERS", 20, "SOLVER.MAX_ITER", 400,
-    )  # fmt: skip
-
-
 def shared_settings(max_iter: int) -> list:
     """What all models are trained with; the learning rate falls after four fifths of the iterations."""
     return [
@@ -89,10 +80,7 @@ def shared_settings(max_iter: int) -> list:
     ]  # fmt: skip
 
 
-MODELS = {
-    "fastinst": fastinst, "mask_rtdetr": mask_rtdetr, "maskdino": maskdino, "sparseinst": sparseinst,
-    "mask_rcnn": mask_rcnn,
-}  # fmt: skip
+MODELS = {"fastinst": fastinst, "mask_rtdetr": mask_rtdetr, "maskdino": maskdino, "sparseinst": sparseinst}
 
 
 def main(model: str, folder: Path) -> float:
