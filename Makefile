@@ -1,6 +1,10 @@
 # make test   build .venv on the first call (about 2 minutes, 5 GB), then run the tests
+# make env    build .venv and no more
 # make demo   the same, then run the quick start
 # make lint   the same, then ruff
+# make docs   the same, then build the site into site/; docs-serve shows it while you write
+# make docs-test    run every command of the documentation, the slow ones too
+# make wheel-check  build sdist and wheel, install the wheel into a new environment and predict with it
 # make clean  remove .venv and what builds and tests left behind
 #
 # PYTHON=python3.12              the interpreter to build .venv from
@@ -12,7 +16,11 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.complete
 
-.PHONY: demo test lint clean
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: env demo test lint docs docs-serve docs-test wheel-check clean
+
+env: $(STAMP)
 
 demo: $(STAMP)
 	$(VENV)/bin/python demo/quickstart.py
@@ -24,8 +32,21 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check .
 
+docs: $(STAMP)
+	$(VENV)/bin/python -m mkdocs build --strict
+
+docs-serve: $(STAMP)
+	$(VENV)/bin/python -m mkdocs serve
+
+docs-test: $(STAMP)
+	DOCS_SLOW=1 $(VENV)/bin/python -m pytest tests/docs
+	$(VENV)/bin/python -m pytest --nbmake docs/tutorial.ipynb
+
+wheel-check: $(STAMP)
+	$(VENV)/bin/python tools/check_wheel.py
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted build is taken up again by the next call.

@@ -289,7 +289,7 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.EARLY_STOPPING.PATIENCE = 0
     # Newest checkpoints that stay on the disk, the final one counted and the best one not; 0: all. Count.
     cfg.SOLVER.KEEP_CHECKPOINTS = 3
-    # Consecutive iterations with a loss that is not finite, skipped and logged, before training stops. Count.
+    # Iterations with a loss that is not finite, skipped and logged, of twice as many, before training stops. Count.
     cfg.SOLVER.MAX_SKIPPED_ITERS = 20
     # Weights & Biases logging (needs the package wandb).
     cfg.WANDB = CfgNode()

@@ -27,7 +27,9 @@ MINIMUM_PYTHON = (3, 11)
 REPOSITORY = Path(__file__).resolve().parent.parent
 PIP = f"Run: {sys.executable} -m pip install"
 INSTALL_ALL = f"{PIP} -r requirements.txt"
-INSTALL_DETECTRON2 = f"Run: {sys.executable} tools/install_detectron2.py"
+# A wheel has this tool within the package.
+TOOL = "tools/install_detectron2.py"
+INSTALL_DETECTRON2 = f"Run: {sys.executable} {TOOL if (REPOSITORY / TOOL).is_file() else Path(__file__).parent / TOOL}"
 MEND_FIRST = "Mend the lines above first, then run this again"
 PREPARE_DATASET = "Prepare it as datasets/README.md says"
 

@@ -26,6 +26,10 @@ class CheckpointError(UserError):
     """Error in a checkpoint: it cannot be read, or it does not fit the model."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """Error in a checkpoint that is missing, not whole, or whose weights are not finite: an older one may do."""
+
+
 class ImageError(UserError):
     """Error in a file that should be an image or a video, and is none or is damaged.  The message names the file."""
 

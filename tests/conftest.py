@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 from detectron2.utils.logger import setup_logger
 
+from tests.docs.blocks import not_run
+
 
 @pytest.fixture(autouse=True)
 def loggers_as_before() -> Iterator[None]:
@@ -24,6 +26,7 @@ SLOW_FILES = (
     "tests/export/test_export.py",
     "tests/predict/test_distributed.py",
     "tests/test_benchmarks.py",
+    "tests/docs/test_pages.py",
     "tests/modeling/meta_arch/test_rfdetr_seg_parity.py",
     "tests/modeling/meta_arch/test_mask_rtdetr_parity.py",
     "tests/modeling/meta_arch/test_fastinst_parity.py",
@@ -37,3 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow files; all others keep their order."""
     rank = {name: position for position, name in enumerate(SLOW_FILES)}
     items.sort(key=lambda item: rank.get(item.location[0], len(SLOW_FILES)))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say which commands of the documentation no test runs, if the others were run."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    if any(getattr(report, "nodeid", "").startswith("tests/docs/test_pages.py") for report in reports):
+        terminalreporter.section("blocks of the documentation that are not run")
+        terminalreporter.write("\n".join(not_run()) + "\n")

@@ -306,9 +306,11 @@ def download_sdist() -> bytes:
     Raises:
         InstallError: a build requirement is missing, or the download failed.
     """
-    # pip asks the archive's setup.py for its name, and that file imports torch and setuptools.
-    for module in ("torch", "setuptools", "wheel"):
-        if importlib.util.find_spec(module) is None:
+    # pip asks the archive's setup.py for its name, and that file imports torch and setuptools.  From 70.1 on setuptools
+    # has its own part of wheel.
+    parts = {"torch": ["torch"], "setuptools": ["setuptools"], "wheel": ["setuptools.command.bdist_wheel", "wheel"]}
+    for module, places in parts.items():
+        if not any(importlib.util.find_spec(place) for place in places):
             raise InstallError(
                 f"{module} is not installed for {sys.executable}. "
                 f"Run: {sys.executable} -m pip install -r requirements.txt"

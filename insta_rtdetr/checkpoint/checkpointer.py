@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 
 from insta_rtdetr.atomic import new_file, write_text
-from insta_rtdetr.errors import CheckpointError
+from insta_rtdetr.errors import CheckpointError, DamagedCheckpointError
 from insta_rtdetr.zoo import PREFIX, fetch, find_published
 
 from ..modeling.meta_arch import InstanceSegmenter
@@ -32,7 +31,8 @@ from .classes import (
     shorten,
 )
 from .dinov2 import fit_patches
-from .formats import read_checkpoint
+from .formats import parse_config, read_checkpoint
+from .resuming import LAST, resumable
 
 _BACKBONE_PREFIXES = ("", "backbone.", "backbone.body.", "backbone.bottom_up.body.")
 
@@ -44,6 +44,7 @@ class Checkpointer(DetectionCheckpointer):
         unloaded: tensors of the model that have their values, or rows for classes, not from the last checkpoint loaded.
         file: the last checkpoint loaded; empty before.
         summary: lines for people on what was loaded from it.
+        damaged: what is wrong with each later checkpoint, in place of which the run goes on from this one.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Checkpointer(DetectionCheckpointer):
         self.unloaded = set(self.model.state_dict())
         self.file = ""
         self.summary: list[str] = []
+        self.damaged: list[str] = []
         self._class_layers = _class_layers_of(self.model)
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -75,6 +77,9 @@ class Checkpointer(DetectionCheckpointer):
         Args:
             name: file name without ending.
             kwargs: further data to save, such as the iteration.
+
+        Raises:
+            CheckpointError: the file cannot be written, for example because the disk is full.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -85,13 +90,52 @@ class Checkpointer(DetectionCheckpointer):
             data["raw_model"], data["model"] = data["model"], data["ema"].pop("model")
         file = Path(self.save_dir) / f"{name}.pth"
         self.logger.info(f"Saving checkpoint to {file}")
-        with new_file(file) as unfinished:
-            torch.save(data, unfinished)
-        self.tag_last_checkpoint(file.name)
+        try:
+            with new_file(file) as unfinished:
+                torch.save(data, unfinished)
+            self.tag_last_checkpoint(file.name)
+        except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError if it cannot write.
+            # Training hears of a killed process of its loader at any moment, also while a file is written.
+            if of_loader := next((one for one in (error, error.__context__) if "DataLoader worker" in str(one)), None):
+                raise of_loader from None
+            reason = getattr(error, "strerror", None) or "is the disk full?"
+            raise CheckpointError(
+                f"{file} cannot be written ({reason}). The checkpoints before it are whole: make room, and give the "
+                "same command with --resume."
+            ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Write the name of the last checkpoint, whole or not at all."""
-        write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
+        write_text(Path(self.save_dir) / LAST, last_filename_basename)
+
+    def has_checkpoint(self) -> bool:
+        """Return whether save_dir has a checkpoint to go on from, whole or not."""
+        return bool(resumable(self.save_dir))
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Go on from the last whole checkpoint in save_dir if `resume` is set and there is one, else load `path`.
+
+        Returns:
+            as `load`.
+
+        Raises:
+            CheckpointError: see `load`; or there are checkpoints, but none is whole.
+        """
+        files = resumable(self.save_dir) if resume else []
+        damaged: list[str] = []
+        for file in files:
+            try:
+                rest = self.load(str(file))
+            except DamagedCheckpointError as error:
+                damaged.append(str(error).removesuffix(" Change MODEL.WEIGHTS."))
+                continue
+            if damaged:
+                self.logger.warning(f"{' '.join(damaged)} The run goes on from {file}.")
+            self.damaged = damaged
+            return rest
+        if damaged:
+            raise CheckpointError(f"{self.save_dir} has no whole checkpoint: {damaged[0]} Set another OUTPUT_DIR.")
+        return super().resume_or_load(path, resume=False)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load a checkpoint of any known format; see `insta_rtdetr.checkpoint.formats`.
@@ -110,7 +154,7 @@ class Checkpointer(DetectionCheckpointer):
         if path and "://" in path:
             path = self._local_copy(path)
         if path and not Path(path).is_file():
-            raise CheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
+            raise DamagedCheckpointError(f"there is no file {path}. Change MODEL.WEIGHTS.")
         self._resumes = checkpointables is None and bool(self.checkpointables)
         self._partly_loaded: set[str] = set()
         return super().load(path, checkpointables)
@@ -153,6 +197,10 @@ class Checkpointer(DetectionCheckpointer):
             )
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        averaged = checkpoint.get("ema")
+        averaged = averaged.get("model", {}) if isinstance(averaged, dict) else {}
+        for weights in (checkpoint["model"], averaged):
+            check_finite(weights, self.model.state_dict(), self.file)
         if not checkpoint.get("matching_heuristics", False):
             weights = add_backbone_prefix(checkpoint["model"], self.model.state_dict())
             weights = fit_patches(weights, self.model.state_dict())
@@ -206,13 +254,31 @@ def _class_layers_of(model: nn.Module) -> ClassLayers:
 
 def _stage_of(config: str) -> str | None:
     """Return MODEL.STAGE of a config given as yaml; None without a config."""
-    return yaml.safe_load(config)["MODEL"].get("STAGE", "joint") if config else None
+    return parse_config(config)["MODEL"].get("STAGE", "joint") if config else None
 
 
 def add_backbone_prefix(weights: dict[str, Tensor], model_state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give the weights of a bare backbone (as timm publishes them) the names that they have in the model."""
     best = max(_BACKBONE_PREFIXES, key=lambda prefix: sum(prefix + name in model_state for name in weights))
     return {best + name: value for name, value in weights.items()}
+
+
+def check_finite(weights: dict[str, Tensor], model_state: dict[str, Tensor], file: str) -> None:
+    """Refuse weights of the model that are not numbers, as a training that diverged leaves them.
+
+    Args:
+        weights: the weights; those of other names are not used, and may be infinite, as RT-DETR's anchors are.
+        model_state: state dict of the model.
+        file: name of the weights' file, for the message.
+
+    Raises:
+        DamagedCheckpointError: names the first tensor with NaN or infinity.
+    """
+    for name, value in weights.items():
+        if name in model_state and value.shape == model_state[name].shape and not value.isfinite().all():
+            raise DamagedCheckpointError(
+                f"{file} holds NaN or infinity in the tensor {name}. Change MODEL.WEIGHTS."
+            )
 
 
 def check_architecture(

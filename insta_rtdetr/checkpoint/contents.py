@@ -14,7 +14,7 @@ from insta_rtdetr.errors import CheckpointError
 from ..modeling.meta_arch import InstanceSegmenter
 from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, num_extra_rows, shorten
 from .convert import DESCRIPTION, check_destination, write_weights
-from .formats import name_format, open_checkpoint, to_detectron2
+from .formats import name_format, open_checkpoint, parse_config, to_detectron2
 
 Weights = dict[str, Tensor]
 
@@ -96,7 +96,7 @@ def _find_models(content: dict[str, Any]) -> list[type[InstanceSegmenter]]:
     """Find the model by the config in the file, else by the layers that only its class heads have."""
     models = [model for _, model in META_ARCH_REGISTRY if issubclass(model, InstanceSegmenter)]
     if isinstance(content.get("config"), str):
-        name = yaml.safe_load(content["config"])["MODEL"]["META_ARCHITECTURE"]
+        name = parse_config(content["config"])["MODEL"].get("META_ARCHITECTURE")
         return [model for model in models if model.__name__ == name]
     return [model for model in models if _has_heads(content["model"], model.class_layers)]
 
@@ -158,6 +158,6 @@ def _require_heads(source: str) -> CheckpointContents:
 
 
 def _with_num_classes(config: str, count: int) -> str:
-    content = yaml.safe_load(config)
+    content = parse_config(config)
     content["MODEL"]["NUM_CLASSES"] = count
     return yaml.safe_dump(content)

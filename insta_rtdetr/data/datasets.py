@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -80,10 +81,11 @@ def load_datasets(
     dicts = [item for name in names for item in check_dataset(name, num_classes, key, max_missing, with_masks)]
     if filter_empty:
         dicts = filter_images_with_only_crowd_annotations(dicts)
-    if not dicts:
+    # Dicts without the key are of images that nobody has labelled, which are predicted and not scored.
+    if not any(annotation.get("iscrowd", 0) == 0 for item in dicts for annotation in item.get("annotations", [{}])):
         raise DatasetError(
-            f"{', '.join(names)}: no image is left.  Add images with objects, set {key} to another dataset, or set "
-            "DATALOADER.FILTER_EMPTY_ANNOTATIONS to False."
+            f"{', '.join(names)}: no image has an object that is neither a crowd nor left out: there is nothing to "
+            f"learn or to measure.  Label its images, or set {key} to another dataset."
         )
     return dicts
 
@@ -139,6 +141,7 @@ def _load_coco(name: str, json_file: Path, image_root: Path, advice: str, with_m
         raise DatasetError(f"{name}: image folder {image_root} not found.  {advice}")
     content = read_coco(json_file)
     try:
+        check_category_ids(content["categories"], json_file)
         class_of = _set_classes(name, content["categories"])
         records: dict[Any, dict] = {}
         files: set[str] = set()
@@ -147,21 +150,22 @@ def _load_coco(name: str, json_file: Path, image_root: Path, advice: str, with_m
             file_name = os.path.join(image_root, image["file_name"])
             size = {"height": image["height"], "width": image["width"]}
             records[image["id"]] = {"file_name": file_name, **size, "image_id": image["id"], "annotations": []}
-        dropped = Counter(
-            _add(annotation, records, class_of, name, json_file, with_masks) for annotation in content["annotations"]
-        )
-        _check_ids(content["annotations"], json_file)
+        check_annotation_ids(content["annotations"], json_file)
+        dropped: dict[str, list] = {}
+        for annotation in content["annotations"]:
+            reason = _add(annotation, records, class_of, name, json_file, with_masks)
+            dropped.setdefault(reason, []).append(annotation.get("id"))
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{json_file} is not in COCO's format: {type(error).__name__} {error} in its images, annotations or "
             "categories.  Correct the file."
         ) from None
     if set(dropped) == {NO_MASK}:
-        raise no_masks(json_file, dropped[NO_MASK])
+        raise no_masks(json_file, len(dropped[NO_MASK]))
     dropped.pop("", None)
     if dropped:
-        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
-        logger.warning(f"{json_file}: dropped {sum(dropped.values())} objects: {counts}")
+        counts = ", ".join(f"{len(ids)} {why} (first annotation {ids[0]})" for why, ids in sorted(dropped.items()))
+        logger.warning(f"{json_file}: dropped {sum(map(len, dropped.values()))} objects: {counts}")
     return list(records.values())
 
 
@@ -218,11 +222,31 @@ def _check_record(image: dict, records: dict[Any, dict], files: set[str], json_f
     files.add(image["file_name"])
 
 
-def _check_ids(annotations: list[dict], json_file: Path) -> None:
-    """Check that annotation ids are unique, because COCO's evaluation identifies annotations by their ids."""
-    (annotation_id, count), *_ = Counter(annotation.get("id") for annotation in annotations).most_common(1) or [(0, 0)]
-    if count > 1 and annotation_id is not None:
-        raise DatasetError(f"{json_file}: annotation id {annotation_id} is used {count} times.  Correct the file.")
+def check_annotation_ids(annotations: list[dict], origin: str | os.PathLike) -> None:
+    """Check that annotation ids are unique, because COCO's evaluation identifies annotations by their ids.
+
+    Raises:
+        DatasetError: an id is used twice, and names the file.
+    """
+    counts = Counter(annotation.get("id") for annotation in annotations)
+    counts.pop(None, None)
+    (annotation_id, count), *_ = counts.most_common(1) or [(0, 0)]
+    if count > 1:
+        raise DatasetError(f"{origin}: annotation id {annotation_id} is used {count} times.  Correct the file.")
+
+
+def check_category_ids(categories: list[dict], origin: str | os.PathLike) -> None:
+    """Check that category ids are unique, and warn of names that are not.
+
+    Raises:
+        DatasetError: an id is used twice, and names the file.
+    """
+    (category_id, count), *_ = Counter(category["id"] for category in categories).most_common(1) or [(0, 0)]
+    if count > 1:
+        raise DatasetError(f"{origin}: category id {category_id} is used {count} times.  Correct the file.")
+    (name, count), *_ = Counter(category["name"] for category in categories).most_common(1) or [("", 0)]
+    if count > 1:
+        logger.warning(f"{origin}: {count} categories have the name {name!r}")
 
 
 def _add(
@@ -247,7 +271,8 @@ def _add(
     if len(box) != 4 or not all(isinstance(number, (int, float)) for number in box):
         raise DatasetError(f"{origin} has the bbox {box!r}, wanted [x, y, width, height].  Correct the file.")
     left, top, width, height = box
-    # `not (... > 0)` drops NaN too, which JSON files can hold.
+    if not all(map(math.isfinite, box)):  # JSON files can hold NaN and infinity.
+        return "with a box that is not finite"
     if not (width > 0 and height > 0):
         return "with a box of no area"
     if not (left < record["width"] and top < record["height"] and left + width > 0 and top + height > 0):

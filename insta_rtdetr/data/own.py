@@ -18,7 +18,7 @@ from detectron2.data import MetadataCatalog
 from insta_rtdetr.atomic import write_text
 from insta_rtdetr.errors import DatasetError
 
-from .datasets import no_masks, register_coco_json
+from .datasets import check_annotation_ids, check_category_ids, no_masks, register_coco_json
 from .layouts import FoundDataset, Split
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,9 @@ def register_found(found: FoundDataset, needs_masks: bool = True) -> dict[str, s
     names = {}
     for split, part in found.splits.items():
         names[split] = found.registered_name(split)
+        origin = part.json_file or part.image_root
+        check_category_ids(part.content["categories"], origin)
+        check_annotation_ids(part.content["annotations"], origin)
         json_file = part.json_file
         if json_file is None or not is_complete(part.content, found.classes, needs_masks):
             json_file = write_copy(names[split], complete(part, found.classes, needs_masks))

@@ -39,7 +39,8 @@ def make_toy_dataset(
 
     Args:
         folder: the folder to write.
-        num_train, num_val: numbers of images of the two splits.
+        num_train: number of training images.
+        num_val: number of validation images.
         size: typical image side in pixels; sides vary between 0.8 and 1.2 of it.
         seed: seed of all randomness.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +75,7 @@ def _check_file(task: ImageTask, result: ImageResult) -> None:
         result.problems.append(("image_unreadable", f"{task.name} ({reason_unreadable(error)})"))
         return
     try:
-        (width, height), mode = _decode(content)
+        (width, height), mode, num_frames = _decode(content)
     except UNREADABLE as error:
         reason = reason_unreadable(error) if content else "it is empty"
         result.problems.append(("image_unreadable", f"{task.name} ({reason})"))
@@ -87,22 +88,27 @@ def _check_file(task: ImageTask, result: ImageResult) -> None:
         result.problems.append(("image_size_differs", text))
     if mode.startswith("I"):
         result.problems.append(("image_16_bit", task.name))
+    if num_frames > 1:
+        result.problems.append(("image_animated", f"{task.name} ({num_frames} frames)"))
 
 
-def _decode(content: bytes) -> tuple[tuple[int, int], str]:
-    """Decode every byte of an image, and return its (width, height) when upright, and its mode."""
+def _decode(content: bytes) -> tuple[tuple[int, int], str, int]:
+    """Decode every byte of an image, and return its (width, height) when upright, its mode and its frames."""
     with Image.open(io.BytesIO(content)) as image:
-        size, mode = upright_wh(image), image.mode
+        size, mode, num_frames = upright_wh(image), image.mode, getattr(image, "n_frames", 1)
         # A JPEG is read whole but decoded at an eighth of its size, which is several times faster.
         image.draft(None, (image.width // 8, image.height // 8))
         image.load()
-    return size, mode
+    return size, mode, num_frames
 
 
 def _check_box(annotation: dict, task: ImageTask, origin: str, result: ImageResult) -> bool:
     """Check the box of an object, and return whether training would keep the object."""
     left, top, width, height = annotation["bbox"]
     text = f"{origin}: box {[left, top, width, height]}"
+    if not all(map(math.isfinite, (left, top, width, height))):
+        result.problems.append(("box_not_finite", text))
+        return False
     if not (width > 0 and height > 0):
         result.problems.append(("box_no_area", text))
         return False

@@ -1,6 +1,5 @@
 """Check of an annotation file's lists without its images: fields, ids and references."""
 
-import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
@@ -100,13 +99,8 @@ def _assign(content: dict, tasks: dict[Any, ImageTask], num_listed: Counter, pro
 
 
 def _is_box(box: Any) -> bool:
-    """Return whether a value is a list of four numbers that are not infinite.
-
-    NaN counts as a number here; such a box is reported later, because it has no area.
-    """
-    if not isinstance(box, list) or len(box) != 4 or not all(type(number) in (int, float) for number in box):
-        return False
-    return not any(math.isinf(number) for number in box)
+    """Return whether a value is a list of four numbers; NaN and infinity are numbers here, and reported later."""
+    return isinstance(box, list) and len(box) == 4 and all(type(number) in (int, float) for number in box)
 
 
 def _repeated(values: list) -> list:

@@ -53,6 +53,7 @@ KINDS = {
     "image_content_twice": Kind("note", "images have the same content as another"),
     "image_in_two_splits": Kind("FAIL", "images are in two splits", "Remove them from one, so that results are honest"),
     "image_16_bit": Kind("note", "images have more than 8 bits; the highest 8 of 16 are used"),
+    "image_animated": Kind("note", "images have several frames; the first is used"),
     "image_without_objects": Kind("note", "images have no object"),
     # Annotations.
     "annotation_field_invalid": Kind("FAIL", "annotations lack id, image_id, category_id or bbox", CORRECT_FILE),
@@ -60,6 +61,7 @@ KINDS = {
     "image_unknown": Kind("FAIL", "annotations are of an image that is not listed", CORRECT_FILE),
     "category_unknown": Kind("FAIL", "annotations are of a category that is not listed", CORRECT_FILE),
     "box_invalid": Kind("FAIL", "boxes are not [x, y, width, height] in numbers", CORRECT_FILE),
+    "box_not_finite": Kind("note", "boxes hold NaN or infinity, and their objects are left out"),
     "box_no_area": Kind("note", "boxes have no area, and their objects are left out"),
     "box_outside": Kind("note", "boxes lie outside their image, and their objects are left out"),
     "box_partly_outside": Kind("note", "boxes reach out of their image"),
@@ -72,7 +74,7 @@ KINDS = {
 }  # fmt: skip
 
 # Objects with one of these problems are left out of training.
-DROPS_OBJECT = {"box_no_area", "box_outside", "mask_unusable", "mask_empty"}
+DROPS_OBJECT = {"box_not_finite", "box_no_area", "box_outside", "mask_unusable", "mask_empty"}
 
 
 @dataclass

@@ -3,9 +3,11 @@
 import logging
 from pathlib import Path
 
-import torch
 from detectron2.engine import hooks
 from detectron2.utils.events import get_event_storage
+
+from insta_rtdetr.checkpoint import read_checkpoint
+from insta_rtdetr.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +26,14 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
         self._keep = keep
 
     def step(self, iteration: int, **kwargs) -> None:
-        """Save a checkpoint if it is due, then remove the oldest files beyond `keep`."""
+        """Save a checkpoint if it is due, then remove the oldest beyond `keep`, unless training may be diverging."""
         is_last = self.max_iter is not None and iteration >= self.max_iter - 1
         if is_last:
             # The last checkpoint is saved only as model_final.pth, not by number as well.
             self.checkpointer.save(f"{self.file_prefix}_final", iteration=iteration, **kwargs)
         else:
             super().step(iteration, **kwargs)
-        if self._keep and (is_last or (iteration + 1) % self.period == 0):
+        if self._keep and not self.trainer.step.is_unstable and (is_last or (iteration + 1) % self.period == 0):
             remove_old_checkpoints(self.checkpointer.save_dir, self._keep - is_last)
 
 
@@ -66,8 +68,11 @@ class BestCheckpointer(hooks.BestCheckpointer):
     def before_train(self) -> None:
         if self.trainer.start_iter == 0 or not self.file.is_file():
             return
-        # With mmap the weights are not read, only the numbers.
-        checkpoint = torch.load(self.file, map_location="cpu", mmap=True, weights_only=True)
+        try:
+            checkpoint = read_checkpoint(str(self.file))
+        except CheckpointError as error:
+            logger.warning(f"{str(error).removesuffix(' Change MODEL.WEIGHTS.')} The next evaluation is the best one.")
+            return
         if checkpoint.get("best_metric_name") == self._val_metric:
             self.best_metric, self.best_iter = checkpoint["best_metric"], checkpoint["iteration"]
             self.metrics = checkpoint.get("metrics", {})

@@ -190,11 +190,6 @@ def _check_output(cfg: CfgNode, options: RunOptions) -> None:
     state = f"OUTPUT_DIR {cfg.OUTPUT_DIR} already holds {len(found)} checkpoints ({os.path.basename(found[-1])})"
     if not options.resume:
         raise UserError(f"{state}.  Add --resume to go on with that run, or set another OUTPUT_DIR.")
-    if not os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")):
-        raise UserError(
-            f"{state}, but not the file last_checkpoint that names the one to --resume.  Write that name into it, or "
-            "set another OUTPUT_DIR."
-        )
 
 
 def _check_writable(folder: str) -> None:

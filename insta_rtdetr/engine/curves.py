@@ -2,13 +2,14 @@
 
 import json
 import math
+from pathlib import Path
 
 from detectron2.utils.file_io import PathManager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from insta_rtdetr.atomic import new_file
+from insta_rtdetr.atomic import new_file, write_text
 
 from .writers import main_losses
 
@@ -67,6 +68,27 @@ def read_metrics(metrics_file: str) -> list[dict]:
                 records.pop()
             records.append(record)
     return records
+
+
+def forget_later_metrics(metrics_file: str, iterations: int) -> None:
+    """Remove the records of later iterations, which a run that goes on after `iterations` will make once more.
+
+    A line that was cut off when the run was killed goes too, because the next record would be written behind it.
+    """
+    file = Path(metrics_file)
+    if not file.is_file():
+        return
+    text = file.read_text(encoding="utf-8")
+    kept = "".join(line for line in text.splitlines(keepends=True) if _is_of_first(line, iterations))
+    if kept != text:
+        write_text(file, kept)
+
+
+def _is_of_first(line: str, iterations: int) -> bool:
+    try:
+        return line.endswith("\n") and iterations_done(json.loads(line)) <= iterations
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _ap_labels(names: list[str]) -> dict[str, str]:

@@ -41,6 +41,20 @@ class TerminalHandler(logging.Handler):
             sys.stdout.flush()
 
 
+class LogFile(logging.FileHandler):
+    """Writes log.txt.  A full disk costs its lines and not the run, nor the message that the run ends with."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Report an error in a record as Python does, unless the file cannot be written."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 class RunLog:
     """Context that keeps all logs and warnings of this process in memory until `open` is called with a folder.
 
@@ -69,7 +83,7 @@ class RunLog:
             OSError: the file cannot be written.
         """
         rank = comm.get_rank()
-        file = logging.FileHandler(os.path.join(folder, "log.txt" if rank == 0 else f"log.txt.rank{rank}"))
+        file = LogFile(os.path.join(folder, "log.txt" if rank == 0 else f"log.txt.rank{rank}"))
         file.setFormatter(logging.Formatter(FILE_FORMAT, "%m/%d %H:%M:%S"))
         self._handlers = [file, TerminalHandler()] if rank == 0 else [file]
         for logger in self._loggers:

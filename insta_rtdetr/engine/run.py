@@ -20,6 +20,7 @@ from .checks import CheckedData, RunOptions
 from .evaluating import Evaluation
 from .lock import folder_errors, locked
 from .log import RunLog, say
+from .machine import machine_errors
 from .plan import TrainingPlan, make_plan
 from .screen import closing_lines, evaluation_screen, training_screen
 from .setup import change_cfg
@@ -65,7 +66,8 @@ def train(plan: TrainingPlan) -> TrainingResult:
         with locked(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
             _open_log(log, cfg, cfg.OUTPUT_DIR)
             say(training_screen(plan, trainer) + "\n")
-            trainer.train()
+            with machine_errors():
+                trainer.train()
             if comm.is_main_process() and (lines := closing_lines(plan, trainer)):
                 say(f"\n{lines}")
     return _result(trainer)
@@ -122,7 +124,8 @@ def evaluate(cfg: CfgNode, name: str, data: CheckedData, per_class: bool) -> dic
         say(evaluation_screen(name, cfg, checkpointer, data.sizes) + "\n")
         evaluation = Evaluation(cfg, Trainer.build_evaluator)
         evaluation.per_class = per_class
-        results = evaluation.run(Trainer.test, model)
+        with machine_errors():
+            results = evaluation.run(Trainer.test, model)
         if comm.is_main_process():
             say(evaluation.table(results))
             with folder_errors():

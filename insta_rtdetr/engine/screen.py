@@ -106,7 +106,8 @@ def device_name(device: torch.device) -> str:
 def _weights(trainer: Trainer) -> str:
     if trainer.start_iter:
         done = f"after iteration {trainer.start_iter}, epoch {trainer.start_iter / trainer.epoch:.3g}"
-        return f"{trainer.checkpointer.file}: the run goes on {done}"
+        lines = [f"{trainer.checkpointer.file}: the run goes on {done}", *trainer.checkpointer.damaged]
+        return "\n".join(lines)
     return "\n".join(trainer.checkpointer.summary) or "none: from scratch"
 
 

@@ -1,20 +1,28 @@
 """Building a config from a file, a dataset and the command line."""
 
 import difflib
+import os
 import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
+from fvcore.common.config import BASE_KEY
 
 from insta_rtdetr.config import add_insta_rtdetr_config
 from insta_rtdetr.data import FoundDataset, needs_masks
 from insta_rtdetr.errors import UserError
+from insta_rtdetr.plain_yaml import read_plain_yaml
 from insta_rtdetr.zoo import find_config, resolve_weights
 
 from .dataset_flag import use_dataset
+
+_TRUSTED = Path(model_zoo.__file__).resolve().parent
 
 
 def setup_cfg(config_file: str, overrides: list[str], dataset: str = "", announce: bool = True) -> CfgNode:
@@ -38,11 +46,42 @@ def setup_cfg(config_file: str, overrides: list[str], dataset: str = "", announc
     add_insta_rtdetr_config(cfg)
     if config_file:
         config_file = find_config(config_file)
+        # Some configs of Detectron2's have a value that Python computes; all other files are plain.
+        check_plain(config_file)
         _merge(cfg, lambda: cfg.merge_from_file(config_file), f"config file {config_file}")
     found = change_cfg(cfg, overrides, dataset, config_file)
     if found and announce:
         sys.stdout.write(found.summary() + "\n")
     return cfg
+
+
+def check_plain(config_file: str, above: Sequence[str] = ()) -> None:
+    """Check that a config file and those that it is based on are plain yaml; Detectron2's own are trusted.
+
+    Args:
+        config_file: the file.
+        above: the files that are based on it.
+
+    Raises:
+        UserError: see `read_plain_yaml`; or a file is based on itself, holds no keys, or its _BASE_ does not exist.
+    """
+    if Path(config_file).resolve().is_relative_to(_TRUSTED):
+        return
+    if os.path.realpath(config_file) in above:
+        raise UserError(f"Config file {config_file} is its own _BASE_.  Name another one.")
+    try:
+        text = Path(config_file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"Config file {config_file} cannot be read: {error}") from error
+    content = read_plain_yaml(text, f"Config file {config_file}")
+    if not isinstance(content, dict):
+        raise UserError(f"Config file {config_file} holds a {type(content).__name__}, wanted config keys.")
+    bases = content.get(BASE_KEY, [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        file = os.path.join(os.path.dirname(config_file), os.path.expanduser(str(base)))
+        if not os.path.isfile(file):
+            raise UserError(f"In config file {config_file}: {base} (a _BASE_ file) not found.")
+        check_plain(file, [*above, os.path.realpath(config_file)])
 
 
 def change_cfg(

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -30,7 +31,7 @@ class OptimizationStep:
         clip_norm: largest norm of the gradients of the full model, to which they are scaled down; inf for no clipping.
         norm_type: order of the norm; 2 is the Euclidean norm.
         amp_dtype: type of mixed precision, which must be bfloat16 on CPU, or None.
-        max_skipped: number of consecutive skipped iterations at which training stops.
+        max_skipped: number of skipped iterations, among twice as many, at which training stops.
         accumulation_steps: number of batches whose gradients are accumulated for one iteration.
     """
 
@@ -57,6 +58,8 @@ class OptimizationStep:
         self._norm_type = norm_type
         self.amp_dtype = amp_dtype
         self._max_skipped = max_skipped
+        # Of the last iterations, whether each was skipped.
+        self._recent: deque[bool] = deque(maxlen=2 * max_skipped)
         self._accumulation_steps = accumulation_steps
         self._batches = None
         self.device = next(model.parameters()).device
@@ -71,11 +74,16 @@ class OptimizationStep:
         """Return whether the last iteration was skipped."""
         return self.skipped_in_a_row > 0
 
+    @property
+    def is_unstable(self) -> bool:
+        """Whether so many of the last iterations were skipped that the weights may be useless."""
+        return 2 * sum(self._recent) >= self._max_skipped
+
     def run_step(self) -> None:
         """Run one iteration.
 
         Raises:
-            DivergenceError: max_skipped consecutive iterations had losses or gradients that are not finite.
+            DivergenceError: max_skipped iterations, among twice as many, had losses or gradients that are not finite.
         """
         batches, data_time = self._next_batches()
         torch._foreach_copy_(self._good_buffers, self._buffers)
@@ -89,6 +97,7 @@ class OptimizationStep:
         # The scaler of float16 also tries scales that are too large, and skips the steps in which gradients overflow.
         if self.grad_scaler.is_enabled() and not_finite == ["grad_norm"]:
             not_finite = []
+        self._recent.append(bool(not_finite))
         if not_finite:
             self._skip(not_finite)
         else:
@@ -145,11 +154,11 @@ class OptimizationStep:
             f"Iteration {self.iter} skipped: not finite: {names} "
             f"({self.skipped_in_a_row} in a row, {self.skipped_in_all} in all)"
         )
-        if self.skipped_in_a_row >= self._max_skipped:
+        if sum(self._recent) >= self._max_skipped:
             raise DivergenceError(
-                f"{self.skipped_in_a_row} iterations in a row (the last is {self.iter}) had values that are not "
-                f"finite: {names}.  Lower SOLVER.BASE_LR, set SOLVER.AMP.ENABLED to False, or raise "
-                "SOLVER.MAX_SKIPPED_ITERS."
+                f"{sum(self._recent)} of the last {len(self._recent)} iterations (the last is {self.iter}) had values "
+                f"that are not finite: {names}.  Lower SOLVER.BASE_LR, set SOLVER.AMP.ENABLED to False, or raise "
+                "SOLVER.MAX_SKIPPED_ITERS; begin again from a checkpoint of before."
             )
 
     def _log(self, values: dict[str, Tensor], data_time: float) -> None:

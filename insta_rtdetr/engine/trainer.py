@@ -26,7 +26,7 @@ from .checkpoints import BestCheckpointer, PeriodicCheckpointer
 from .data import build_train_loader, load_test_dataset, load_train_dataset
 from .ema import ModelEMA
 from .evaluating import Evaluation
-from .hooks import DrawingHook, EMAHook, PlainAugmentationHook, WritersHook
+from .hooks import WRITE_PERIOD, CatchUpHook, DrawingHook, EMAHook, PlainAugmentationHook, WritersHook
 from .log import say
 from .optimizer import build_optimizer
 from .progress import EvaluationLoader, ProgressHook
@@ -37,7 +37,6 @@ from .writers import ProgressPrinter, WandbWriter
 
 logger = logging.getLogger(__name__)
 
-WRITE_PERIOD = 20
 AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -93,6 +92,10 @@ class Trainer(DefaultTrainer):
         """Return the model without the wrapper of distributed training."""
         return getattr(self.model, "module", self.model)
 
+    @property
+    def _metrics_file(self) -> str:
+        return os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
+
     def train(self) -> None:
         """Train until the last iteration, or until a hook stops the training."""
         try:
@@ -140,22 +143,30 @@ class Trainer(DefaultTrainer):
             solver = cfg.SOLVER
             built.append(ProgressHook(self.epoch, solver.IMS_PER_BATCH, self.best, WRITE_PERIOD))
             built.append(PeriodicCheckpointer(self.checkpointer, solver.CHECKPOINT_PERIOD, solver.KEEP_CHECKPOINTS))
-        built += [hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate) if cfg.DATASETS.TEST else None, self.best]
+        behind = self._build_hooks_behind_saving(is_main)
+        period = cfg.TEST.EVAL_PERIOD
+        self._catch_up = CatchUpHook(self._metrics_file, period, bool(cfg.DATASETS.TEST), behind)
+        return [hook for hook in [*built, *behind, self._catch_up, self.signals] if hook is not None]
+
+    def _build_hooks_behind_saving(self, is_main: bool) -> list[hooks.HookBase]:
+        cfg = self.cfg
+        period, patience = cfg.TEST.EVAL_PERIOD, cfg.SOLVER.EARLY_STOPPING.PATIENCE
+        built = [hooks.EvalHook(period, self._evaluate) if cfg.DATASETS.TEST else None, self.best]
         if is_main:
-            writers = WritersHook(self.build_writers, WRITE_PERIOD)
-            built.append(writers)
-            built.append(DrawingHook(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD, solver.IMS_PER_BATCH, writers, self.best))
-        if patience := cfg.SOLVER.EARLY_STOPPING.PATIENCE:
-            built.append(EarlyStoppingHook(self.best, self.checkpointer, cfg.TEST.EVAL_PERIOD, patience))
-        return [hook for hook in [*built, self.signals] if hook is not None]
+            writers = WritersHook(self.build_writers)
+            built += [writers, DrawingHook(cfg.OUTPUT_DIR, period, cfg.SOLVER.IMS_PER_BATCH, writers, self.best)]
+        if patience:
+            built.append(EarlyStoppingHook(self.best, self.checkpointer, period, patience))
+        return [hook for hook in built if hook is not None]
 
     def build_writers(self) -> list[EventWriter]:
         """Build the writers of log lines, metrics.json, TensorBoard and, if WANDB.ENABLED, Weights & Biases."""
         directory = self.cfg.OUTPUT_DIR
         os.makedirs(directory, exist_ok=True)
+        self._catch_up.prepare_metrics()
         writers = [
             ProgressPrinter(self.max_iter),
-            JSONWriter(os.path.join(directory, "metrics.json")),
+            JSONWriter(self._metrics_file),
             TensorboardXWriter(directory),
         ]
         if self.cfg.WANDB.ENABLED:

@@ -36,9 +36,9 @@ class FasterCOCOEvaluator(QuietCOCOEvaluator):
 
 
 def has_whole_ids(dataset: dict) -> bool:
-    """Return whether all ids of a COCO file are integers; faster-coco-eval needs that, while pycocotools does not."""
+    """Return whether all ids of a COCO file are natural numbers, which faster-coco-eval needs; pycocotools does not."""
     parts = (dataset.get(part, []) for part in ("images", "categories", "annotations"))
-    return all(isinstance(item["id"], int) for part in parts for item in part)
+    return all(isinstance(item["id"], int) and item["id"] >= 0 for part in parts for item in part)
 
 
 def score_results(

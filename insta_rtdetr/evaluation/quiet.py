@@ -1,9 +1,14 @@
 """Detectron2's COCO evaluator, which here keeps its predictions and prints to the log."""
 
 import logging
+import math
 from typing import Any
 
 from detectron2.evaluation import COCOEvaluator
+from pycocotools.coco import COCO
+
+from insta_rtdetr.data.segmentation import UnusableMask, clean_segmentation
+from insta_rtdetr.errors import DatasetError
 
 from .printed import printed_to_log
 
@@ -20,7 +25,13 @@ class QuietCOCOEvaluator(COCOEvaluator):
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+        try:
+            super().__init__(*arguments, **options)
+        except KeyError as error:  # of pycocotools, which says nothing more
+            raise DatasetError(f"{arguments[0]}: an image, annotation or category has no {error}.  Add it.") from None
+        if self._do_evaluation:
+            with printed_to_log(logger):
+                make_scorable(self._coco_api, with_masks="segm" in (self._tasks or ("segm",)))
         self.truth = self._coco_api
         self.found: list[dict] = []
 
@@ -30,6 +41,46 @@ class QuietCOCOEvaluator(COCOEvaluator):
             return super().evaluate(img_ids)
 
     def _eval_predictions(self, predictions: list[dict], img_ids: list[int] | None = None) -> None:
+        keys = [set(found) for prediction in predictions for found in prediction["instances"]]
         super()._eval_predictions(predictions, img_ids)
-        # Detectron2 has replaced their category ids, in place, by those of the dataset.
-        self.found = [found for prediction in predictions for found in prediction["instances"]]
+        # Detectron2 has replaced their category ids, in place, by those of the dataset.  pycocotools has added what
+        # they lacked: to boxes alone an outline, which is no mask that was predicted.
+        found = [found for prediction in predictions for found in prediction["instances"]]
+        self.found = [{key: one[key] for key in had} for one, had in zip(found, keys, strict=True)]
+
+
+def make_scorable(truth: COCO, with_masks: bool) -> None:
+    """Make pycocotools take what training takes: leave out objects that it cannot score, and add what it expects.
+
+    Args:
+        truth: the dataset; it is changed.
+        with_masks: whether masks are scored.
+    """
+    annotations = truth.dataset["annotations"]
+    kept = [one for one in annotations if _is_scorable(one, truth.imgs.get(one["image_id"]), with_masks)]
+    for annotation in kept:
+        annotation.setdefault("iscrowd", 0)
+        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
+    if len(kept) < len(annotations):
+        num_dropped = len(annotations) - len(kept)
+        logger.warning(f"{num_dropped} objects with an unusable box or mask do not count in the evaluation")
+    # pycocotools takes an object with the id 0 for a missed one.
+    if any(not isinstance(one["id"], int) or one["id"] < 1 for one in kept):
+        for number, annotation in enumerate(kept, start=1):
+            annotation["id"] = number
+    truth.dataset["annotations"] = kept
+    truth.createIndex()
+
+
+def _is_scorable(annotation: dict, image: dict | None, with_masks: bool) -> bool:
+    if not all(map(math.isfinite, annotation["bbox"])):
+        return False
+    if image is None or not with_masks:
+        return True
+    try:
+        clean = clean_segmentation(annotation.get("segmentation"), image["height"], image["width"])
+    except UnusableMask:
+        return False
+    if isinstance(clean, list):
+        annotation["segmentation"] = clean
+    return True

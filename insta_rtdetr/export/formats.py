@@ -18,7 +18,6 @@ from .network import TopObjects
 if TYPE_CHECKING:
     import onnx
 
-FORMATS = ("onnx", "openvino", "torch.export")
 # PyTorch's exporter makes opset 18.  GridSample needs opset 16, and LayerNormalization opset 17.
 OPSET = 18
 # Operations that lose objects or places in half precision; TensorRT's too are to be kept in float32, see README.md.
@@ -36,7 +35,7 @@ def write(network: TopObjects, metadata: Metadata, export_format: str, target: P
     """
     with torch.no_grad(), quiet():
         program = trace(network, metadata)
-        _WRITERS[export_format](program, network, metadata, target)
+        WRITERS[export_format](program, network, metadata, target)
 
 
 def trace(network: TopObjects, metadata: Metadata) -> torch.export.ExportedProgram:
@@ -123,9 +122,11 @@ def onnx_to_openvino(onnx_file: Path, metadata: Metadata, folder: Path) -> None:
     openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=metadata.precision != "fp32")
 
 
-_WRITERS: dict[str, Callable[..., None]] = {
+# Name of a format -> what writes it; docs/extending.md adds one.
+WRITERS: dict[str, Callable[..., None]] = {
     "onnx": _write_onnx, "openvino": _write_openvino, "torch.export": _write_torch,
 }  # fmt: skip
+FORMATS = WRITERS.keys()
 
 
 @contextmanager

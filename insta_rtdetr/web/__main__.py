@@ -57,6 +57,7 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
     option = parser.add_argument
     option("--host", default=DEFAULT_HOST, help=f"address to serve on (default {DEFAULT_HOST}: this machine only)")
     option("--port", type=int, default=DEFAULT_PORT, help=f"(default {DEFAULT_PORT}; 0: any that is free)")
+    option("--allow-host", nargs="*", default=[], metavar="NAME", help="names of this server (localhost needs none)")
     option("--threshold", type=float, default=0.5, metavar="P", help="where the page's threshold starts (default 0.5)")
     option("--examples", type=Path, metavar="FOLDER", help="images to offer (default: some for this model's classes)")
     option("--max-megabytes", type=float, default=20, metavar="MB", help="of a file (default 20)")
@@ -97,7 +98,8 @@ def make_demo(args: argparse.Namespace) -> Demo:
     model = create_model(args.config_file, args.weights, args.device, args.opts)
     examples = examples_for(model.categories.names, args.examples)
     limits = Limits(int(args.max_megabytes * MEGA), int(args.max_megapixels * MEGA))
-    return Demo(model, Path(args.config_file).stem, args.threshold, examples, limits)
+    hosts = (args.host, *args.allow_host)
+    return Demo(model, Path(args.config_file).stem, args.threshold, examples, limits, hosts)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import insta_rtdetr
 from insta_rtdetr.predict import Model
 
 from .examples import Example
+from .hosts import KnownHosts
 from .limits import Limits
 from .predictor import Options, Predictor
 from .schemas import About, Found, Refusal
@@ -25,6 +26,8 @@ REFUSALS = {
     408: "the upload took too long",
     413: "too many bytes or pixels",
     415: "no image",
+    403: "from a page of another server",
+    421: "addressed to another server",
     422: "a wrong parameter",
     503: "too many requests at once",
 }
@@ -42,6 +45,7 @@ class Demo:
         threshold: initial threshold of the page, and default of the endpoint; a score from 0 to 1.
         examples: file name -> example image.
         limits: limits of uploads.
+        hosts: names of the server, beside localhost and that of the machine.
     """
 
     model: Model
@@ -49,6 +53,7 @@ class Demo:
     threshold: float = 0.5
     examples: dict[str, Example] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    hosts: tuple[str, ...] = ()
 
 
 def create_app(demo: Demo) -> FastAPI:
@@ -64,6 +69,7 @@ def create_app(demo: Demo) -> FastAPI:
     app = FastAPI(
         title="insta_rtdetr", version=insta_rtdetr.__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
+    app.add_middleware(KnownHosts, names=demo.hosts)
     _add_error_handlers(app)
     _add_endpoints(app, demo, predictor)
     app.mount("/", StaticFiles(directory=PAGE_FOLDER, html=True))

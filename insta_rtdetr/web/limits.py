@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from fastapi import HTTPException, Request
 from PIL import Image
+from starlette.requests import ClientDisconnect
 
 from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_rgb
 
 MEGA = 10**6
-UPLOAD_SECONDS = 60
+# Of an upload, and of a pause within it: each upload takes one of few places.
+UPLOAD_SECONDS, PAUSE_SECONDS = 60, 10
 # A browser shows the refusal of an upload only if the upload is read to its end.  So uploads are read up to this many
 # times the limit, and what is beyond the limit is forgotten.
 READ_AND_FORGOTTEN = 8
@@ -38,13 +40,16 @@ async def read_upload(request: Request, limits: Limits) -> bytes:
     """Read the body of a request.
 
     Raises:
-        HTTPException: it is empty, too large, or too slow.
+        HTTPException: it is empty, too large, or too slow; or nobody waits for the answer any more.
     """
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
             body = await _read_body(request, limits.max_bytes)
     except TimeoutError as error:
-        raise HTTPException(408, f"The image did not arrive within {UPLOAD_SECONDS} seconds.") from error
+        seconds = f"{UPLOAD_SECONDS} seconds, or paused for {PAUSE_SECONDS}"
+        raise HTTPException(408, f"The image did not arrive within {seconds}.") from error
+    except ClientDisconnect as error:
+        raise HTTPException(400, "The upload was given up.") from error
     if not body:
         raise HTTPException(400, "The file is empty.  Send an image as the body of the request.")
     return body
@@ -53,14 +58,16 @@ async def read_upload(request: Request, limits: Limits) -> bytes:
 async def _read_body(request: Request, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
     num_bytes = 0
-    async for chunk in request.stream():
-        num_bytes += len(chunk)
-        if num_bytes <= max_bytes:
-            chunks.append(chunk)
-        else:
-            chunks.clear()
-        if num_bytes > READ_AND_FORGOTTEN * max_bytes:
-            break
+    async with asyncio.timeout(PAUSE_SECONDS) as pause:
+        async for chunk in request.stream():
+            pause.reschedule(asyncio.get_running_loop().time() + PAUSE_SECONDS)
+            num_bytes += len(chunk)
+            if num_bytes <= max_bytes:
+                chunks.append(chunk)
+            else:
+                chunks.clear()
+            if num_bytes > READ_AND_FORGOTTEN * max_bytes:
+                break
     if num_bytes > max_bytes:
         raise HTTPException(413, f"The file is larger than {max_bytes / MEGA:g} MB.  Choose a smaller one.")
     return b"".join(chunks)

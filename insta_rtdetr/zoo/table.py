@@ -76,7 +76,7 @@ def _model(name: str, published: PublishedFile | None) -> Model:
 def _state_of_weights(name: str, published: PublishedFile | None) -> str:
     if published is None:
         address = published_weights(str(config_files()[name]))
-        return "in demo/weights" if address and not address.startswith(PREFIX) else "none published"
+        return "in this package" if address and not address.startswith(PREFIX) else "none published"
     size = f", {published.bytes / 1e6:.0f} MB" if published.bytes else ""
     if is_cached(published):
         return f"cached{size}"

@@ -10,7 +10,8 @@ from insta_rtdetr.errors import UserError
 from .configs import PACKAGE, config_files
 from .published import PREFIX, published_files
 
-_SHIPPED = PACKAGE.parent / "demo" / "weights"
+# Within the package once it is installed from a wheel, in demo/ of the repository.
+_SHIPPED = (PACKAGE / "weights", PACKAGE.parent / "demo" / "weights")
 # Values of MODEL.WEIGHTS that stand for the weights published with the config, or for its backbone alone.
 PUBLISHED, BACKBONE = "published", "backbone"
 
@@ -25,9 +26,9 @@ def published_weights(config_file: str) -> str:
     """
     file = Path(config_file).resolve()
     if config_files().get(file.stem) == file:
-        shipped = _SHIPPED / f"{file.stem}.pth"
-        if shipped.is_file():
-            return str(shipped)
+        for folder in _SHIPPED:
+            if (folder / f"{file.stem}.pth").is_file():
+                return str(folder / f"{file.stem}.pth")
         return f"{PREFIX}{file.stem}" if file.stem in published_files() else ""
     try:
         example = Path(model_zoo.get_config_file("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"))

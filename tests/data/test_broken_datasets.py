@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from insta_rtdetr.data import InstanceMapper, load_datasets
+from insta_rtdetr.data import InstanceMapper, find_dataset, load_datasets, register_found
 from insta_rtdetr.data.datasets import register_coco_json
 from insta_rtdetr.errors import DatasetError
 
@@ -40,7 +40,14 @@ def test_each_broken_dataset_is_an_error_a_counted_skip_or_harmless(dataset, nam
     with caplog.at_level(logging.WARNING):
         mapped = load_all()
     assert sum(len(item["instances"]) for item in mapped) == (5 if outcome == "skip" else 6)
-    assert [text in message for message in caplog.messages] == ([True] if outcome == "skip" else [])
+    assert [text in message for message in caplog.messages] == ([True] if outcome in ("skip", "warn") else [])
+
+
+@pytest.mark.parametrize("name", ["annotation id twice", "category id twice"])
+def test_ids_are_checked_too_where_a_copy_would_get_new_ones(dataset, name):
+    BROKEN[name][0](dataset)
+    with pytest.raises(DatasetError, match=r"instances_train.json.*used 2"):
+        register_found(find_dataset(dataset))
 
 
 @pytest.mark.parametrize("name", UNUSUAL)

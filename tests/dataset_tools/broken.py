@@ -155,7 +155,23 @@ def absolute_file(folder: Path) -> None:
     change("images", file_name=str(folder / "train" / "a.png"))(folder)
 
 
-NAN, FAR = float("nan"), 1e9
+def all_annotations(**fields):
+    """A damage: fields of every training annotation."""
+
+    def damage(folder: Path) -> None:
+        content = read(folder)
+        content["annotations"] = [annotation | fields for annotation in content["annotations"]]
+        write(folder, "train", content)
+
+    return damage
+
+
+def animated(file: Path) -> None:
+    frames = [Image.fromarray(pixels(brightness)) for brightness in (97, 150)]
+    frames[0].save(file, save_all=True, append_images=frames[1:])
+
+
+NAN, FAR, INF = float("nan"), 1e9, float("inf")
 # Broken: name -> (damage, kind that the check finds, what happens in training: part of the error's message, or of the
 # warning about what is left out, or "" where training goes on as if nothing were wrong).
 BROKEN = {
@@ -168,7 +184,9 @@ BROKEN = {
     "wrong JSON": (wrong_json, "dataset_unreadable", "error: is not JSON"),
     "another JSON": (wrong_content, "dataset_unreadable", "error: wanted COCO's lists"),
     "empty split": (empty_split, "split_empty", "error: lists no image"),
-    "split without objects": (no_annotations, "no_objects", "error: no image is left"),
+    "split without objects": (no_annotations, "no_objects", "error: there is nothing to learn"),
+    "crowds alone": (all_annotations(iscrowd=1), "no_objects", "error: there is nothing to learn"),
+    "all boxes outside": (all_annotations(bbox=[900, 8, 9, 9]), "no_objects", "error: there is nothing to learn"),
     "size of another image": (change("images", width=WIDTH + 1), "image_size_differs", "error: is 60 x 40 pixels"),
     "negative size": (change("images", height=-HEIGHT), "image_field_invalid", "error: height -40"),
     "no file_name": (change("images", file_name="absent"), "image_field_invalid", "error: no file_name"),
@@ -180,11 +198,18 @@ BROKEN = {
     "annotation id twice": (repeat("annotations"), "annotation_id_duplicate", "error: annotation id 11 is used 2"),
     "unknown image": (change("annotations", image_id=77), "image_unknown", "error: of image 77"),
     "category missing": (change("categories", id=5), "category_unknown", "error: of category 1"),
-    "category id twice": (change("categories", 1, id=1), "category_id_duplicate", "error: of category 2"),
+    "category id twice": (change("categories", 1, id=1), "category_id_duplicate", "error: category id 1 is used 2"),
+    "category name twice": (
+        change("categories", 1, name="red"), "category_name_duplicate", "warn: 2 categories have the name 'red'"
+    ),
     "no bbox": (change("annotations", bbox="absent"), "annotation_field_invalid", "error: KeyError 'bbox'"),
     "bbox of three numbers": (change("annotations", bbox=[1, 2, 3]), "box_invalid", "error: bbox [1, 2, 3]"),
     "bbox of no area": (change("annotations", bbox=[5, 8, 20, 0]), "box_no_area", "skip: 1 with a box of no area"),
-    "bbox with NaN": (change("annotations", bbox=[5, 8, NAN, 9]), "box_no_area", "skip: 1 with a box of no area"),
+    "bbox with NaN": (change("annotations", bbox=[5, 8, NAN, 9]), "box_not_finite", "skip: 1 with a box that is not"),
+    "bbox at NaN": (change("annotations", bbox=[NAN, 8, 9, 9]), "box_not_finite", "skip: 1 with a box that is not"),
+    "bbox with infinity": (change("annotations", bbox=[5, 8, INF, 9]), "box_not_finite", "skip: 1 with a box that is"),
+    "bbox of negative size": (change("annotations", bbox=[25, 8, -20, 22]), "box_no_area", "skip: 1 with a box of no"),
+    "bbox of strings": (change("annotations", bbox=["5", "8", "9", "9"]), "box_invalid", "error: has the bbox ['5'"),
     "bbox outside": (change("annotations", bbox=[99, 8, 9, 9]), "box_outside", "skip: 1 with a box outside"),
     "bbox of another object": (change("annotations", bbox=[30, 4, 25, 16]), "box_mask_disagree", ""),
     "no mask": (change("annotations", segmentation="absent"), "mask_missing", "skip: 1 without a mask"),
@@ -196,6 +221,16 @@ BROKEN = {
     ),
     "polygon of 2 points": (
         change("annotations", segmentation=[[5, 8, 25, 30]]), "mask_unusable", "skip: 1 whose polygons have fewer"
+    ),
+    "polygon of odd length": (
+        change("annotations", segmentation=[[5, 8, 25, 8, 25, 30, 5]]), "mask_unusable", "skip: 1 whose polygons"
+    ),
+    "polygon of strings": (
+        change("annotations", segmentation=[["5", "8", "25", "8", "25", "30"]]), "mask_invalid", "error: hold a str"
+    ),
+    "RLE beyond the image": (
+        change("annotations", segmentation={"size": [HEIGHT, WIDTH], "counts": [9, 10**9]}), "mask_invalid",
+        "error: its counts make",
     ),
     "polygon reaching out": (change("annotations", segmentation=[polygon(-9, 8, 25, 30)]), "mask_outside", ""),
     "RLE of another size": (

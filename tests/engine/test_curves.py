@@ -4,7 +4,7 @@ import os
 import matplotlib.image
 import pytest
 
-from insta_rtdetr.engine.curves import draw_curves, read_metrics
+from insta_rtdetr.engine.curves import draw_curves, forget_later_metrics, read_metrics
 
 
 def write(path, records) -> str:
@@ -23,6 +23,18 @@ def test_lines_cut_off_by_a_kill_are_left_out(tmp_path):
     file = tmp_path / "metrics.json"
     file.write_text('{"iteration": 0, "lr": 1}\n{"iteration": 20, "l{"iteration": 20}\n{"iteration": 40, "lr": 3}')
     assert [record["iteration"] for record in read_metrics(str(file))] == [0, 40]
+
+
+def test_a_resumed_run_forgets_what_it_will_record_again(tmp_path):
+    file = tmp_path / "metrics.json"
+    lines = ['{"iteration": 19, "lr": 1}\n', '{"iteration": 20, "segm/AP": NaN}\n', '{"iteration": 39, "lr": 1}\n']
+    file.write_text("".join(lines) + '{"iteration": 5')
+    forget_later_metrics(str(file), 40)
+    assert file.read_text() == "".join(lines)
+    forget_later_metrics(str(file), 39)
+    assert file.read_text() == "".join(lines[:2])
+    forget_later_metrics(str(tmp_path / "absent.json"), 39)
+    assert not (tmp_path / "absent.json").exists()
 
 
 @pytest.mark.parametrize(

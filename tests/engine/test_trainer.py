@@ -8,6 +8,7 @@ from detectron2.utils.env import seed_all_rng
 
 from insta_rtdetr.data import load_datasets as load
 from insta_rtdetr.engine import Trainer
+from insta_rtdetr.engine.curves import read_metrics
 from insta_rtdetr.errors import DivergenceError
 from tests.engine.tiny_training import TinySegmenter, register_dataset, tiny_cfg, write_dataset
 
@@ -31,7 +32,10 @@ def train(cfg, resume: bool = False, before=None) -> Trainer:
 
 
 def read(folder, name: str) -> dict:
-    return torch.load(folder / name, weights_only=True)
+    """The checkpoint, without the scalars for metrics.json, which tell the time that iterations took."""
+    checkpoint = torch.load(folder / name, weights_only=True)
+    checkpoint["trainer"]["hooks"].pop("CatchUpHook", None)
+    return checkpoint
 
 
 def read_without_folder(folder, name: str) -> dict:
@@ -134,6 +138,38 @@ def test_best_checkpoint_outlives_a_resume(tmp_path, dataset, monkeypatch):
     assert best_after([31.0], 10) == (31.0, 10)
 
 
+@pytest.mark.parametrize("period", [20, 10])
+def test_what_a_kill_left_out_after_a_checkpoint_is_made_up(tmp_path, dataset, monkeypatch, period):
+    """The evaluation and the record of an iteration come after its checkpoint."""
+    results = {"segm": {"AP": 5.0}}
+    monkeypatch.setattr(Trainer, "test", classmethod(lambda *_: results))
+    more = {"TEST__EVAL_PERIOD": period, "SOLVER__CHECKPOINT_PERIOD": 20, "SOLVER__MAX_ITER": 30}
+    train(tiny_cfg(dataset, tmp_path / "whole", **more))
+    wanted = read_metrics(str(tmp_path / "whole" / "metrics.json"))
+
+    class Killed(Exception):
+        pass
+
+    def kill(trainer):
+        def evaluate():
+            if trainer.iter == 19:
+                raise Killed
+            return results
+
+        monkeypatch.setattr(trainer.evaluation, "run", lambda *_: evaluate())
+
+    cfg = tiny_cfg(dataset, tmp_path / "out", **more)
+    with pytest.raises(Killed):
+        train(cfg, before=kill)
+    train(cfg, resume=True)
+    found = read_metrics(str(tmp_path / "out" / "metrics.json"))
+    times = "time", "data_time", "eta_seconds"
+    for one, other in zip(found, wanted, strict=True):
+        assert one.keys() - times == other.keys() - times and one["iteration"] == other["iteration"]
+        assert one.get("segm/AP") == other.get("segm/AP")
+    assert (tmp_path / "out" / "model_best.pth").is_file()
+
+
 def test_no_best_checkpoint_from_nan_or_an_unknown_metric(tmp_path, dataset, monkeypatch):
     monkeypatch.setattr(Trainer, "test", classmethod(lambda *_: {"segm": {"AP": NAN}}))
     train(tiny_cfg(dataset, tmp_path / "a"))
@@ -174,8 +210,26 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_is_named(tmp_path, datase
 @pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler.step")
 def test_too_many_losses_that_are_not_finite_stop_training(tmp_path, dataset):
     cfg = tiny_cfg(dataset, tmp_path / "out", SOLVER__MAX_SKIPPED_ITERS=3)
-    with pytest.raises(DivergenceError, match=r"3 iterations in a row \(the last is 4\).*loss_box, loss_mask"):
+    with pytest.raises(DivergenceError, match=r"3 of the last 4 iterations \(the last is 3\).*loss_box, loss_mask"):
         train(cfg, before=disturb({0, 2, 3, 4, 5}, []))
+
+
+def test_every_other_loss_that_is_not_finite_stops_training_and_checkpoints_stay(tmp_path, dataset):
+    def disturb(trainer):
+        run_step = trainer._trainer.run_step
+
+        def step():
+            trainer.raw_model.disturbance = NAN if trainer.iter > 4 and trainer.iter % 2 else 0.0
+            run_step()
+
+        trainer._trainer.run_step = step
+
+    more = {"SOLVER__MAX_SKIPPED_ITERS": 4, "SOLVER__MAX_ITER": 40, "SOLVER__CHECKPOINT_PERIOD": 1}
+    with pytest.raises(DivergenceError, match=r"4 of the last 8 iterations"):
+        train(tiny_cfg(dataset, tmp_path / "out", **more), before=disturb)
+    names = [file.name for file in sorted((tmp_path / "out").glob("model_0*.pth"))]
+    # From the second skipped iteration on, the seventh, none is removed.
+    assert names == [f"model_{number:07d}.pth" for number in range(4, 11)]
 
 
 def test_batches_need_not_be_of_one_orientation(tmp_path, dataset):

@@ -13,6 +13,7 @@ from pycocotools import mask as mask_util
 
 from insta_rtdetr.evaluation import build_evaluator
 from insta_rtdetr.evaluation.coco import FasterCOCOEvaluator
+from insta_rtdetr.evaluation.mistakes import compare
 from insta_rtdetr.evaluation.quiet import QuietCOCOEvaluator
 from tests.tiny import tiny_config
 
@@ -162,3 +163,20 @@ def test_it_is_used_where_it_is_installed(dataset, monkeypatch):
     assert type(build_evaluator(tiny_config(), NAME)) is FasterCOCOEvaluator
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert type(build_evaluator(tiny_config(), NAME)) is QuietCOCOEvaluator
+
+
+@pytest.mark.parametrize("kind", [QuietCOCOEvaluator, FasterCOCOEvaluator])
+def test_boxes_alone_stay_without_masks(dataset, kind):
+    """pycocotools gives them outlines, which the drawings of mistakes would take for masks."""
+    rng = np.random.default_rng(0)
+    content = random_dataset(rng, 4, 5)
+    dataset(content)
+    evaluator = kind(NAME, tasks=("bbox",), distributed=False)
+    evaluator.reset()
+    for image_id, instances in random_predictions(rng, content, 6).items():
+        instances.remove("pred_masks")
+        evaluator.process([{"image_id": image_id}], [{"instances": instances}])
+    evaluator.evaluate()
+    assert evaluator.found and all("segmentation" not in found for found in evaluator.found)
+    images, _ = compare(evaluator.truth, evaluator.found)
+    assert len(images) == 4

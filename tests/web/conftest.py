@@ -18,5 +18,5 @@ MAX_BYTES, MAX_PIXELS = 100_000, 10_000
 def client(model) -> Iterator[TestClient]:  # noqa: F811
     limits = Limits(MAX_BYTES, MAX_PIXELS, max_requests=16)
     demo = Demo(model, "tiny", examples={"noise.png": Example(b"the content", "image/png")}, limits=limits)
-    with TestClient(create_app(demo), raise_server_exceptions=False) as client:
+    with TestClient(create_app(demo), "http://localhost", raise_server_exceptions=False) as client:
         yield client

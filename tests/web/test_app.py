@@ -13,6 +13,7 @@ import httpx2
 import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from insta_rtdetr.web.app import PAGE_FOLDER, Demo, create_app
@@ -85,7 +86,7 @@ def test_too_many_at_once_are_refused_and_the_server_answers_meanwhile(model, mo
 
     async def run() -> None:
         transport = httpx2.ASGITransport(app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             taken = [asyncio.create_task(client.post("/api/predict", content=as_file(noise(0)))) for _ in range(2)]
             await asyncio.sleep(0.2)
             assert (await client.get("/api/model")).status_code == 200
@@ -222,3 +223,46 @@ def test_no_file_is_written(client, tmp_path, monkeypatch):
     client.post("/api/predict", content=large[:-10])
     client.post("/api/predict", content=bytes(20 * MAX_BYTES))
     assert list(tmp_path.iterdir()) == [] == opened
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "127.0.0.1:5123"}, 200),
+        ({"Host": "[::1]:5123"}, 200),
+        ({"Host": "LOCALHOST"}, 200),
+        ({"Host": "localhost:5123", "Origin": "http://localhost:5123"}, 200),
+        ({"Host": "localhost.evil.example"}, 421),
+        ({"Host": "evil.example:5123"}, 421),
+        ({"Host": "[::1"}, 421),
+        ({"Host": ""}, 421),
+        ({"Host": "localhost:5123", "Origin": "http://evil.example"}, 403),
+        ({"Host": "localhost:5123", "Origin": "http://localhost:8000"}, 403),
+        ({"Host": "localhost:5123", "Origin": "null"}, 403),
+    ],
+)
+def test_pages_elsewhere_are_refused(client, headers, status):
+    for path in ("/", "/api/model"):
+        response = client.get(path, headers=headers)
+        assert response.status_code == status
+        assert not any(name.startswith("access-control") for name in response.headers)
+
+
+def test_a_name_of_the_server_can_be_added(model):
+    with TestClient(create_app(Demo(model, "tiny", hosts=("Demo.Example",))), "http://demo.example") as client:
+        assert client.get("/api/model").status_code == 200
+
+
+def test_an_upload_that_pauses_is_refused(model, monkeypatch):
+    monkeypatch.setattr("insta_rtdetr.web.limits.PAUSE_SECONDS", 0.05)
+
+    async def stalling():
+        yield b"the beginning"
+        await asyncio.sleep(60)
+
+    async def run() -> None:
+        transport = httpx2.ASGITransport(create_app(Demo(model, "tiny")))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            refused(await client.post("/api/predict", content=stalling()), 408, "did not arrive")
+
+    asyncio.run(run())

@@ -39,7 +39,7 @@ def test_a_line_says_what_there_is_to_know(capsys, cache):
     line = " ".join(line_of(capsys, "insta_rtdetr_R50vd_D6_640").split())
     assert line == "insta_rtdetr_R50vd_D6_640 42.5 50.2 43.88 82.7 640 x 640 ResNet-50-vd not cached, 704 MB Apache-2.0"
     assert "none published" in line_of(capsys, "insta_rtdetr_R18vd_D3_640")
-    assert "in demo/weights" in line_of(capsys, "quickstart_MNV2_D3_256")
+    assert "in this package" in line_of(capsys, "quickstart_MNV2_D3_256")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def open_session(path: str | os.PathLike, device: str = "cpu") -> Session:
     if device not in ("", "cpu") and (file.suffix != ".onnx" or device != "cuda"):
         raise UserError(f"{path} runs on cpu, got device {device!r}.")
     try:
-        return _SESSIONS[file.suffix](str(file), device)
+        return SESSIONS[file.suffix](str(file), device)
     except UserError:
         raise
     except Exception as error:  # each runtime raises errors of its own
@@ -150,4 +150,5 @@ class TorchSession(Session):
         return {name: output.numpy() for name, output in zip(OUTPUT_NAMES, outputs)}
 
 
-_SESSIONS: dict[str, type[Session]] = {".onnx": OnnxSession, ".xml": OpenVinoSession, ".pt2": TorchSession}
+# Ending of a file -> what runs it.
+SESSIONS: dict[str, type[Session]] = {".onnx": OnnxSession, ".xml": OpenVinoSession, ".pt2": TorchSession}

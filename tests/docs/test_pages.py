@@ -1,0 +1,59 @@
+"""Every command and program of the documentation runs and prints what is shown; the slow ones if DOCS_SLOW is set."""
+
+import os
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+import insta_rtdetr.engine.run
+from insta_rtdetr.zoo.cache import CACHE_VARIABLE
+
+from .blocks import MARKS, OTHER_LANGUAGES, OUTPUT_LANGUAGE, RUN_LANGUAGES, blocks_of, pages
+from .running import PageRunner
+from .shortened.sitecustomize import shorten
+from .workspace import ITERATIONS, make_workspace, write_weights
+
+WITH_SLOW = bool(os.environ.get("DOCS_SLOW"))
+# The longest first.
+PAGES = sorted(pages(), key=lambda page: -len(blocks_of(page)))
+
+
+def runs_here(page: str) -> bool:
+    return any(block.is_run and (WITH_SLOW or "slow" not in block.marks) for block in blocks_of(page))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Weights that the pages take from the internet."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(folder))
+        write_weights(folder)
+        yield folder
+
+
+@pytest.fixture
+def runner(cache, tmp_path, monkeypatch) -> PageRunner:
+    """A runner whose trainings are short, in a folder that is gone afterwards."""
+    monkeypatch.setattr(insta_rtdetr.engine.run, "train", shorten(insta_rtdetr.engine.run.train, ITERATIONS))
+    folder = make_workspace(tmp_path)
+    monkeypatch.syspath_prepend(str(folder))
+    registered = set(DatasetCatalog)
+    yield PageRunner(folder, WITH_SLOW)
+    for name in set(DatasetCatalog) - registered:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runs_here(page)])
+def test_a_page_does_what_it_shows(page, runner):
+    runner.run(blocks_of(page))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_languages_and_comments_of_blocks_are_known_and_have_reasons(page):
+    for block in blocks_of(page):
+        assert block.language in (*RUN_LANGUAGES, OUTPUT_LANGUAGE, *OTHER_LANGUAGES), block.place
+        assert set(block.marks) <= set(MARKS), block.place
+        for mark in ("not run", "background", "file"):
+            assert block.marks.get(mark) != "", f"{block.place}: {mark} without a reason or value"

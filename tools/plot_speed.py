@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Plot the published mask AP of models over their measured latency, from the JSON that the benchmark wrote.
+
+    python tools/benchmark.py --config-file NAME NAME ... --device cpu --threads 2 --output speed.json
+    python tools/plot_speed.py speed.json --output docs/images/speed.svg
+
+Several files are put into one figure, such as one run with and one without `--backends openvino`.  Models without
+published AP are left out.  The line joins the models that no other one beats in both.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# A checkout works without `pip install`, as it does for train_net.py.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import ScalarFormatter
+
+from insta_rtdetr.benchmark.report import machine_line
+from insta_rtdetr.command_line import CommandParser, run_command
+from insta_rtdetr.errors import UserError
+from insta_rtdetr.zoo import published_files
+
+# Beginning of a config's name -> family and its colour.
+FAMILIES = {
+    "insta_rtdetr": ("Insta-RT-DETR", "#1f6feb"), "fastinst": ("FastInst", "#d1242f"),
+    "mask_rtdetr": ("Mask-RT-DETR", "#1a7f37"), "rfdetr_seg": ("RF-DETR-Seg", "#8250df"),
+    "maskdino": ("Mask DINO", "#9a6700"),
+}  # fmt: skip
+OTHER_FAMILY = ("other", "#57606a")
+MARKERS = "osD^vP"
+PYTORCH = "PyTorch"
+# Names of stages in a report, the whole network first.
+STAGES = {"network": "network", "end-to-end": "end to end, image to RLE"}
+# Places of a label beside its point, in points: the first one where it covers no other label is taken.
+LABEL_PLACES = [(6, 0), (6, 8), (6, -8), (6, 15), (6, -15), (-6, 8), (-6, -8)]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model with a runtime.
+
+    Attributes:
+        name: of the config.
+        runtime: "PyTorch", or a backend of the benchmark.
+        milliseconds: for an image.
+        mask_ap: published, percent.
+    """
+
+    name: str
+    runtime: str
+    milliseconds: float
+    mask_ap: float
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return run_command(lambda: plot(arguments))
+
+
+def plot(arguments: list[str] | None) -> None:
+    """Read the files and write the figure.
+
+    Raises:
+        UserError: a file is no report, or no model in them has published AP.
+    """
+    parser = CommandParser("python tools/plot_speed.py", __doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="what the benchmark's --output wrote")
+    parser.add_argument("--output", type=Path, default="speed.svg", metavar="FILE", help="figure (default: speed.svg)")
+    parser.add_argument("--stage", choices=list(STAGES), default="network", help="what is timed (default: network)")
+    args = parser.parse_args(arguments)
+    reports = [report for file in args.files for report in read_reports(file)]
+    points = [point for report in reports for point in points_of(report, args.stage)]
+    if not points:
+        raise UserError("No model in these files has published AP.  Benchmark one of `insta-rtdetr models`.")
+    draw(points, f"{STAGES[args.stage]}, {machine_line(reports[0]['machine'])}").savefig(args.output, dpi=200)
+    sys.stdout.write(f"{args.output}: {len(points)} points\n")
+
+
+def read_reports(file: Path) -> list[dict]:
+    """Read the reports of a file; the benchmark of one model writes a single one.
+
+    Raises:
+        UserError: the file is none of the benchmark's.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        reports = content if isinstance(content, list) else [content]
+        is_right = all(report.get("config_file") and machine_line(report["machine"]) for report in reports)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{file} is no report of this benchmark: {error}.  Give what its --output wrote.") from error
+    if not is_right:
+        raise UserError(f"{file} is no report of this benchmark.  Give what its --output wrote.")
+    return reports
+
+
+def points_of(report: dict, stage: str) -> Iterator[Point]:
+    """Yield the points of a report; backends that find other objects than the model are left out."""
+    name = Path(report["config_file"]).stem
+    published = published_files().get(name)
+    if published is None or published.mask_ap is None:
+        return
+    if "backends" in report:
+        key = "network_ms" if stage == "network" else "end_to_end_ms"
+        for row in report["backends"]:
+            if row["parity"] != "FAILED":
+                runtime = PYTORCH if row["backend"] == "eager" else row["backend"]
+                yield Point(name, runtime, row[key]["median"], published.mask_ap)
+        return
+    times = report["stages_ms"]["network"] if stage == "network" else report["end_to_end_ms"]
+    yield Point(name, PYTORCH, times["median"] / report["batch_size"], published.mask_ap)
+
+
+def front(points: list[Point]) -> list[Point]:
+    """Return the points that no other one beats in both, the fastest first."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.milliseconds, -point.mask_ap)):
+        if not best or point.mask_ap > best[-1].mask_ap:
+            best.append(point)
+    return best
+
+
+def draw(points: list[Point], title: str) -> Figure:
+    """Return the figure; a model's label stands at its fastest point."""
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    runtimes = sorted({point.runtime for point in points}, key=lambda name: (name != PYTORCH, name))
+    best = front(points)
+    axes.plot([p.milliseconds for p in best], [p.mask_ap for p in best], color="#dde3ea", linewidth=4, zorder=1)
+    for point in points:
+        marker = MARKERS[runtimes.index(point.runtime) % len(MARKERS)]
+        axes.scatter(point.milliseconds, point.mask_ap, s=48, color=family(point.name)[1], marker=marker, zorder=3)
+    axes.set_xscale("log")
+    axes.set_xlabel("milliseconds for an image, logarithmic")
+    axes.set_ylabel("published mask AP, COCO val2017")
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.grid(True, which="both", color="#eaeef2")
+    axes.set_axisbelow(True)
+    for axis_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_formatter(ScalarFormatter())
+    axes.tick_params(axis="x", which="both", labelsize=8)
+    axes.margins(x=0.17, y=0.08)
+    add_legends(axes, points, runtimes)
+    fastest = {point.name: point for point in sorted(points, key=lambda point: -point.milliseconds)}
+    add_labels(axes, list(fastest.values()))
+    return figure
+
+
+def family(name: str) -> tuple[str, str]:
+    """Return the family of a config and its colour."""
+    return next((found for start, found in FAMILIES.items() if name.startswith(start)), OTHER_FAMILY)
+
+
+def add_legends(axes: Axes, points: list[Point], runtimes: list[str]) -> None:
+    """Say what colours mean, and markers where there are several."""
+    families = dict(family(point.name) for point in points)
+    entries = [Line2D([], [], marker="o", linestyle="", color=colour, label=name) for name, colour in families.items()]
+    if len(runtimes) > 1:
+        entries += [
+            Line2D([], [], marker=MARKERS[index % len(MARKERS)], linestyle="", color="#57606a", label=name)
+            for index, name in enumerate(runtimes)
+        ]
+    axes.legend(handles=entries, fontsize=8, loc="lower right")
+
+
+def add_labels(axes: Axes, points: list[Point]) -> None:
+    """Write the models' names beside their points, moved where they would cover each other."""
+    taken = []
+    renderer = axes.figure.canvas.get_renderer()
+    for point in sorted(points, key=lambda point: point.milliseconds):
+        text = short_name(point.name)
+        for offset in LABEL_PLACES:
+            side = "left" if offset[0] > 0 else "right"
+            label = axes.annotate(
+                text, (point.milliseconds, point.mask_ap), xytext=offset, textcoords="offset points", ha=side,
+                va="center", fontsize=7, color=family(point.name)[1], zorder=4,
+            )  # fmt: skip
+            place = label.get_window_extent(renderer)
+            if offset == LABEL_PLACES[-1] or not any(place.overlaps(other) for other in taken):
+                taken.append(place)
+                break
+            label.remove()
+
+
+def short_name(name: str) -> str:
+    """Return the name of a config without its family."""
+    start = next((start for start in FAMILIES if name.startswith(start)), "")
+    return name.removeprefix(start).strip("_") or name
+
+
+if __name__ == "__main__":
+    sys.exit(main())
