@@ -62,6 +62,8 @@ ifneq ($(strip $(TORCH)),)
 else
 	$(PIP) install --quiet -r requirements.txt
 endif
+# Without its dependencies, which are there but for opencv-python, which would replace opencv-python-headless.
+	$(PIP) install --quiet --no-deps trackers==2.6.1
 	$(VENV)/bin/python tools/install_detectron2.py
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	touch $@

@@ -30,11 +30,13 @@ from insta_rtdetr.predict import Model
 from insta_rtdetr.predict.create import model_config
 from insta_rtdetr.predict.inputs import Input, LoadedImage, find_inputs
 from insta_rtdetr.predict.outputs import drawing_targets, make_folder
+from insta_rtdetr.predict.tracking import Tracker
 from insta_rtdetr.predict.video import (
     FIRST_WEBCAM,
     VIDEO_ENDINGS,
     count_frames,
     frames_per_second,
+    newest_frames,
     read_video,
     video_writer,
 )
@@ -69,6 +71,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("Wanted one of --input, --video-input and --webcam")
     if not 0 <= args.confidence_threshold <= 1:
         parser.error(f"--confidence-threshold is {args.confidence_threshold}, wanted 0 to 1")
+    if args.track and args.input:
+        parser.error("--track is for --video-input and --webcam")
     if args.webcam and args.output:
         parser.error("--webcam shows a window and cannot write to --output")
     return args
@@ -83,6 +87,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--input", nargs="+", metavar="PATH", help="images, folders of images, 'quoted' patterns")
     parser.add_argument("--video-input", metavar="FILE", help="a video")
     parser.add_argument("--webcam", action="store_true", help="the first webcam, shown in a window")
+    parser.add_argument("--track", action="store_true", help="an object of a video has one number and colour")
     parser.add_argument(
         "--output", metavar="PATH",
         help="file, or folder for files named like the input (several images need one); made if there is none, files "
@@ -162,13 +167,16 @@ def run_on_video(args: argparse.Namespace) -> int:
     fps, total = frames_per_second(video), count_frames(video) if args.video_input else 0
     model = build_model(args)
     draw = video_drawer(model.categories.names)
+    tracker = Tracker(args.confidence_threshold, fps) if args.track else None
+    lowest_score = tracker.lowest_score if tracker else args.confidence_threshold
+    frames = read_video(video) if args.video_input else newest_frames(read_video(video))
     if target:
         with option_errors("--output"):
             make_folder(target.parent)
     with video_writer(target, fps) if target else nullcontext() as write:
-        for frame in tqdm(read_video(video), total=total or None, unit="frame", disable=None):
-            (found,) = model.predict_batch([LoadedImage(frame, str(video))], args.confidence_threshold)
-            drawn = draw(frame, found.instances)
+        for frame in tqdm(frames, total=total or None, unit="frame", disable=None):
+            (found,) = model.predict_batch([LoadedImage(frame, str(video))], lowest_score)
+            drawn = tracker.update(found).draw() if tracker else draw(frame, found.instances)
             if target:
                 write(drawn)
             elif not show(drawn, wait_ms=1):

@@ -57,8 +57,8 @@ def _add_input_keys(cfg: CfgNode) -> None:
 def _add_backbone_keys(cfg: CfgNode) -> None:
     # Part of the model that is trained.  "joint": all of it.  "detector": all but the mask branch, which does not run;
     # the model predicts boxes alone, and learns them from data with or without masks.  "masks": the mask branch alone,
-    # on the frozen detector in MODEL.WEIGHTS.  In evaluation, "masks" is the same as "joint".  FastInst, which has no
-    # boxes, can only be trained as "joint".
+    # on the frozen detector in MODEL.WEIGHTS.  In evaluation, "masks" is the same as "joint".  FastInst and SparseInst,
+    # which have no boxes, can only be trained as "joint".
     cfg.MODEL.STAGE = "joint"
     # Number of object classes `K`.
     cfg.MODEL.NUM_CLASSES = 80
@@ -129,16 +129,19 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # Not FastInst, not RFDETRSeg: queries beside the others in training, from the positions of the highest scores; see
     # MODEL.LOSS.ONE_TO_MANY.
     cfg.MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES = 0
-    # Queries `Q`.  May be changed at test without new weights, but for RFDETRSeg, whose queries are learned.
+    # Queries `Q`.  May be changed at test without new weights, but for RFDETRSeg and SparseInst, whose queries are
+    # learned.
     cfg.MODEL.DECODER.NUM_QUERIES = 300
-    # Channels of a query; 0: as many as the encoder's.  FastInst does not use it.
+    # Channels of a query; 0: as many as the encoder's.  FastInst does not use it.  SparseInst: channels of its
+    # convolutions.
     cfg.MODEL.DECODER.HIDDEN_DIM = 0
     # Number of decoder layers `D` that are built and trained, and how many of them run in inference (0: all).
+    # SparseInst: NUM_LAYERS convolutions each before its activation maps and before its mask features.
     cfg.MODEL.DECODER.NUM_LAYERS = 6
     cfg.MODEL.DECODER.EVAL_LAYERS = 0
     cfg.MODEL.DECODER.NUM_HEADS = 8
     # RFDETRSeg: heads of deformable attention, and groups of queries in training, each of which learns to find all
-    # objects.
+    # objects.  SparseInst: NUM_GROUPS activation maps of each query.
     cfg.MODEL.DECODER.NUM_CROSS_HEADS = 16
     cfg.MODEL.DECODER.NUM_GROUPS = 13
     # Sampling points of deformable attention for each head and level.
@@ -170,7 +173,7 @@ def _add_head_keys(cfg: CfgNode) -> None:
 
     cfg.MODEL.MASK_HEAD = CfgNode()
     # Stride of the mask features in pixels: 2 (needs res1, which timm's models have), 4 (res2) or 8 (res3).  FastInst
-    # uses the stride of its finest level.
+    # uses the stride of its finest level, SparseInst half of it.
     cfg.MODEL.MASK_HEAD.STRIDE = 4
     # Channels of the mask embeddings and of the mask features that they are multiplied with.
     cfg.MODEL.MASK_HEAD.DIM = 256
@@ -198,6 +201,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.GIOU_COST = 2.0
     cfg.MODEL.MATCHER.MASK_COST = 5.0
     cfg.MODEL.MATCHER.DICE_COST = 5.0
+    # DiceMatcher: CLASS_COST and DICE_COST are the exponents of a class's probability and of the masks' dice score,
+    # which are multiplied; `beta` and `alpha` in SparseInst.
     # LocationMatcher: how much it lowers the cost of a pair that the query was taken from within the object.
     cfg.MODEL.MATCHER.LOCATION_COST = 1000.0
     # Number of random points at which masks are compared, the same for all queries of an image; 0: a 16th of the map's
@@ -216,9 +221,11 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     # FastInst: weight of the class map that queries are taken from, and of the class "no object" among the others.
     cfg.MODEL.LOSS.PROPOSAL_WEIGHT = 20.0
     cfg.MODEL.LOSS.NO_OBJECT_WEIGHT = 0.1
+    # SparseInst: weight of the objectness, which learns the overlap of a query's mask with its object.
+    cfg.MODEL.LOSS.OBJECTNESS_WEIGHT = 1.0
     # Varifocal loss: weight of negatives and its exponent, `alpha` and `gamma`.  RFDETRSeg's IoU-aware cross-entropy:
-    # share of the probability in the target of a match, and exponent of the weight of negatives.  MaskDINO's focal
-    # loss: weight of positives and its exponent.
+    # share of the probability in the target of a match, and exponent of the weight of negatives.  MaskDINO's and
+    # SparseInst's focal loss: weight of positives and its exponent.
     cfg.MODEL.LOSS.VARIFOCAL_ALPHA = 0.75
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
     # Whether the weight of negatives is a constant to the gradient; MaskRTDETR's original learns through it.
@@ -302,8 +309,15 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Probability above which a pixel belongs to an object, after resizing.
     cfg.TEST.MASK_THRESHOLD = 0.5
     # Quantity that is resized from the mask map to the image: "probability", as in Insta-RT-DETR; "logit"; or
-    # "logit_twice", logits that are resized to the network's input first and then to the image, as in FastInst.
+    # "probability_twice" (SparseInst) or "logit_twice" (FastInst): resized to the network's input first and then to the
+    # image.
     cfg.TEST.MASK_RESIZE = "probability"
     # Metric that chooses model_best.pth, by the name under which Detectron2 logs it.  In the stage "detector", which
     # has no masks, the metric of the boxes takes its place, for example bbox/AP for segm/AP.
     cfg.TEST.BEST_METRIC = "segm/AP"
+    # Evaluation in overlapping tiles: side of a tile in pixels of the image (0: no tiles), and least overlap of
+    # neighbouring tiles as a fraction of that side.  With tiles, AP counts all objects that are found in an image, and
+    # TEST.DETECTIONS_PER_IMAGE limits those of a tile.
+    cfg.TEST.TILE = CfgNode()
+    cfg.TEST.TILE.SIZE = 0
+    cfg.TEST.TILE.OVERLAP = 0.2

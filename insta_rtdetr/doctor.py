@@ -222,7 +222,8 @@ def check_optional() -> Iterator[Finding]:
     """List the optional packages that are missing, and what needs them."""
     users = {
         "wandb": "WANDB.ENABLED", "ray": "tools/predict.py --workers", "supervision": "Result.to_supervision",
-        "fastapi": "insta_rtdetr.web", "uvicorn": "insta_rtdetr.web",
+        "fastapi": "insta_rtdetr.web", "uvicorn": "insta_rtdetr.web", "rasterio": "reading large images by crops",
+        "trackers": "Model.track",
     }  # fmt: skip
     for name, user in users.items():
         if importlib.util.find_spec(name) is None:

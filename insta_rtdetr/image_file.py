@@ -59,8 +59,12 @@ def reason_unreadable(error: BaseException) -> str:
 
 def upright_wh(image: Image.Image) -> tuple[int, int]:
     """Return (width, height) in pixels of an opened image after the turn that its EXIF orientation asks for."""
+    return image.size[::-1] if exif_orientation(image) in TURNED else image.size
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened image; 1 is upright."""
     # `getexif` is not called for a PNG without EXIF data in its header: Pillow would decode the whole file to look for
     # EXIF data behind the pixels.
     has_exif = image.format != "PNG" or "exif" in image.info
-    is_turned = has_exif and image.getexif().get(EXIF_ORIENTATION) in TURNED
-    return image.size[::-1] if is_turned else image.size
+    return image.getexif().get(EXIF_ORIENTATION, 1) if has_exif else 1

@@ -116,6 +116,8 @@ class Prediction:
         mask_features: (B, C_mask, h, w), or None.
         mask_biases: (B, Q), added to the mask logits, or None.
         query_points: (B, Q, 2), the points the queries were taken from, (x, y) in [0, 1] of the input, or None.
+        objectness_logits: (B, Q), before sigmoid: how well the mask fits an object; None if it is not predicted, or if
+            class_logits already count it.
     """
 
     class_logits: Tensor
@@ -124,6 +126,7 @@ class Prediction:
     mask_features: Tensor | None = None
     mask_biases: Tensor | None = None
     query_points: Tensor | None = None
+    objectness_logits: Tensor | None = None
 
     @property
     def has_masks(self) -> bool:
@@ -162,9 +165,12 @@ class Prediction:
 
     def _map(self, pick: Callable[[Tensor], Tensor], mask_features: Tensor | None) -> "Prediction":
         """Apply `pick` to every tensor that has a query axis."""
-        values = (self.class_logits, self.boxes_cxcywh, self.mask_embeddings, self.mask_biases, self.query_points)
-        logits, boxes, embeddings, biases, points = (None if value is None else pick(value) for value in values)
-        return Prediction(logits, boxes, embeddings, mask_features, biases, points)
+        values = (
+            self.class_logits, self.boxes_cxcywh, self.mask_embeddings, self.mask_biases, self.query_points,
+            self.objectness_logits,
+        )  # fmt: skip
+        logits, boxes, embeddings, *rest = (None if value is None else pick(value) for value in values)
+        return Prediction(logits, boxes, embeddings, mask_features, *rest)
 
 
 @dataclass

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from detectron2.data.catalog import Metadata
 from detectron2.structures import Instances
 from detectron2.utils.video_visualizer import VideoVisualizer
@@ -32,7 +33,7 @@ def read_image(file: str | os.PathLike) -> np.ndarray:
 
 
 def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str], scale: float = 1.0) -> np.ndarray:
-    """Draw masks, boxes, class names and scores over an image.
+    """Draw masks, boxes, class names and scores over an image; with tracks, their colours and numbers.
 
     Args:
         class_names: names of all classes of the model.
@@ -42,13 +43,35 @@ def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str]
         uint8 (H * scale, W * scale, 3), RGB.
     """
     visualizer = Visualizer(image_rgb, Metadata(thing_classes=list(class_names)), scale=scale)
+    if instances.has("track_ids"):
+        return _draw_tracks(visualizer, instances, class_names)
     return visualizer.draw_instance_predictions(instances).get_image()
+
+
+def _draw_tracks(visualizer: Visualizer, instances: Instances, class_names: Sequence[str]) -> np.ndarray:
+    """Draw objects in the colours of their tracks, with class names and numbers."""
+    track_ids = instances.track_ids.tolist()
+    drawn = visualizer.overlay_instances(
+        boxes=instances.pred_boxes.tensor.numpy(),
+        masks=np.asarray(instances.pred_masks) if instances.has("pred_masks") else None,
+        labels=[f"{class_names[c]} {track}" for c, track in zip(instances.pred_classes.tolist(), track_ids)],
+        assigned_colors=[tuple(part / 255 for part in spread_color(track)) for track in track_ids],
+        alpha=OPACITY,
+    )
+    return drawn.get_image()
 
 
 def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances], np.ndarray]:
     """Return a function like `draw` for the frames of one video, which keeps an object's colour from frame to frame."""
     visualizer = VideoVisualizer(Metadata(thing_classes=list(class_names)))
-    return lambda image_rgb, instances: visualizer.draw_instance_predictions(image_rgb, instances).get_image()
+
+    def draw_frame(image_rgb: np.ndarray, instances: Instances) -> np.ndarray:
+        if instances.has("pred_masks") and not isinstance(instances.pred_masks, torch.Tensor):
+            instances = Instances(instances.image_size, **instances.get_fields())
+            instances.pred_masks = torch.from_numpy(np.asarray(instances.pred_masks))
+        return visualizer.draw_instance_predictions(image_rgb, instances).get_image()
+
+    return draw_frame
 
 
 def spread_color(index: int) -> tuple[int, int, int]:

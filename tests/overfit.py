@@ -1,10 +1,10 @@
 """Learn four toy images by heart, which shows that a model's losses, targets and results fit together.
 
-    python -m tests.overfit {fastinst,mask_rtdetr,maskdino} [output folder]
+    python -m tests.overfit {fastinst,mask_rtdetr,maskdino,sparseinst} [output folder]
 
 The aim is a mask AP above 90: FastInst gets 96.0 (AP50 100) in 300 iterations, three minutes on one CPU thread, too
-long for a test; Mask DINO gets 97.7 (AP50 100) in 400.  Trains a small model without augmentation and evaluates it on
-the images it was trained on; the last line says the mask AP.
+long for a test; Mask DINO gets 97.7 (AP50 100) in 400, SparseInst 96.7 (AP50 100) in 400.  Trains a small model without
+augmentation and evaluates it on the images it was trained on; the last line says the mask AP.
 """
 
 import argparse
@@ -18,7 +18,12 @@ from detectron2.utils.logger import setup_logger
 
 from insta_rtdetr.data.toy import make_toy_dataset
 from insta_rtdetr.engine import Trainer
-from tests.tiny import tiny_fastinst_config, tiny_mask_rtdetr_config, tiny_maskdino_config
+from tests.tiny import (
+    tiny_fastinst_config,
+    tiny_mask_rtdetr_config,
+    tiny_maskdino_config,
+    tiny_sparseinst_config,
+)
 
 SIDE = 192
 DATASET = "four_images"
@@ -54,6 +59,15 @@ def maskdino() -> CfgNode:
     )  # fmt: skip
 
 
+def sparseinst() -> CfgNode:
+    """SparseInst, ResNet-18, 64 channels, two groups of activation maps, masks at stride 2 instead of 4."""
+    return tiny_sparseinst_config(
+        "MODEL.ENCODER.HIDDEN_DIM", 64, "MODEL.DECODER.NUM_LAYERS", 2, "MODEL.MASK_HEAD.DIM", 64,
+        "MODEL.ENCODER.IN_FEATURES", ("res2", "res3", "res4"), "MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4"],
+        "SOLVER.WARMUP_ITERS", 20, "SOLVER.MAX_ITER", 400,
+    )  # fmt: skip
+
+
 def shared_settings(max_iter: int) -> list:
     """What all models are trained with; the learning rate falls after four fifths of the iterations."""
     return [
@@ -66,7 +80,7 @@ def shared_settings(max_iter: int) -> list:
     ]  # fmt: skip
 
 
-MODELS = {"fastinst": fastinst, "mask_rtdetr": mask_rtdetr, "maskdino": maskdino}
+MODELS = {"fastinst": fastinst, "mask_rtdetr": mask_rtdetr, "maskdino": maskdino, "sparseinst": sparseinst}
 
 
 def main(model: str, folder: Path) -> float:

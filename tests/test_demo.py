@@ -197,3 +197,9 @@ def test_a_model_of_detectron2_itself_is_drawn(tmp_path, capsys):
     assert demo.main([*arguments, "--confidence-threshold", "0", "--opts", *small]) == 0
     assert ": 0 objects" not in capsys.readouterr().out
     assert names_in(tmp_path / "out") == ["a.png"]
+
+
+def test_a_tracked_video_gives_a_video(model_folder, tmp_path):
+    write_video(tmp_path / "in.avi")
+    assert run(model_folder, "--video-input", tmp_path / "in.avi", "--output", tmp_path / "out.avi", "--track") == 0
+    assert len(list(read_video(str(tmp_path / "out.avi")))) == 3

@@ -136,6 +136,33 @@ def tiny_maskdino(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     return _drawn(tiny_maskdino_config(*overrides), seed)
 
 
+def tiny_sparseinst_config(*overrides: object) -> CfgNode:
+    """SparseInst with a ResNet-18, 32 channels, 2 groups of 20 maps and 5 classes; overrides are KEY, value, ..."""
+    return _config("sparse_inst_r50_giam", [
+        "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "MODEL.WEIGHTS", "",
+        "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RESNETS.NORM", "BN",
+        "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.DECODER.NUM_LAYERS", 1, "MODEL.DECODER.NUM_QUERIES", 20,
+        "MODEL.DECODER.NUM_GROUPS", 2, "MODEL.MASK_HEAD.DIM", 16, "SOLVER.AMP.ENABLED", False,
+        *overrides,
+    ])  # fmt: skip
+
+
+def tiny_sparseinst(*overrides: object, seed: int = 0) -> InstanceSegmenter:
+    """The model of `tiny_sparseinst_config`, its weights drawn from a seed, in training mode."""
+    return _drawn(tiny_sparseinst_config(*overrides), seed)
+
+
+def tiny_paddlex_rcnn_config(*overrides: object) -> CfgNode:
+    """PaddleX's Mask R-CNN with a ResNet-18-vd, 16 channels, small anchors, 5 classes; overrides are KEY, value, ..."""
+    return _config("mask_rcnn_R50vd_FPN_paddlex", [
+        "MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NUM_CLASSES", 5, "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.NORM", "BN",
+        "MODEL.BACKBONE.FREEZE_AT", 0, "MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16,
+        "MODEL.ROI_MASK_HEAD.CONV_DIM", 16, "MODEL.ANCHOR_GENERATOR.SIZES", [[8], [16], [32], [64], [128]],
+        "MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 50,
+        *overrides,
+    ])  # fmt: skip
+
+
 def tiny_model(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_config`, its weights drawn from a seed, in training mode."""
     return _drawn(tiny_config(*overrides), seed)

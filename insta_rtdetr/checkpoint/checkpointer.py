@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import GeneralizedRCNN
 from torch import Tensor, nn
 
 from insta_rtdetr.atomic import new_file, write_text
@@ -20,7 +21,15 @@ from insta_rtdetr.errors import CheckpointError, DamagedCheckpointError
 from insta_rtdetr.zoo import PREFIX, fetch, find_published
 
 from ..modeling.meta_arch import InstanceSegmenter
-from .classes import ClassLayers, ClassMatch, count_classes, guess_class_names, num_extra_rows, shorten
+from .classes import (
+    ClassLayers,
+    ClassMatch,
+    count_classes,
+    guess_class_names,
+    num_extra_rows,
+    rcnn_class_layers,
+    shorten,
+)
 from .dinov2 import fit_patches
 from .formats import parse_config, read_checkpoint
 from .resuming import LAST, resumable
@@ -60,7 +69,7 @@ class Checkpointer(DetectionCheckpointer):
         self.file = ""
         self.summary: list[str] = []
         self.damaged: list[str] = []
-        self._class_layers = self.model.class_layers if isinstance(self.model, InstanceSegmenter) else {}
+        self._class_layers = _class_layers_of(self.model)
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write `<save_dir>/<name>.pth` and mark it as the last checkpoint; a kill at any moment leaves the old state.
@@ -235,6 +244,12 @@ class Checkpointer(DetectionCheckpointer):
         ):
             if names:
                 self.logger.warning(f"{len(names)} tensors are {meaning}: {shorten(names)}")
+
+
+def _class_layers_of(model: nn.Module) -> ClassLayers:
+    if isinstance(model, InstanceSegmenter):
+        return model.class_layers
+    return rcnn_class_layers(model.state_dict()) if isinstance(model, GeneralizedRCNN) else {}
 
 
 def _stage_of(config: str) -> str | None:

@@ -11,6 +11,10 @@ Weights = dict[str, Tensor]
 # Layer name (a regular expression) -> number of rows after those of the classes; see InstanceSegmenter.class_layers.
 ClassLayers = Mapping[str, int]
 
+# Of Detectron2's R-CNNs.
+_RCNN_CLASSES = r"roi_heads\.box_predictor(\.\d)?\.cls_score"
+_RCNN_BOXES = r"roi_heads\.box_predictor(\.\d)?\.bbox_pred"
+_RCNN_MASKS = r"roi_heads\.mask_head\.predictor"
 COCO_DATASET = "coco_2017_val"
 
 
@@ -19,10 +23,24 @@ def num_extra_rows(name: str, layers: ClassLayers) -> int | None:
     return next((extra for layer, extra in layers.items() if re.fullmatch(rf"{layer}\.(weight|bias)", name)), None)
 
 
+def rcnn_class_layers(weights: Weights) -> ClassLayers:
+    """Return the class layers of a Detectron2 R-CNN, given its state dict.
+
+    Boxes have four rows for each class, or four rows alone (MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG).
+    """
+    layers = {_RCNN_CLASSES: 1, _RCNN_MASKS: 0}
+    num_classes = count_classes(weights, layers)
+    rows = [len(value) for name, value in weights.items() if num_extra_rows(name, {_RCNN_BOXES: 0}) is not None]
+    is_by_class = num_classes is not None and all(count == 4 * num_classes for count in rows)
+    return layers | ({_RCNN_BOXES: 0} if is_by_class else {})
+
+
 def count_classes(weights: Weights, layers: ClassLayers) -> int | None:
     """Return the number of classes of the weights; None if no tensor has rows for classes."""
-    extras = {name: num_extra_rows(name, layers) for name in weights}
-    return next((len(weights[name]) - extra for name, extra in extras.items() if extra is not None), None)
+    for layer, extra in layers.items():
+        if found := next((name for name in weights if num_extra_rows(name, {layer: extra}) is not None), None):
+            return len(weights[found]) - extra
+    return None
 
 
 @dataclass(frozen=True)
@@ -63,10 +81,14 @@ class ClassMatch:
         extra = num_extra_rows(name, layers)
         if extra is None or name not in initial or initial[name].shape[1:] != value.shape[1:]:
             return value
+        if len(self.old) != len(self.new) and initial[name].shape == value.shape:
+            return value  # Its rows are the same for all classes.
         moved = initial[name].to(value.device, value.dtype, copy=True)
-        for row, class_name in enumerate(self.new):
+        count = (len(value) - extra) // len(self.old)
+        for i, class_name in enumerate(self.new):
             if class_name in self.old:
-                moved[row] = value[self.old.index(class_name)]
+                first = self.old.index(class_name) * count
+                moved[i * count : (i + 1) * count] = value[first : first + count]
         if extra:
             moved[-extra:] = value[-extra:]
         return moved

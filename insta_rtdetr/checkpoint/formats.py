@@ -22,7 +22,7 @@ except ImportError:  # Windows has no such limits.
 from insta_rtdetr.errors import CheckpointError, DamagedCheckpointError, UserError
 from insta_rtdetr.plain_yaml import read_plain_yaml
 
-from . import fastinst, insta_rtdetr, maskdino, paddle, rfdetr
+from . import fastinst, insta_rtdetr, maskdino, paddle, paddle_rcnn, rfdetr, sparseinst
 
 # Memory that reading a file may take: so many times its size, and so many bytes more.
 _MEMORY_FACTOR, _MEMORY_SPARE = 4, 2**30
@@ -39,8 +39,10 @@ ORIGINALS = {
     "Insta-RT-DETR or RT-DETR": insta_rtdetr,
     "FastInst": fastinst,
     "Mask DINO": maskdino,
+    "PaddlePaddle's Mask R-CNN": paddle_rcnn,
     "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
     "RF-DETR": rfdetr,
+    "SparseInst": sparseinst,
 }
 
 

@@ -31,7 +31,7 @@ _RENAMES = [
     (r"decoder\.enc_bbox_head\.", r"query_selection.box_head."),
 ]
 _BLOCK = re.compile(r"backbone\.res_layers\.(\d)\.blocks\.(\d+)\.(.*)")
-_BRANCHES = {"branch2a": "1", "branch2b": "2", "branch2c": "3"}
+BRANCHES = {"branch2a": "1", "branch2b": "2", "branch2c": "3"}
 _PROJECTION = re.compile(r"(encoder|decoder)\.input_proj\.(\d)\.(0|1|conv|norm)\.(.*)")
 # Layers that the original builds but never uses.
 _UNUSED = ("encoder.mask_features.",)
@@ -85,7 +85,7 @@ def _rename_block(stage: str, block: str, rest: str) -> str:
     prefix = f"backbone.layer{int(stage) + 1}.{block}"
     if part == "short":
         return f"{prefix}.downsample.{1 if kind == 'conv' else 2}.{parameter}"
-    return f"{prefix}.{'conv' if kind == 'conv' else 'bn'}{_BRANCHES[part]}.{parameter}"
+    return f"{prefix}.{'conv' if kind == 'conv' else 'bn'}{BRANCHES[part]}.{parameter}"
 
 
 def _rename_projection(part: str, level: str, kind: str, parameter: str, has_masks: bool) -> str:

@@ -87,6 +87,8 @@ class InstanceMapper:
             "image_format": inputs.FORMAT,
             "max_unreadable": cfg.DATALOADER.MAX_UNREADABLE_IMAGES,
         }
+        if not is_train and cfg.TEST.TILE.SIZE:
+            return settings  # Tiles are cut from the image at its own size.
         if not is_train:
             resize = T.ResizeShortestEdge([inputs.MIN_SIZE_TEST, inputs.MIN_SIZE_TEST], inputs.MAX_SIZE_TEST)
             return settings | {"test_resize": resize}

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -21,6 +21,7 @@ from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data import InstanceMapper, config_class_names
 from insta_rtdetr.errors import config_errors
 from insta_rtdetr.evaluation import build_evaluator
+from insta_rtdetr.views import with_views
 
 from .checkpoints import BestCheckpointer, PeriodicCheckpointer
 from .data import build_train_loader, load_test_dataset, load_train_dataset
@@ -252,6 +253,13 @@ class Trainer(DefaultTrainer):
         mapper = InstanceMapper(cfg, is_train=False)
         loader = build_detection_test_loader(dataset, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS)
         return EvaluationLoader(loader, f"evaluation on {dataset_name}" if comm.is_main_process() else "")
+
+    @classmethod
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None
+    ) -> dict:
+        """Evaluate a model on DATASETS.TEST as Detectron2 does, on views of the images where the config asks for it."""
+        return super().test(cfg, with_views(cfg, model), evaluators)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

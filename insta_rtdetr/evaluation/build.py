@@ -13,6 +13,9 @@ from .cityscapes import CityscapesEvaluator
 from .coco import FasterCOCOEvaluator, has_faster_coco_eval
 from .quiet import QuietCOCOEvaluator
 
+# Limit of objects in an image that was cut into tiles, each of which has a limit of its own.
+ALL_DETECTIONS = 10**6
+
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluator:
     """Build the evaluator of a registered dataset for the evaluator_type of its metadata.
@@ -44,7 +47,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, output_dir: str | None = No
         tasks=("bbox", "segm") if needs_masks(cfg) else ("bbox",),
         distributed=True,
         output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference"),
-        max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+        max_dets_per_image=ALL_DETECTIONS if cfg.TEST.TILE.SIZE else cfg.TEST.DETECTIONS_PER_IMAGE,
         # Detectron2's fast implementation needs its compiled extension and is not COCO's own code.
         use_fast_impl=False,
     )

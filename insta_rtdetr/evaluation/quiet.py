@@ -5,10 +5,12 @@ import math
 from typing import Any
 
 from detectron2.evaluation import COCOEvaluator
+from detectron2.structures import Instances
 from pycocotools.coco import COCO
 
 from insta_rtdetr.data.segmentation import UnusableMask, clean_segmentation
 from insta_rtdetr.errors import DatasetError
+from insta_rtdetr.layers.rle_masks import RleMasks
 
 from .printed import printed_to_log
 
@@ -34,6 +36,19 @@ class QuietCOCOEvaluator(COCOEvaluator):
                 make_scorable(self._coco_api, with_masks="segm" in (self._tasks or ("segm",)))
         self.truth = self._coco_api
         self.found: list[dict] = []
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Take the predictions of a batch; masks may be `RleMasks`."""
+        for one, output in zip(inputs, outputs):
+            masks = output["instances"].get_fields().get("pred_masks") if "instances" in output else None
+            if not isinstance(masks, RleMasks):
+                super().process([one], [output])
+                continue
+            boxes_only = Instances(output["instances"].image_size, **output["instances"].get_fields())
+            boxes_only.remove("pred_masks")
+            super().process([one], [{"instances": boxes_only}])
+            for found, rle in zip(self._predictions[-1]["instances"], masks.rles):
+                found["segmentation"] = {**rle, "counts": rle["counts"].decode("ascii")}
 
     def evaluate(self, img_ids: list[int] | None = None) -> dict[str, Any]:
         """Evaluate the processed predictions, and return task -> metrics."""

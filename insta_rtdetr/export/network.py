@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from insta_rtdetr.layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
-from insta_rtdetr.modeling.postprocessing import ClippingPostprocessor, MaskScoringPostprocessor
+from insta_rtdetr.modeling.postprocessing import ClippingPostprocessor, MaskScoringPostprocessor, mean_within
 from insta_rtdetr.predict.runtime.metadata import OUTPUT_NAMES
 from insta_rtdetr.structures import Prediction
 
@@ -47,7 +47,8 @@ class TopObjects(nn.Module):
             classes (B, N), int64; scores (B, N), descending; boxes (B, N, 4), xyxy in pixels of the input; masks, bool
             (B, N, H, W) with postprocessing, or else logits (B, N, h, w).  Without postprocessing, a model whose scores
             are class probabilities times mean mask probabilities also returns class_scores (B, N), the class
-            probabilities.  The mean probability is that of the returned masks, of the map or of the input.
+            probabilities.  The mean probability is that of the returned masks, of the map or of the input,
+            or that of the map in any case if the postprocessor says so.
         """
         images = (images - self.model.preprocessor.pixel_mean) / self.model.preprocessor.pixel_std
         with torch.autocast(images.device.type, dtype=torch.float16, enabled=self.half):
@@ -55,13 +56,17 @@ class TopObjects(nn.Module):
         classes, scores, chosen = self._choose(prediction)
         maps = chosen.mask_logits.float()
         values = self._enlarge(maps) if self.with_postprocess else maps
-        is_probability = self.with_postprocess and self.postprocessor.resize == "probability"
+        is_probability = self.with_postprocess and self.postprocessor.resizes_probabilities
         probs = values if is_probability else values.sigmoid()
         masks = probs > self.postprocessor.mask_threshold
         outputs = [classes, scores, self._boxes(chosen, masks), masks if self.with_postprocess else maps]
         if not self.scores_masks:
             return tuple(outputs)
-        certainties = (probs * masks).sum((2, 3)) / (masks.sum((2, 3)) + 1e-6)
+        if self.postprocessor.scores_maps:
+            probs = maps.sigmoid()
+            certainties = mean_within(probs, probs > self.postprocessor.mask_threshold)
+        else:
+            certainties = mean_within(probs, masks)
         outputs = [classes, scores * certainties, *outputs[2:], scores][: len(self.output_names)]
         order = outputs[1].topk(outputs[1].shape[1], dim=1).indices
         return tuple(_reorder(values, order) for values in outputs)
@@ -70,8 +75,8 @@ class TopObjects(nn.Module):
         """Return classes and scores (B, N) of the best pairs of a query and a class, and the queries' predictions."""
         logits = prediction.class_logits.float()
         probs = self.postprocessor.probabilities(logits)
-        num_queries, num_classes = probs.shape[1:]
-        scores, index = probs.flatten(1).topk(min(self.postprocessor.max_objects, num_queries * num_classes), dim=1)
+        num_classes = probs.shape[2]
+        scores, index = probs.flatten(1).topk(self.postprocessor.num_objects(*probs.shape[1:]), dim=1)
         queries = torch.div(index, num_classes, rounding_mode="floor")
         boxes, biases = prediction.boxes_cxcywh, prediction.mask_biases
         chosen = Prediction(
@@ -84,7 +89,7 @@ class TopObjects(nn.Module):
         return index - queries * num_classes, scores, chosen
 
     def _enlarge(self, maps: Tensor) -> Tensor:
-        maps = maps.sigmoid() if self.postprocessor.resize == "probability" else maps
+        maps = maps.sigmoid() if self.postprocessor.resizes_probabilities else maps
         return F.interpolate(maps, size=self.size, mode="bilinear")
 
     def _boxes(self, chosen: Prediction, masks: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pycocotools.mask as coco_mask
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Number of pixels compared at a time on a GPU: torch.nonzero takes fewer than 2**31.
@@ -54,6 +55,26 @@ def encode_strip(strip: Tensor, left: int, width: int) -> dict:
     # If the strip's last pixel is set, the object ends behind it.  At the end of the mask that would be an empty run.
     ends = [height * strip_width] if strip[-1, -1] and left + strip_width < width else []
     return _compress([np.append(changes, ends) + left * height], height, width)[0]
+
+
+def encode_crop(crop: Tensor, top: int, left: int, size: tuple[int, int]) -> dict:
+    """Encode a mask that is empty outside a crop.
+
+    Args:
+        crop: (h, w), bool, on the CPU.
+        top, left: first row and first column of the crop in the mask, in pixels.
+        size: (H, W) of the mask in pixels.
+
+    Returns:
+        the dict that `encode_masks` returns for the whole mask.
+    """
+    height, width = size
+    # Below an empty row every run ends within its column.
+    (changes,) = _changes_on_cpu(F.pad(crop, (0, 0, 0, 1)).numpy()[None])
+    x, y = np.divmod(changes, crop.shape[0] + 1)
+    # Where the crop has all rows, the end of a run may be the beginning of the next one: the two are one run.
+    positions, counts = np.unique((x + left) * height + y + top, return_counts=True)
+    return _compress([positions[(counts == 1) & (positions < height * width)]], height, width)[0]
 
 
 def _compress(changes: Iterable[np.ndarray], height: int, width: int) -> list[dict]:

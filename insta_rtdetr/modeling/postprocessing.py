@@ -20,7 +20,7 @@ from ..layers.precision import full_precision
 from ..structures import Prediction
 
 # Values of TEST.MASK_RESIZE, which says whether probabilities or logits of masks are resized.
-RESIZES = ("probability", "logit", "logit_twice")
+RESIZES = ("probability", "probability_twice", "logit", "logit_twice")
 
 
 @dataclass
@@ -83,9 +83,18 @@ class Postprocessor:
         instances.pred_classes = classes[kept]
         return instances
 
+    @property
+    def resizes_probabilities(self) -> bool:
+        """Whether probabilities are enlarged, and not logits."""
+        return self.resize.startswith("probability")
+
     def probabilities(self, class_logits: Tensor) -> Tensor:
         """Return the probabilities of the classes: (..., K) -> (..., K)."""
         return class_logits.sigmoid()
+
+    def num_objects(self, num_queries: int, num_classes: int) -> int:
+        """How many pairs of a query and a class are chosen of an image, whatever their scores."""
+        return min(self.max_objects, num_queries * num_classes)
 
     def _masks(self, prediction: Prediction, image: int, queries: Tensor, size: ImageSize) -> Tensor:
         """Make the masks of N queries of an image: (N, height, width), bool."""
@@ -102,7 +111,7 @@ class Postprocessor:
     def _select(self, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Select the best pairs of probabilities (Q, K); return their scores, classes and queries, all (N,)."""
         num_classes = probs.shape[1]
-        scores, index = probs.flatten().topk(min(self.max_objects, probs.numel()))
+        scores, index = probs.flatten().topk(self.num_objects(*probs.shape))
         is_kept = scores >= self.score_threshold
         index = index[is_kept]
         return scores[is_kept], index % num_classes, index // num_classes
@@ -110,9 +119,9 @@ class Postprocessor:
     def _enlarged(self, chosen: Prediction, size: ImageSize) -> Iterator[tuple[Region, Tensor]]:
         """Yield the resized probabilities or logits of masks, where they can exceed the threshold; see `enlarge`."""
         maps = full_precision(chosen.mask_logits[0])
-        maps = maps.sigmoid() if self.resize == "probability" else maps
+        maps = maps.sigmoid() if self.resizes_probabilities else maps
         rows, columns = (
-            axis_resize(*sides, self.resize == "logit_twice", maps.device, maps.dtype)
+            axis_resize(*sides, self.resize.endswith("_twice"), maps.device, maps.dtype)
             for sides in zip(maps.shape[1:], size.padded, size.resized, size.output, strict=True)
         )
         # Autocast would multiply in half precision, which would move the edges of masks.
@@ -122,7 +131,7 @@ class Postprocessor:
     @property
     def _threshold(self) -> float:
         """Return the mask threshold as a probability or a logit, in the unit of what is resized."""
-        return self.mask_threshold if self.resize == "probability" else math.log(
+        return self.mask_threshold if self.resizes_probabilities else math.log(
             self.mask_threshold / (1 - self.mask_threshold)
         )
 
@@ -142,7 +151,12 @@ class MaskScoringPostprocessor(Postprocessor):
     If the model predicts no boxes, boxes are those around the masks.
 
     Source: Mask2Former, https://arxiv.org/abs/2112.01527
+
+    Attributes:
+        scores_maps: whether these are the pixels of the mask map, and not those of the resized mask.
     """
+
+    scores_maps = False
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
         if not prediction.has_masks:
@@ -177,7 +191,7 @@ class MaskScoringPostprocessor(Postprocessor):
         pieces = []
         for (which, y, x), enlarged in self._enlarged(chosen, size):
             masks = exceeds(enlarged, self._threshold)
-            probs = enlarged if self.resize == "probability" else enlarged.sigmoid_()
+            probs = enlarged if self.resizes_probabilities else enlarged.sigmoid_()
             probs = F.threshold_(probs, self.mask_threshold, 0.0)
             row_sums[which, y] = probs.sum(2)
             column_sums[which, x] += probs.sum(1)
@@ -192,6 +206,34 @@ class SoftmaxMaskScoringPostprocessor(MaskScoringPostprocessor):
     def probabilities(self, class_logits: Tensor) -> Tensor:
         """Return the probabilities (..., K) of the classes but "no object" from logits (..., K + 1)."""
         return class_logits.softmax(-1)[..., :-1]
+
+
+class OneClassPostprocessor(MaskScoringPostprocessor):
+    """The same for a model whose queries have one class each; masks' probabilities are measured on the mask map.
+
+    Source: SparseInst, https://arxiv.org/abs/2203.12827
+    """
+
+    scores_maps = True
+
+    def probabilities(self, class_logits: Tensor) -> Tensor:
+        """(..., K), zero for all classes but the likeliest one of each query."""
+        probs = super().probabilities(class_logits)
+        return torch.where(probs == probs.amax(-1, keepdim=True), probs, 0.0)
+
+    def num_objects(self, num_queries: int, num_classes: int) -> int:
+        """As many as there are queries, at most."""
+        return min(self.max_objects, num_queries)
+
+    def _measured(self, chosen: Prediction, size: ImageSize) -> tuple[list[tuple[Region, Tensor]], Tensor, Tensor]:
+        pieces, boxes, _ = super()._measured(chosen, size)
+        probs = full_precision(chosen.mask_logits[0]).sigmoid()
+        return pieces, boxes, mean_within(probs, probs > self.mask_threshold)
+
+
+def mean_within(probs: Tensor, masks: Tensor) -> Tensor:
+    """(...,), the mean of probabilities (..., h, w) over the pixels of masks (..., h, w); 0 for an empty mask."""
+    return (probs * masks).sum((-2, -1)) / (masks.sum((-2, -1)) + 1e-6)
 
 
 def without_duplicates(boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, threshold: float) -> Tensor:

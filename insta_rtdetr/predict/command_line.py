@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from insta_rtdetr.command_line import CommandParser, run_command, use_threads
+from insta_rtdetr.views.tiling import Tiling
 
 from .offline import JOURNAL_NAME, SAVE_CHOICES, Job, predict_offline
 from .recorder import Settings
@@ -55,12 +56,18 @@ def parse(arguments: list[str] | None, prog: str | None = None) -> Job:
     option("--output", required=True, type=Path, metavar="FOLDER", help=f"made if there is none; see {JOURNAL_NAME}")
     option("--save", choices=SAVE_CHOICES, default="both", help="drawn images, COCO's json, or both (default)")
     option("--threshold", type=float, default=0.5, metavar="P", help="lowest score (default 0.5)")
-    option("--batch-size", type=int, default=1, metavar="N", help="images the network is given at a time (default 1)")
+    option("--batch-size", type=int, default=1, metavar="N", help="images or tiles the network is given at a time (1)")
+    option(
+        "--tile", type=int, default=0, metavar="PIXELS",
+        help="cut images into overlapping tiles of this side, to find small objects in large images (default: none)",
+    )  # fmt: skip
+    option("--overlap", type=float, default=0.2, metavar="P", help="of neighbouring tiles, in sides of one (0.2)")
     option("--workers", type=int, default=0, metavar="N", help="workers of Ray (default 0: this process, no Ray)")
+    option("--track", action="store_true", help="for videos: an object has one number and one colour in all frames")
     args = parser.parse_args(arguments)
     use_threads(args.threads)
     settings = Settings(
         args.config_file, args.weights, args.device, tuple(args.opts), args.threshold, args.batch_size,
-        args.save != "img",
+        args.save != "img", Tiling(args.tile, args.overlap) if args.tile else None, args.track,
     )  # fmt: skip
     return Job(settings, args.input, args.output, args.save, args.workers)

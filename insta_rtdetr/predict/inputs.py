@@ -22,6 +22,7 @@ from insta_rtdetr.image_file import UNREADABLE, reason_unreadable, upright_rgb
 from insta_rtdetr.visualization import read_image
 
 from .video import VIDEO_ENDINGS, count_frames, frames_per_second, read_video
+from .windows import WindowedImage, open_image
 
 TIMEOUT_SECONDS = 60
 
@@ -31,13 +32,13 @@ class LoadedImage:
     """Image that has been read.
 
     Attributes:
-        image: uint8 (H, W, 3), RGB.
+        image: uint8 (H, W, 3), RGB; a `WindowedImage` for a large file that is read by crops.
         name: path or address that it comes from, or "image_3" for the third image of a list.
         frame: number of the frame in a video, from 0; None for an image.
         fps: frames per second of the video; None for an image.
     """
 
-    image: np.ndarray
+    image: np.ndarray | WindowedImage
     name: str
     frame: int | None = None
     fps: float | None = None
@@ -74,8 +75,12 @@ class Input:
             return 1
         return 0 if is_address(self.name) else count_frames(self.name)
 
-    def read(self, first_frame: int = 0) -> Iterator[LoadedImage]:
-        """Read the image, or a video's frames from `first_frame` on.
+    def read(self, first_frame: int = 0, by_crops: bool = False) -> Iterator[LoadedImage]:
+        """Read the image, or a video's frames.
+
+        Args:
+            first_frame: frame of a video to start from.
+            by_crops: whether a large image file is opened as a `WindowedImage`, of which only crops are read.
 
         Raises:
             ImageError: it cannot be read.
@@ -90,7 +95,7 @@ class Input:
                 for frame, image in enumerate(read_video(file, first_frame), start=first_frame):
                     yield LoadedImage(image, self.name, frame, fps)
             else:
-                yield LoadedImage(read_image(file), self.name)
+                yield LoadedImage(open_image(file) if by_crops else read_image(file), self.name)
 
 
 def check_options(threshold: float, batch_size: int) -> None:

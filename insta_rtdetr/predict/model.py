@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 
-import detectron2.data.transforms as T
 import numpy as np
 import torch
 from detectron2.config import CfgNode
@@ -15,14 +14,13 @@ from torch import nn
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data import config_class_names
 from insta_rtdetr.engine import TrainingResult, fine_tune
-from insta_rtdetr.errors import UserError, config_errors
-from insta_rtdetr.layers.mask_resize import paste
+from insta_rtdetr.errors import config_errors
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+from insta_rtdetr.views.finder import Finder, mask_form
 
 from .categories import categories_of
 from .precision import use_precision
 from .predictor import Predictor
-from .rle_masks import encode_pieces
 
 
 class Model(Predictor):
@@ -33,11 +31,7 @@ class Model(Predictor):
         module: the Detectron2 meta-architecture, in eval mode.
         categories: names and COCO ids of its classes.
         precision: what backbone and encoder are computed in, see `use_precision`.
-        masks_as_rle: whether the instances of its results hold `RleMasks`, which take little memory, instead of
-            tensors.  It has no effect on Detectron2's own models, which always give tensors.
     """
-
-    masks_as_rle = False
 
     def __init__(self, cfg: CfgNode, precision: str = "fp32") -> None:
         """Build the model of a config and load MODEL.WEIGHTS.
@@ -61,7 +55,7 @@ class Model(Predictor):
         rest_of_checkpoint = checkpointer.load(self.cfg.MODEL.WEIGHTS, checkpointables=[])
         self.categories = categories_of(self.cfg, rest_of_checkpoint.get("class_names", []))
         self.precision = use_precision(self.module, precision)
-        self._resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+        self._finder = Finder(self.cfg, self.module)
 
     def train(
         self, dataset: str | os.PathLike, epochs: int = 50, output: str | os.PathLike = "", resume: bool = False,
@@ -87,40 +81,11 @@ class Model(Predictor):
         """
         return fine_tune(self.cfg, os.fspath(dataset), epochs, os.fspath(output), resume, list(opts))
 
-    @torch.no_grad()
     def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
         """Find objects in images; see `Predictor.find`."""
         set_score_threshold(self.module, threshold)
-        set_mask_form(self.module, self.masks_as_rle)
-        inputs = [self._as_input(image) for image in images]
-        found: dict[int, Instances] = {}
-        for indices in self._groups(inputs):
-            for i, output in zip(indices, self.module([inputs[i] for i in indices])):
-                found[i] = above(self._instances(output), threshold)
-        return [found[i] for i in range(len(images))]
-
-    def _as_input(self, image_rgb: np.ndarray) -> dict:
-        """Turn an image into a dict like those that the mapper of a test dataset gives."""
-        height, width = image_rgb.shape[:2]
-        image = image_rgb if self.cfg.INPUT.FORMAT == "RGB" else image_rgb[:, :, ::-1]
-        image = self._resize.get_transform(image).apply_image(image)
-        return {"image": torch.tensor(image.transpose(2, 0, 1).copy()), "height": height, "width": width}
-
-    def _groups(self, inputs: list[dict]) -> list[list[int]]:
-        """Return the indices of the images, in groups that go through the model together."""
-        if isinstance(self.module, InstanceSegmenter):
-            return [list(range(len(inputs)))]
-        # Detectron2's models pad the images of a batch, and the padding changes the result a little.
-        groups: dict[torch.Size, list[int]] = {}
-        for i, one in enumerate(inputs):
-            groups.setdefault(one["image"].shape, []).append(i)
-        return list(groups.values())
-
-    def _instances(self, output: dict) -> Instances:
-        if "instances" not in output:
-            architecture = self.cfg.MODEL.META_ARCHITECTURE
-            raise UserError(f"{architecture} gives {', '.join(output)}, wanted instances.  Choose another config.")
-        return output["instances"]
+        with mask_form(self.module, self.masks_as_rle):
+            return [above(instances, threshold) for instances in self._finder(images)]
 
 
 def build_module(cfg: CfgNode) -> nn.Module:
@@ -142,15 +107,8 @@ def set_score_threshold(module: nn.Module, threshold: float) -> None:
             part.test_score_thresh = threshold
 
 
-def set_mask_form(module: nn.Module, as_rle: bool) -> None:
-    """Make a model of this package return its masks as `RleMasks` or as tensors."""
-    if isinstance(module, InstanceSegmenter):
-        module.postprocessor.assemble = encode_pieces if as_rle else paste
-
-
 def above(instances: Instances, threshold: float) -> Instances:
-    """Return the objects with at least this score, on CPU."""
-    instances = instances.to("cpu")
+    """Return the objects with at least this score."""
     is_kept = instances.scores >= threshold
     # Indexing copies the masks, and those of a large image may not fit into the memory twice.
     return instances if is_kept.all() else instances[is_kept]

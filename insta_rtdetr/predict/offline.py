@@ -1,7 +1,8 @@
 """Predicting many images and videos into a folder, for `tools/predict.py`.
 
 The folder gets the drawn images and videos, and predictions.json (a list that pycocotools' loadRes takes) with
-images.json (the images and categories that it refers to).  While the run is unfinished,
+images.json (the images and categories that it refers to).  With tracks, tracks.jsonl has one line of JSON for each
+frame: its objects, and their number by class.  While the run is unfinished,
 predictions.unfinished.jsonl holds the finished part, and the same command continues from there.
 """
 
@@ -28,6 +29,8 @@ SAVE_CHOICES = ("img", "json", "both")
 JOURNAL_NAME = "predictions.unfinished.jsonl"
 PREDICTIONS_NAME = "predictions.json"
 IMAGES_NAME = "images.json"
+TRACKS_NAME = "tracks.jsonl"
+TRACK_KEYS = ("name", "frame", "height", "width", "counts", "totals", "objects")
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,17 @@ def predict_offline(job: Job) -> int:
     inputs = find_inputs(job.source)
     targets = targets_in(str(job.output), inputs) if job.save != "json" else []
     names = [one.name for one in inputs]
+    if job.settings.track and (images := [one.name for one in inputs if not one.is_video]):
+        raise UserError(f"{images[0]} is an image, and tracks are for videos.  Leave it or --track out.")
     refuse_replacing(names, [*targets, job.output / PREDICTIONS_NAME, job.output / IMAGES_NAME])
     make_folder(job.output)
     with closing(Journal(job.output / JOURNAL_NAME, run_identity(job))) as journal:
         num_unreadable = _predict_missing(job, inputs, targets, journal)
         if job.save != "img":
-            write_coco(journal, [name for name in names if name in journal.done], job.output)
+            done = [name for name in names if name in journal.done]
+            write_coco(journal, done, job.output)
+            if job.settings.track:
+                write_tracks(journal, done, job.output)
         journal.file.unlink()
     return num_unreadable
 
@@ -78,14 +86,15 @@ def _check(job: Job) -> None:
 def run_identity(job: Job) -> dict[str, object]:
     """Return the settings that must not change when a run is continued; those that only affect its speed may change."""
     settings = dataclasses.asdict(job.settings)
-    return {"save": job.save} | {name: settings[name] for name in ("model", "weights", "opts", "threshold")}
+    names = ["model", "weights", "opts", "threshold", *(name for name in ("tiling", "track") if settings[name])]
+    return {"save": job.save} | {name: settings[name] for name in names}
 
 
 def _predict_missing(job: Job, inputs: list[Input], targets: list[Path], journal: Journal) -> int:
     """Predict the inputs that are missing in the journal, and return the number of inputs that could not be read."""
-    # A drawn video cannot be continued, so it begins anew.
+    # A drawn video cannot be continued, nor can tracks, so they begin anew.
     tasks = [Task(one.name, str(target)) for one, target in zip(inputs, targets)] or [
-        Task(one.name, first_frame=journal.count_frames(one.name)) for one in inputs
+        Task(one.name, first_frame=0 if job.settings.track else journal.count_frames(one.name)) for one in inputs
     ]
     tasks = [task for task in tasks if task.name not in journal.done]
     done = sum(one.count_images() for one in inputs if one.name in journal.done)
@@ -135,6 +144,15 @@ def write_coco(journal: Journal, names: list[str], folder: Path) -> None:
         file.write("]\n" if separator != "[" else "[]\n")
     content = {"images": images, "categories": journal.header.get("categories", []), "annotations": []}
     write_text(folder / IMAGES_NAME, json.dumps(content))
+
+
+def write_tracks(journal: Journal, names: list[str], folder: Path) -> None:
+    """Write TRACKS_NAME from the records of some videos, in their order."""
+    with new_file(folder / TRACKS_NAME) as unfinished, open(unfinished, "w") as file:
+        for name in names:
+            for record in journal.records_of(name):
+                if "height" in record:
+                    file.write(json.dumps({key: record[key] for key in TRACK_KEYS}) + "\n")
 
 
 def _image_ids(names: list[str]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from insta_rtdetr.errors import ImageError
+from insta_rtdetr.views.tiling import Tiling
 from insta_rtdetr.visualization import video_drawer
 
 from .create import create_model
@@ -14,6 +15,7 @@ from .inputs import Input, LoadedImage
 from .journal import Record
 from .outputs import make_folder
 from .result import Result, coco_categories
+from .tracking import Tracker
 from .video import video_writer
 
 
@@ -25,6 +27,8 @@ class Settings:
         model, weights, device, opts: see `create_model`.
         threshold, batch_size: see `Model.predict`.
         is_recorded: whether the records hold the objects, as COCO results.
+        tiling: tiles that images are cut into; None for none.
+        track: whether the objects of a video are tracked.
     """
 
     model: str
@@ -34,6 +38,8 @@ class Settings:
     threshold: float = 0.5
     batch_size: int = 1
     is_recorded: bool = True
+    tiling: Tiling | None = None
+    track: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class Recorder:
     """Predictor of inputs that draws the results and describes them in records that can be written as JSON.
 
     The record of an image or a frame has name, frame, is_last, height, width and objects (COCO results without their
-    image_id; empty if they are not recorded).  The last record of a video only marks its end.  An input that cannot be
+    image_id; empty if they are not recorded); with tracks also counts and totals, the number of objects by class in
+    the frame, and of tracks so far.  The last record of a video only marks its end.  An input that cannot be
     read gives {"name", "error"}.
     """
 
@@ -90,28 +97,39 @@ class Recorder:
         tasks, images = [], []
         for task in batch:
             try:
-                images += Input(task.name).read()
+                images += Input(task.name).read(by_crops=self.settings.tiling is not None)
                 tasks.append(task)
             except ImageError as error:
                 yield {"name": task.name, "error": str(error)}
         if not images:
             return
         self.model.masks_as_rle = not tasks[0].target  # Drawing needs the masks as pixels.
-        for task, result in zip(tasks, self.model.predict_batch(images, self.settings.threshold)):
+        for task, result in zip(tasks, self._predict(images, self.settings.threshold)):
             if task.target:
                 result.save_to_img(task.target)
             yield self._record(result, is_last=True)
+
+    def _predict(self, images: list[LoadedImage], threshold: float) -> Iterator[Result]:
+        batch_size, tiling = self.settings.batch_size, self.settings.tiling
+        if tiling is None:
+            yield from self.model.predict_batch(images, threshold)
+            return
+        for image in images:
+            yield self.model.predict_tiled(image, threshold, batch_size, tiling)
 
     def _video(self, task: Task) -> Iterator[Record]:
         frames = Input(task.name).read(task.first_frame)
         # The first batch is read before a file is begun, so that a file that is no video leaves none behind.
         batch = list(itertools.islice(frames, self.settings.batch_size))
         self.model.masks_as_rle = not task.target
+        tracker = Tracker(self.settings.threshold, batch[0].fps) if self.settings.track and batch else None
         with self._drawing(task, batch) as draw:
             while batch:
-                for result in self.model.predict_batch(batch, self.settings.threshold):
+                for result in self._predict(batch, tracker.lowest_score if tracker else self.settings.threshold):
+                    result = tracker.update(result) if tracker else result
                     draw(result)
-                    yield self._record(result, is_last=False)
+                    counts = {"counts": result.counts, "totals": dict(tracker.totals)} if tracker else {}
+                    yield self._record(result, is_last=False) | counts
                 batch = list(itertools.islice(frames, self.settings.batch_size))
         # The end is recorded only after the drawn video has got its name.
         yield {"name": task.name, "frame": None, "is_last": True}
@@ -125,7 +143,9 @@ class Recorder:
         make_folder(Path(task.target).parent)
         drawer = video_drawer(self.model.categories.names)
         with video_writer(Path(task.target), first_batch[0].fps) as write:
-            yield lambda result: write(drawer(result.image, result.instances))
+            yield lambda result: write(
+                result.draw() if self.settings.track else drawer(result.image, result.instances)
+            )
 
     def _record(self, result: Result, is_last: bool) -> Record:
         image, objects = result.to_coco_image(), result.to_coco() if self.settings.is_recorded else []

@@ -20,15 +20,19 @@ from tabulate import tabulate
 from insta_rtdetr.atomic import write_text
 from insta_rtdetr.errors import UserError
 from insta_rtdetr.layers.mask_rle import encode_masks
-from insta_rtdetr.visualization import draw, write_image
+from insta_rtdetr.layers.rle_masks import RleMasks
+from insta_rtdetr.visualization import draw, paint, spread_color, write_image
 
 from .categories import Categories
 from .inputs import Input
 from .outputs import IMAGE_ENDINGS, is_file_name, make_folder, refuse_replacing, writing
-from .rle_masks import RleMasks
+from .windows import WindowedImage
 
 if TYPE_CHECKING:
     import supervision
+
+# Size of the masks of an image, one byte a pixel, up to which they are decoded together to be drawn.
+MAX_DRAWN_BYTES = 2**28
 
 
 @dataclass
@@ -36,14 +40,15 @@ class Result:
     """Objects found in one image, the highest score first.
 
     Attributes:
-        image: uint8 (H, W, 3), RGB, the upright image.
+        image: uint8 (H, W, 3), RGB, the upright image; of a large file that was cut into tiles a `WindowedImage`, which
+            reads what it is asked for.
         instances: the objects as Detectron2's `Instances`, on CPU.
         categories: categories of the model.
         source: path or address of the image; "image_3" for the third image of a list in memory.
         frame: number of the frame in a video, from 0; None for an image.
     """
 
-    image: np.ndarray
+    image: np.ndarray | WindowedImage
     instances: Instances
     categories: Categories
     source: str
@@ -59,7 +64,11 @@ class Result:
 
     @property
     def masks(self) -> np.ndarray | None:
-        """Return the masks (N, H, W), bool; None for a model that finds boxes only."""
+        """Return the masks (N, H, W), bool; None for a model that finds boxes only.
+
+        All masks of a large image may not fit into the memory; `to_coco` and `to_supervision` give them in run-length
+        code.
+        """
         return self.instances.pred_masks.numpy() if self.instances.has("pred_masks") else None
 
     @property
@@ -78,6 +87,16 @@ class Result:
         return [self.categories.names[class_id] for class_id in self.class_ids]
 
     @property
+    def track_ids(self) -> np.ndarray | None:
+        """Return the numbers of the objects (N,), int64, that `Predictor.track` gives them; None without tracks."""
+        return self.instances.track_ids.numpy() if self.instances.has("track_ids") else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of objects by class name, the most frequent class first."""
+        return dict(Counter(self.class_names).most_common())
+
+    @property
     def file_stem(self) -> str:
         """Return the name, without ending, of files that are written for this result."""
         stem = Path(Input(self.source).path).stem or "image"
@@ -85,7 +104,7 @@ class Result:
 
     def __str__(self) -> str:
         where = self.source if self.frame is None else f"{self.source}, frame {self.frame}"
-        counts = ", ".join(f"{count} {name}" for name, count in Counter(self.class_names).most_common())
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
         return f"{where}: {counts or 'nothing found'}"
 
     def print(self) -> None:
@@ -97,8 +116,30 @@ class Result:
         sys.stdout.write(f"{self}\n{table}\n" if table else f"{self}\n")
 
     def draw(self, scale: float = 1.0) -> np.ndarray:
-        """Draw masks, boxes, class names and scores over the image: uint8 (H * scale, W * scale, 3), RGB."""
-        return draw(self.image, self.instances, self.categories.names, scale)
+        """Draw masks, boxes, class names and scores over the image: uint8 (H * scale, W * scale, 3), RGB.
+
+        Objects of a track have its colour and its number.
+        Where all masks together would take more than MAX_DRAWN_BYTES, the masks alone are drawn, one after another.
+        """
+        height, width = self.image.shape[:2]
+        if self.instances.has("pred_masks") and len(self) * height * width > MAX_DRAWN_BYTES:
+            painted = Image.fromarray(self._paint_masks())
+            return np.asarray(painted.resize((round(width * scale), round(height * scale))))
+        return draw(np.asarray(self.image), self.instances, self.categories.names, scale)
+
+    def _paint_masks(self) -> np.ndarray:
+        image = np.array(self.image)
+        by_class = len(self.categories.names) > 1
+        for number, (class_id, rle) in enumerate(zip(self.class_ids.tolist(), self._rles())):
+            x, y, width, height = coco_mask.toBbox(rle).astype(int)
+            area = np.s_[y : y + height, x : x + width]
+            mask = coco_mask.decode(rle)[area].astype(bool)
+            paint(image[area], mask, spread_color(class_id if by_class else number), outline=True)
+        return image
+
+    def _rles(self) -> list[dict]:
+        masks = self.instances.pred_masks
+        return masks.rles if isinstance(masks, RleMasks) else encode_masks(masks)
 
     def show(self) -> None:
         """Show the drawn image, in a notebook below the cell, else with the system's image viewer.
@@ -156,7 +197,8 @@ class Result:
     def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:
         """Return the objects in the form that pycocotools' loadRes takes.
 
-        Each dict has category_id, bbox, score and, with masks, segmentation (RLE) and area.  Category ids are those of
+        Each dict has category_id, bbox, score, with tracks track_id and, with masks, segmentation (RLE) and area.
+        Category ids are those of
         the dataset that the model was trained on if it is known here, else they count from 1.
         """
         boxes_xywh = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
@@ -164,10 +206,11 @@ class Result:
             {"image_id": image_id, "category_id": self.categories.ids[class_id], "bbox": box, "score": score}
             for class_id, box, score in zip(self.class_ids, boxes_xywh.tolist(), self.scores.tolist())
         ]
+        if self.track_ids is not None:
+            found = [{**one, "track_id": track_id} for one, track_id in zip(found, self.track_ids.tolist())]
         if not self.instances.has("pred_masks"):
             return found
-        masks = self.instances.pred_masks
-        rles = masks.rles if isinstance(masks, RleMasks) else encode_masks(masks)
+        rles = self._rles()
         # One call for each mask, because pycocotools 2.0.11 fails on more than 255 masks.
         areas = [int(coco_mask.area(rle)) for rle in rles]
         return [
@@ -187,6 +230,8 @@ class Result:
     def to_supervision(self) -> "supervision.Detections":
         """Return the objects as `supervision.Detections`, with the class names under data["class_name"].
 
+        Masks in run-length code become supervision's `CompactMask`, others an array.
+
         Raises:
             UserError: the package supervision is not installed.
         """
@@ -194,13 +239,24 @@ class Result:
             import supervision
         except ImportError as error:
             raise UserError("to_supervision needs the package supervision.  Run: pip install supervision") from error
+        compact = self.instances.has("pred_masks") and isinstance(self.instances.pred_masks, RleMasks)
         return supervision.Detections(
             xyxy=self.boxes,
-            mask=self.masks,
+            mask=self._compact_masks() if compact else self.masks,
             confidence=self.scores,
             class_id=self.class_ids,
+            tracker_id=self.track_ids,
             data={"class_name": np.array(self.class_names, dtype=str)},
         )
+
+    def _compact_masks(self) -> "supervision.CompactMask":
+        from supervision import CompactMask
+
+        rles = self._rles()
+        boxes_xywh = np.array([coco_mask.toBbox(rle) for rle in rles]).reshape(-1, 4)
+        # supervision's boxes of masks end with their last pixel.
+        boxes = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:] - 1], axis=1)
+        return CompactMask.from_coco_rle(rles, boxes, self.image.shape[:2])
 
 
 def coco_categories(categories: Categories) -> list[dict[str, Any]]:

@@ -1,8 +1,12 @@
 """Reading and writing videos, frame by frame, with OpenCV.  Frames are uint8 (H, W, 3), RGB."""
 
+import contextlib
 import math
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +27,7 @@ VIDEO_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 # Frames per second of videos that do not declare it.
 DEFAULT_FPS = 25.0
 FIRST_WEBCAM = 0
+POLL_SECONDS = 0.1
 
 
 def read_video(file: str | int, first_frame: int = 0) -> Iterator[np.ndarray]:
@@ -43,6 +48,40 @@ def read_video(file: str | int, first_frame: int = 0) -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(frame_bgr[:, :, ::-1])
     if num_frames == 0 and first_frame == 0:
         raise ImageError(f"{_said(file)} gave no frame")
+
+
+def newest_frames(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the newest frame of a camera whenever one is asked for, and leave out those that came before it.
+
+    The frames are read by a thread, so that what is shown never lags behind the camera, however slow the model is.
+
+    Args:
+        frames: what `read_video` gives for a webcam.
+
+    Raises:
+        ImageError: the camera gives no frame.
+    """
+    newest: queue.Queue[np.ndarray] = queue.Queue(maxsize=1)
+    is_closed = threading.Event()
+
+    def read() -> None:
+        with contextlib.closing(frames):
+            for frame in frames:
+                if is_closed.is_set():
+                    return
+                with contextlib.suppress(queue.Empty):
+                    newest.get_nowait()
+                newest.put(frame)
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        try:
+            while not (reading.done() and newest.empty()):
+                with contextlib.suppress(queue.Empty):
+                    yield newest.get(timeout=POLL_SECONDS)
+            reading.result()
+        finally:
+            is_closed.set()
 
 
 def count_frames(file: str | int) -> int:

@@ -65,7 +65,10 @@ def parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
         "--max-megapixels", type=float, default=16, metavar="MP",
         help="of an image (default 16); Detectron2's models need a megabyte of memory for each million and object",
     )  # fmt: skip
+    option("--tile", type=int, default=640, metavar="PIXELS", help="side of a large image's tiles (default 640)")
     args = parser.parse_args(arguments)
+    if args.tile < 1:
+        parser.error(f"--tile is {args.tile}, wanted at least 1")
     if not 0 <= args.threshold <= 1:
         parser.error(f"--threshold is {args.threshold}, wanted 0 to 1")
     if not 0 <= args.port < 2**16:
@@ -99,7 +102,7 @@ def make_demo(args: argparse.Namespace) -> Demo:
     examples = examples_for(model.categories.names, args.examples)
     limits = Limits(int(args.max_megabytes * MEGA), int(args.max_megapixels * MEGA))
     hosts = (args.host, *args.allow_host)
-    return Demo(model, Path(args.config_file).stem, args.threshold, examples, limits, hosts)
+    return Demo(model, Path(args.config_file).stem, args.threshold, examples, limits, hosts, args.tile)
 
 
 if __name__ == "__main__":

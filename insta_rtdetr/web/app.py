@@ -46,6 +46,7 @@ class Demo:
         examples: file name -> example image.
         limits: limits of uploads.
         hosts: names of the server, beside localhost and that of the machine.
+        tile: side of the tiles that large images are cut into, in pixels.
     """
 
     model: Model
@@ -54,11 +55,12 @@ class Demo:
     examples: dict[str, Example] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     hosts: tuple[str, ...] = ()
+    tile: int = 640
 
 
 def create_app(demo: Demo) -> FastAPI:
     """Create the application of a demo."""
-    predictor = Predictor(demo.model, demo.limits)
+    predictor = Predictor(demo.model, demo.limits, demo.tile)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -106,11 +108,11 @@ def _add_endpoints(app: FastAPI, demo: Demo, predictor: Predictor) -> None:
         threshold: Annotated[float, Query(ge=0, le=1, description="lowest score of an object")] = demo.threshold,
         name: Annotated[str, Query(max_length=255, description="file_name in the answer")] = "image",
         image: Annotated[bool, Query(description="whether the answer has the image, as the model saw it")] = False,
+        in_tiles: Annotated[bool | None, Query(description="cut into tiles (default: if the image is large)")] = None,
     ) -> Response:
         """Find the objects in the image that is the body of the request."""
-        return Response(
-            await predictor.answer(request, Options(threshold, name, image)), media_type="application/json"
-        )
+        options = Options(threshold, name, image, in_tiles)
+        return Response(await predictor.answer(request, options), media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> RedirectResponse:

@@ -19,10 +19,13 @@ from PIL import Image
 
 from insta_rtdetr.predict import Model
 from insta_rtdetr.predict.inputs import LoadedImage
+from insta_rtdetr.views.tiling import Tiling
 
 from .limits import Limits, decode_upload, read_upload
 
 JPEG_QUALITY = 92
+# An image whose longer side has more pixels than this many tiles is cut into tiles unless the request says otherwise.
+LARGE_IMAGE_TILES = 4
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,27 @@ class Options:
         threshold: lowest score of an object, from 0 to 1.
         name: name of the image, which the answer repeats.
         has_image: whether the answer contains the image as the model saw it.
+        in_tiles: whether the image is cut into tiles; None: if it is large.
     """
 
     threshold: float
     name: str
     has_image: bool
+    in_tiles: bool | None = None
 
 
 class Predictor:
     """Predictor that answers requests with the objects that a model finds."""
 
-    def __init__(self, model: Model, limits: Limits) -> None:
-        self.model, self.limits = model, limits
+    def __init__(self, model: Model, limits: Limits, tile: int) -> None:
+        """Start the thread.
+
+        Args:
+            model: the model that finds the objects.
+            limits: limits of uploads.
+            tile: side of the tiles that large images are cut into, in pixels.
+        """
+        self.model, self.limits, self._tiling = model, limits, Tiling(tile)
         self.model.masks_as_rle = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
         self._num_requests = 0
@@ -80,14 +92,22 @@ class Predictor:
         times = [arrived, time.perf_counter()]
         image = decode_upload(content, self.limits)
         times.append(time.perf_counter())
-        (result,) = self.model.predict_batch([LoadedImage(image, options.name)], options.threshold)
+        in_tiles = self._is_large(image) if options.in_tiles is None else options.in_tiles
+        loaded = LoadedImage(image, options.name)
+        if in_tiles:
+            result = self.model.predict_tiled(loaded, options.threshold, 1, self._tiling)
+        else:
+            (result,) = self.model.predict_batch([loaded], options.threshold)
         times.append(time.perf_counter())
-        found = result.to_coco_file()
+        found = {**result.to_coco_file(), "in_tiles": in_tiles}
         shown = {"image": _data_url(image)} if options.has_image else {}
         times.append(time.perf_counter())
         stages = zip(("wait", "read", "predict", "encode"), np.diff(times).tolist())
         timing = {stage: round(seconds, 4) for stage, seconds in stages}
         return json.dumps({**found, **shown, "timing": timing}).encode()
+
+    def _is_large(self, image: np.ndarray) -> bool:
+        return max(image.shape[:2]) > LARGE_IMAGE_TILES * self._tiling.size
 
 
 def _data_url(image_rgb: np.ndarray) -> str:

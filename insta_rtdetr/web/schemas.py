@@ -55,6 +55,7 @@ class Found(BaseModel):
     categories: list[Category]
     annotations: list[Annotation]
     timing: Timing
+    in_tiles: bool = Field(description="whether the image was cut into tiles")
     image: str | None = Field(None, description="the upright image as a data URL (JPEG), if it was asked for")
 
 

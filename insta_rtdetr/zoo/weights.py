@@ -65,11 +65,14 @@ def resolve_weights(weights: str, config_file: str, cfg: CfgNode | None = None) 
 def backbone_name(cfg: CfgNode) -> str:
     """Return the name of a config's backbone for the reader, such as "ResNet-50-vd"."""
     name, resnets = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.RESNETS
+    resnet = f"{'ResNet' if resnets.NUM_GROUPS == 1 else 'ResNeXt'}-{resnets.DEPTH}"
     deformable = ", deformable" if any(resnets.DEFORM_ON_PER_STAGE) else ""
     names = {
-        "build_resnet_backbone": f"ResNet-{resnets.DEPTH}{deformable}",
-        "build_resnet_fpn_backbone": f"ResNet-{resnets.DEPTH}{deformable}, FPN",
-        "build_resnet_vd_backbone": f"ResNet-{resnets.DEPTH}-vd{deformable}",
+        "build_resnet_backbone": f"{resnet}{deformable}",
+        "build_deformable_resnet_backbone": f"{resnet}{deformable}",
+        "build_resnet_fpn_backbone": f"{resnet}{deformable}, FPN",
+        "build_resnet_vd_backbone": f"{resnet}-vd{deformable}",
+        "build_resnet_vd_fpn_backbone": f"{resnet}-vd{deformable}, FPN",
         "build_hgnetv2_backbone": f"PP-HGNetV2 {cfg.MODEL.HGNETV2.SIZE}",
         "build_dinov2_windowed_backbone": f"windowed {cfg.MODEL.TIMM.NAME}",
         "build_timm_backbone": cfg.MODEL.TIMM.NAME,

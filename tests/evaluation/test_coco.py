@@ -15,6 +15,8 @@ from insta_rtdetr.evaluation import build_evaluator
 from insta_rtdetr.evaluation.coco import FasterCOCOEvaluator
 from insta_rtdetr.evaluation.mistakes import compare
 from insta_rtdetr.evaluation.quiet import QuietCOCOEvaluator
+from insta_rtdetr.layers.mask_rle import encode_masks
+from insta_rtdetr.layers.rle_masks import RleMasks
 from tests.tiny import tiny_config
 
 pytest.importorskip("faster_coco_eval")
@@ -163,6 +165,21 @@ def test_it_is_used_where_it_is_installed(dataset, monkeypatch):
     assert type(build_evaluator(tiny_config(), NAME)) is FasterCOCOEvaluator
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert type(build_evaluator(tiny_config(), NAME)) is QuietCOCOEvaluator
+
+
+@pytest.mark.parametrize("kind", [QuietCOCOEvaluator, FasterCOCOEvaluator])
+def test_masks_in_run_length_code_give_the_same_metrics(dataset, kind):
+    rng = np.random.default_rng(3)
+    content = random_dataset(rng, num_images=4, most=5)
+    dataset(content)
+    predictions = random_predictions(rng, content, most=6)
+    expected = evaluate(kind, predictions, 10)
+    for instances in predictions.values():
+        instances.pred_masks = RleMasks(encode_masks(instances.pred_masks), instances.image_size)
+    found = evaluate(kind, predictions, 10)
+    assert expected["segm"]["AP"] > 0
+    for task in ("bbox", "segm"):
+        np.testing.assert_array_equal(list(found[task].values()), list(expected[task].values()))
 
 
 @pytest.mark.parametrize("kind", [QuietCOCOEvaluator, FasterCOCOEvaluator])

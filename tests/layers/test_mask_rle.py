@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from insta_rtdetr.layers import mask_rle
-from insta_rtdetr.layers.mask_rle import encode_masks
+from insta_rtdetr.layers.mask_rle import encode_crop, encode_masks
 
 
 def pycocotools_encode(masks: Tensor) -> list[dict]:
@@ -64,3 +64,12 @@ def test_decoding_gives_the_masks_back():
 def test_other_masks_are_refused(masks):
     with pytest.raises(ValueError, match="masks must be bool"):
         encode_masks(masks)
+
+
+@pytest.mark.parametrize("crop", [(0, 0, 6, 7), (2, 3, 5, 6), (0, 2, 6, 4), (1, 0, 6, 7), (0, 0, 1, 1), (5, 6, 6, 7)])
+def test_a_crop_is_encoded_as_its_mask(crop):
+    top, left, bottom, right = crop
+    for part in edge_cases(bottom - top, right - left):
+        mask = torch.zeros(1, 6, 7, dtype=torch.bool)
+        mask[0, top:bottom, left:right] = part
+        assert [encode_crop(part, top, left, (6, 7))] == pycocotools_encode(mask)

@@ -35,7 +35,7 @@ CASES = [pytest.param(name, (), id=name) for name in MODELS] + [
 ]
 # The functions that may wait for the GPU: SciPy's assignment, the assignment of positions, the largest number of
 # matches of an image, and Detectron2's check of boxes.
-TRAINING_READERS = {"assign", "_assign_image", "MatchedMasks._all_maps"}
+TRAINING_READERS = {"assign", "_assign_image", "MatchedMasks.all_maps"}
 PREDICTION_READERS = {"ClippingPostprocessor._boxes"}
 
 

@@ -149,6 +149,15 @@ def test_a_score_is_the_class_probability_times_the_mean_probability_of_the_mask
     torch.testing.assert_close(instances.pred_boxes.tensor, expected)
 
 
+def test_probabilities_are_resized_to_the_input_first_if_wanted():
+    answer = without_boxes()
+    (instances,) = mask_scoring(resize="probability_twice", mask_threshold=0.45)(answer, [SQUARE])
+    in_input = F.interpolate(answer.mask_logits.sigmoid(), size=(32, 32), mode="bilinear")
+    probs = F.interpolate(in_input, size=(30, 50), mode="bilinear")[0]
+    wanted = {tuple(mask.flatten().tolist()) for mask in probs > 0.45}
+    assert {tuple(mask.flatten().tolist()) for mask in instances.pred_masks} == wanted
+
+
 def test_without_masks_a_score_is_the_class_probability():
     answer = prediction().without_masks()
     (instances,) = mask_scoring(MaskScoringPostprocessor)(answer, [SQUARE])
@@ -171,5 +180,6 @@ def test_an_empty_mask_has_score_0_and_no_box():
 
 
 def test_another_resize_is_refused():
-    with pytest.raises(ValueError, match=r"TEST.MASK_RESIZE must be one of probability, logit, logit_twice, got 'x'"):
+    choices = "probability, probability_twice, logit, logit_twice"
+    with pytest.raises(ValueError, match=rf"TEST.MASK_RESIZE must be one of {choices}, got 'x'"):
         postprocessor(resize="x")

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from insta_rtdetr.errors import ImageError, UserError
+from insta_rtdetr.layers.rle_masks import RleMasks
 from insta_rtdetr.predict import Result
 from insta_rtdetr.predict.model import above
 from insta_rtdetr.visualization import read_image
@@ -185,3 +186,13 @@ def test_images_are_turned_upright(tmp_path):
     exif[0x0112] = 6  # to be turned by a quarter
     Image.fromarray(noise(0)).save(tmp_path / "turned.png", exif=exif)
     assert read_image(tmp_path / "turned.png").shape == (WIDTH, HEIGHT, 3)
+
+def test_results_are_the_same_in_either_form(model, monkeypatch):
+    expected = next(model.predict(noise(0), threshold=0))
+    monkeypatch.setattr(model, "masks_as_rle", True)
+    found = next(model.predict(noise(0), threshold=0))
+    assert isinstance(found.instances.pred_masks, RleMasks) and not isinstance(expected.instances.pred_masks, RleMasks)
+    assert (found.masks == expected.masks).all() and found.masks.any()
+    assert found.to_coco() == expected.to_coco() and found.draw().shape == noise(0).shape
+    threshold = float(np.median(expected.scores))
+    assert 0 < len(next(model.predict(noise(0), threshold=threshold)).masks) < len(expected)

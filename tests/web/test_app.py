@@ -50,6 +50,19 @@ def shown(answer: dict) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
 
 
+def test_tiles_are_used_when_asked_for_and_for_large_images(model):
+    app = create_app(Demo(model, "tiny", tile=64))
+    with TestClient(app, "http://localhost") as client:
+        for seed, shape, in_tiles, used in (
+            (0, (48, 256), None, False), (1, (48, 257), None, True), (1, (48, 257), False, False),
+            (0, (48, 100), True, True),
+        ):  # fmt: skip
+            image = noise(seed, *shape)
+            expected = next(model.predict(image, threshold=0, tile=64 if used else 0))
+            answer = ask(client, as_file(image), **({} if in_tiles is None else {"in_tiles": in_tiles}))
+            assert answer["in_tiles"] is used and answer["annotations"] == expected.to_coco_file()["annotations"]
+
+
 def test_the_objects_are_those_of_predict(client, model):
     median = float(np.median(next(model.predict(noise(1), threshold=0)).scores))
     for seed, threshold in ((0, 0.0), (1, median)):
@@ -210,7 +223,7 @@ def test_the_pages_load_nothing_from_elsewhere(client):
         assert response.status_code == 200 and "https://" not in response.text, path
     description = client.get("/openapi.json").json()
     predict = description["paths"]["/api/predict"]["post"]
-    assert {one["name"] for one in predict["parameters"]} == {"threshold", "name", "image"}
+    assert {one["name"] for one in predict["parameters"]} == {"threshold", "name", "image", "in_tiles"}
     assert "image/*" in predict["requestBody"]["content"] and "415" in predict["responses"]
 
 

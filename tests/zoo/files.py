@@ -28,7 +28,7 @@ def published_bytes(config: str) -> bytes:
 
     Every tensor is one number that depends on its name; the file holds each number once, where the format allows.
     """
-    if config.startswith("mask_rtdetr"):
+    if config.startswith("mask_rtdetr") or config.endswith("_paddlex"):
         return _as_paddle(_shapes(config))
     weights = {name: _tensor(name, shape) for name, shape in _shapes(config).items()}
     contents = {
@@ -51,7 +51,12 @@ def _parity_name(config: str) -> str:
     """What tests/parity calls a model."""
     if config == "insta_rtdetr_R50vd_D6_640":
         return "insta_rtdetr_r50vd"
-    return config if config.startswith("fastinst") else config.rpartition("_")[0]
+    if config.endswith("_paddlex"):
+        return f"paddle_{config.removesuffix('_paddlex').replace('-SSLDv2', '')}"
+    if config.startswith(("fastinst", "sparse_inst")):
+        # What is trained with crops has the model of what is not.
+        return "sparse_inst_r50_giam" if config == "sparse_inst_r50_giam_aug" else config
+    return config.rpartition("_")[0]
 
 
 def _number(name: str, shape: list[int]) -> float:

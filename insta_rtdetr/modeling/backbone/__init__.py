@@ -4,11 +4,12 @@ The outputs of a vision transformer all have one stride and are named block3, bl
 """
 
 from .build import build_backbone
+from .deformable_resnet import build_deformable_resnet_backbone
 from .dinov2_windowed import WindowedDINOv2, build_dinov2_windowed_backbone
+from .fpn import build_resnet_vd_fpn_backbone, build_timm_fpn_backbone
 from .hgnetv2 import HGNetV2, build_hgnetv2_backbone
 from .resnet_vd import ResNetVD, build_resnet_vd_backbone
 from .timm import TimmBackbone, build_timm_backbone
-from .timm_fpn import build_timm_fpn_backbone
 
 __all__ = [
     "HGNetV2",
@@ -16,9 +17,11 @@ __all__ = [
     "TimmBackbone",
     "WindowedDINOv2",
     "build_backbone",
+    "build_deformable_resnet_backbone",
     "build_dinov2_windowed_backbone",
     "build_hgnetv2_backbone",
     "build_resnet_vd_backbone",
+    "build_resnet_vd_fpn_backbone",
     "build_timm_backbone",
     "build_timm_fpn_backbone",
 ]

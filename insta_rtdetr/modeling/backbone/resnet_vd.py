@@ -7,7 +7,8 @@ shortcut of its first stage.
 Source: Bag of Tricks, https://arxiv.org/abs/1812.01187
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch.nn.functional as F
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec, get_norm
@@ -66,12 +67,16 @@ class Bottleneck(Foldable):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int, is_first: bool, norm: str):
+    def __init__(
+        self, in_channels: int, width: int, stride: int, is_first: bool, norm: str, num_groups: int = 1,
+        width_per_group: int = STEM_CHANNELS,
+    ):  # fmt: skip
         super().__init__()
         out_channels = width * self.expansion
+        width = width * width_per_group // STEM_CHANNELS * num_groups
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = get_norm(norm, width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, groups=num_groups, bias=False)
         self.bn2 = get_norm(norm, width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = get_norm(norm, out_channels)
@@ -100,8 +105,8 @@ class DeformableBottleneck(Bottleneck):
     Source: deformable convolution v1, https://arxiv.org/abs/1703.06211
     """
 
-    def __init__(self, in_channels: int, width: int, stride: int, is_first: bool, norm: str):
-        super().__init__(in_channels, width, stride, is_first, norm)
+    def __init__(self, in_channels: int, width: int, stride: int, is_first: bool, norm: str, **groups):
+        super().__init__(in_channels, width, stride, is_first, norm, **groups)
         # A (y, x) offset for each of the nine points.
         self.conv2_offset = nn.Conv2d(width, 18, 3, stride, 1)
         self.conv2 = DeformConv2d(width, width, 3, stride, 1, bias=False)
@@ -115,7 +120,8 @@ class ResNetVD(Backbone, Foldable):
 
     def __init__(
         self, *, depth: int, norm: str, freeze_at: int, out_features: list[str],
-        deform_on_per_stage: Sequence[bool] = (False, False, False, False),
+        deform_on_per_stage: Sequence[bool] = (False, False, False, False), num_groups: int = 1,
+        width_per_group: int = STEM_CHANNELS,
     ):  # fmt: skip
         """Build the network.
 
@@ -125,18 +131,16 @@ class ResNetVD(Backbone, Foldable):
             freeze_at: number of parts that are frozen, counting the stem as the first; 0 freezes none.
             out_features: some of res2, res3, res4, res5.
             deform_on_per_stage: whether res2, res3, res4, res5 have deformable convolutions.
+            num_groups, width_per_group: groups of the 3x3 convolutions, and channels of each in res2 (ResNeXt).
 
         Raises:
             ValueError: the depth, the norm or a feature name is unknown, `freeze_at` exceeds the number of parts, or
-                deformable convolutions are asked for at depth 18 or 34.
+                deformable convolutions or groups are asked for at depth 18 or 34, or both together.
         """
         super().__init__()
-        if depth not in BLOCKS_PER_STAGE:
-            raise ValueError(f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, got {depth}.")
+        _check_depth(depth, deform_on_per_stage, (num_groups, width_per_group) != (1, STEM_CHANNELS))
         if unknown := set(out_features) - set(STAGE_STRIDES):
             raise ValueError(f"MODEL.RESNETS.OUT_FEATURES must be among {list(STAGE_STRIDES)}, got {sorted(unknown)}.")
-        if any(deform_on_per_stage) and depth < 50:
-            raise ValueError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE needs MODEL.RESNETS.DEPTH 50 or 101, got {depth}.")
         if not 0 <= freeze_at <= 1 + len(STAGE_STRIDES):
             raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be 0 to {1 + len(STAGE_STRIDES)}, got {freeze_at}.")
         if norm not in NORMS:
@@ -144,12 +148,14 @@ class ResNetVD(Backbone, Foldable):
         self.conv1 = _stem(norm)
         self.bn1 = get_norm(norm, STEM_CHANNELS)
         plain = Bottleneck if depth >= 50 else BasicBlock
+        options = {"num_groups": num_groups, "width_per_group": width_per_group} if depth >= 50 else {}
         channels = STEM_CHANNELS
         for i, num_blocks in enumerate(BLOCKS_PER_STAGE[depth], start=1):
             width = STEM_CHANNELS * 2 ** (i - 1)
             block = DeformableBottleneck if deform_on_per_stage[i - 1] else plain
-            self.add_module(f"layer{i}", _stage(block, channels, width, num_blocks, 1 if i == 1 else 2, norm))
-            channels = width * block.expansion
+            stage = _stage(partial(block, norm=norm, **options), channels, width, num_blocks, 1 if i == 1 else 2)
+            self.add_module(f"layer{i}", stage)
+            channels = width * plain.expansion
         self._out_features = list(out_features)
         self._out_feature_strides = STAGE_STRIDES
         self._out_feature_channels = {
@@ -195,6 +201,18 @@ class ResNetVD(Backbone, Foldable):
             setattr(self, f"layer{i}", FrozenBatchNorm2d.convert_frozen_batchnorm(getattr(self, f"layer{i}")))
 
 
+def _check_depth(depth: int, deform_on_per_stage: Sequence[bool], is_resnext: bool) -> None:
+    if depth not in BLOCKS_PER_STAGE:
+        raise ValueError(f"MODEL.RESNETS.DEPTH must be one of {list(BLOCKS_PER_STAGE)}, got {depth}.")
+    if any(deform_on_per_stage) and depth < 50:
+        raise ValueError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE needs MODEL.RESNETS.DEPTH 50 or 101, got {depth}.")
+    if is_resnext and (depth < 50 or any(deform_on_per_stage)):
+        raise ValueError(
+            "MODEL.RESNETS.NUM_GROUPS and WIDTH_PER_GROUP need MODEL.RESNETS.DEPTH 50 or 101 and no "
+            f"DEFORM_ON_PER_STAGE, got depth {depth} and {list(deform_on_per_stage)}."
+        )
+
+
 def _stem(norm: str) -> nn.Sequential:
     half = STEM_CHANNELS // 2
     return nn.Sequential(
@@ -204,9 +222,11 @@ def _stem(norm: str) -> nn.Sequential:
     )  # fmt: skip
 
 
-def _stage(block: type, in_channels: int, width: int, num_blocks: int, stride: int, norm: str) -> nn.Sequential:
-    first = block(in_channels, width, stride, True, norm)
-    rest = [block(width * block.expansion, width, 1, False, norm) for _ in range(num_blocks - 1)]
+def _stage(
+    block: Callable[..., nn.Module], in_channels: int, width: int, num_blocks: int, stride: int
+) -> nn.Sequential:
+    first = block(in_channels, width, stride, True)
+    rest = [block(width * first.expansion, width, 1, False) for _ in range(num_blocks - 1)]
     return nn.Sequential(first, *rest)
 
 
@@ -219,4 +239,6 @@ def build_resnet_vd_backbone(cfg, input_shape: ShapeSpec | None = None) -> ResNe
         freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
         out_features=list(cfg.MODEL.RESNETS.OUT_FEATURES),
         deform_on_per_stage=cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE,
+        num_groups=cfg.MODEL.RESNETS.NUM_GROUPS,
+        width_per_group=cfg.MODEL.RESNETS.WIDTH_PER_GROUP,
     )

@@ -4,6 +4,7 @@ from .build import ENCODER_REGISTRY, build_encoder
 from .c2f_projector import C2fProjector
 from .deformable import DeformableEncoder
 from .hybrid import HybridEncoder, MaskHybridEncoder
+from .instance_context import InstanceContextEncoder
 from .ppm_fpn import PPMFPNEncoder
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "C2fProjector",
     "DeformableEncoder",
     "HybridEncoder",
+    "InstanceContextEncoder",
     "MaskHybridEncoder",
     "PPMFPNEncoder",
     "build_encoder",

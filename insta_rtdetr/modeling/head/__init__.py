@@ -7,6 +7,7 @@ from .depthwise_mask_head import DepthwiseMaskHead
 from .dual_path_decoder import DualPathDecoder
 from .grouped_decoder import GroupedDecoder
 from .grouped_query_selection import GroupedQuerySelection
+from .instance_activation import InstanceActivationDecoder
 from .level_projection import LevelProjection
 from .mask_head import MaskHead, PrototypeMaskHead, QueryMaskHead
 from .mask_query_selection import MaskQuerySelection
@@ -23,6 +24,7 @@ __all__ = [
     "DualPathDecoder",
     "GroupedDecoder",
     "GroupedQuerySelection",
+    "InstanceActivationDecoder",
     "LevelProjection",
     "MaskDINODecoder",
     "MaskHead",

@@ -218,8 +218,8 @@ def take(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def init_class_head(head: nn.Linear) -> None:
-    """Set the bias so that every class starts with the probability `OBJECT_PRIOR`."""
+def init_class_head(head: nn.Linear | nn.Conv2d) -> None:
+    """Set the bias so that every output starts with the probability `OBJECT_PRIOR`."""
     nn.init.constant_(head.bias, -torch.tensor(1 / OBJECT_PRIOR - 1).log().item())
 
 

@@ -1,15 +1,19 @@
 """Step 5 (training only): predictions and targets -> {"loss_*": scalar}."""
 
 from .criterion import SetCriterion
+from .dice_matcher import DiceMatcher
 from .focal_criterion import FocalCriterion
+from .instance_activation_criterion import InstanceActivationCriterion
 from .iou_aware_criterion import IoUAwareCriterion
 from .matcher import MATCHER_REGISTRY, HungarianMatcher, LocationMatcher, build_matcher
 from .softmax_criterion import SoftmaxCriterion
 
 __all__ = [
     "MATCHER_REGISTRY",
+    "DiceMatcher",
     "FocalCriterion",
     "HungarianMatcher",
+    "InstanceActivationCriterion",
     "IoUAwareCriterion",
     "LocationMatcher",
     "SetCriterion",

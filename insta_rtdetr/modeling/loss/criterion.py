@@ -139,15 +139,6 @@ class MaskCriterion(nn.Module):
             "point_region": loss.POINT_REGION,
         }
 
-    def count_objects(self, batch: BatchTargets, accumulated: GradientAccumulation | None, groups: int = 1) -> Tensor:
-        """Return the mean number of objects of a batch times the number of groups, by which losses are normalised.
-
-        The mean is over the accumulated batches and all processes.  The mean over the processes of the product counts
-        as at least 1 for each step of the optimizer.
-        """
-        accumulated = accumulated or GradientAccumulation(len(batch.classes))
-        return mean_over_processes(accumulated.num_objects * groups, batch.classes.device) / accumulated.num_batches
-
     def mask_losses(self, matched: list[MatchedPrediction], batch: BatchTargets) -> dict[str, Tensor]:
         """Compute the mask losses of all layers at once, because layers share mask features."""
         mask_index = torch.cat([batch.index(one.match) for one in matched])
@@ -266,7 +257,7 @@ class SetCriterion(MaskCriterion):
             or targets without masks.
         """
         batch = BatchTargets.join(targets)
-        num_objects = self.count_objects(batch, accumulated, output.groups)
+        num_objects = count_objects(batch, accumulated, output.groups)
         if self.masks_only:
             return self.mask_losses([self._match_as_detector(output.layers[-1], targets, num_objects)], batch)
         matched = self._match(output, targets, num_objects)
@@ -397,6 +388,16 @@ def denoising_match(targets: list[Target], denoising: DenoisingPredictions) -> M
         objects = torch.arange(len(target), device=device).expand(denoising.groups, -1)
         pairs.append(((first_slots + objects).flatten(), objects.flatten()))
     return Match.from_images(pairs, device)
+
+
+def count_objects(batch: BatchTargets, accumulated: GradientAccumulation | None, groups: int = 1) -> Tensor:
+    """Return the mean number of objects of a batch times the number of groups, by which losses are normalised.
+
+    The mean is over the accumulated batches and all processes.  The mean over the processes of the product counts as at
+    least 1 for each step of the optimizer.
+    """
+    accumulated = accumulated or GradientAccumulation(len(batch.classes))
+    return mean_over_processes(accumulated.num_objects * groups, batch.classes.device) / accumulated.num_batches
 
 
 def mean_over_processes(count: int, device: torch.device) -> Tensor:

@@ -97,13 +97,35 @@ def mask_dice_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (probs.sum(-1) + point_labels.sum(-1) + 1)
 
 
-def reduce_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize bool masks (T, H, W) to (T, *size): a pixel is set if its bilinear sample is above 0.5."""
+def squared_dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Dice loss (N,) of each mask with squares in the denominator; (N, P) logits and masks in [0, 1].
+
+    Source: V-Net, https://arxiv.org/abs/1606.04797, as in SOLO, https://arxiv.org/abs/1912.04488
+    """
+    probs = logits.sigmoid()
+    overlap = (probs * masks).sum(1)
+    return 1 - 2 * overlap / (probs.square().sum(1) + masks.square().sum(1) + 1e-4)
+
+
+def pairwise_dice_scores(logits: Tensor, masks: Tensor) -> Tensor:
+    """The dice scores (Q, T) of all pairs, 1 less `squared_dice_loss`; (Q, P) logits and (T, P) masks."""
+    probs = logits.sigmoid()
+    return 2 * probs @ masks.T / (probs.square().sum(1)[:, None] + masks.square().sum(1) + 1e-4)
+
+
+def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bool masks (T, H, W) -> (T, *size), float32: read between pixels, in [0, 1]."""
+    if not len(masks):
+        return masks.new_zeros(0, *size, dtype=torch.float32)
     parts = [
-        F.interpolate(part[:, None].float(), size=size, mode="bilinear")[:, 0] > 0.5
-        for part in masks.split(MASKS_AT_A_TIME)
+        F.interpolate(part[:, None].float(), size=size, mode="bilinear")[:, 0] for part in masks.split(MASKS_AT_A_TIME)
     ]
     return torch.cat(parts)
+
+
+def reduce_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize bool masks (T, H, W) to (T, *size): a pixel is set if its bilinear sample is above 0.5."""
+    return shrink_masks(masks, size) > 0.5
 
 
 def mask_iou(predicted: Tensor, wanted: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class MatchedMasks:
     def maps(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield indices (n,) and logits (n, h, w) of some masks at a time, until all are done; without gradients."""
         if not self._is_on_cpu:
-            yield torch.arange(len(self.image), device=self.image.device), self._all_maps()
+            yield torch.arange(len(self.image), device=self.image.device), self.all_maps()
             return
         for chunk in self._whole_maps():
             yield chunk.members, maps_of(self.features, self.embeddings, self.biases, chunk)
@@ -79,7 +79,7 @@ class MatchedMasks:
             logits (N, P) and points (N, P, 2).
         """
         if not self._is_on_cpu:
-            maps = self._all_maps()
+            maps = self.all_maps()
             points = drawn.choose(self.places, maps.detach(), Window.whole(self.size))
             return sample_points(maps[:, None], points, drawn.inside).squeeze(1), points
         tensors = (self.features, self.embeddings, self.biases, self.places)
@@ -99,7 +99,7 @@ class MatchedMasks:
     def _is_on_cpu(self) -> bool:
         return self.features.device.type == "cpu"
 
-    def _all_maps(self) -> Tensor:
+    def all_maps(self) -> Tensor:
         """Compute all maps (N, h, w) as one batched product, padded to the same number of masks in each image."""
         counts = torch.bincount(self.image, minlength=len(self.features))
         # The row of each mask in the padded batch is its rank among the masks of its image.

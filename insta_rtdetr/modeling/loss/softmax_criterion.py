@@ -10,7 +10,7 @@ from detectron2.config import configurable
 from torch import Tensor
 
 from ...structures import GradientAccumulation, Match, ModelOutput, Prediction, Target
-from .criterion import BatchTargets, MaskCriterion, MatchedPrediction
+from .criterion import BatchTargets, MaskCriterion, MatchedPrediction, count_objects
 from .matcher import full_precision
 
 
@@ -56,7 +56,7 @@ class SoftmaxCriterion(MaskCriterion):
         """
         batch = BatchTargets.join(targets)
         losses = {}
-        matched = self._match(output, targets, self.count_objects(batch, accumulated))
+        matched = self._match(output, targets, count_objects(batch, accumulated))
         for one in matched:
             losses["loss_ce" + one.suffix] = self._class_loss(one.prediction, one.match, batch)
         losses |= self.mask_losses(matched, batch)

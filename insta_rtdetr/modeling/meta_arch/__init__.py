@@ -6,5 +6,6 @@ from .insta_rtdetr import InstaRTDETR
 from .mask_rtdetr import MaskRTDETR
 from .maskdino import MaskDINO
 from .rfdetr_seg import RFDETRSeg
+from .sparseinst import SparseInst
 
-__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter", "MaskDINO", "MaskRTDETR", "RFDETRSeg"]
+__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter", "MaskDINO", "MaskRTDETR", "RFDETRSeg", "SparseInst"]

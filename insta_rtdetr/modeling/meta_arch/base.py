@@ -219,6 +219,17 @@ class InstanceSegmenter(nn.Module):
         return self._fused_copy[0][1]
 
 
+def require_masks(model: InstanceSegmenter, targets: list[Target]) -> None:
+    """Refuse targets without masks, for a model that has nothing to learn from them.
+
+    Raises:
+        ValueError: an image's objects have none.
+    """
+    if any(target.masks is None for target in targets):
+        name = type(model).__name__
+        raise ValueError(f"{name} learns from masks, but instances have no gt_masks. Give the objects masks.")
+
+
 # The sides of the network's input are multiples of this number of pixels.
 COARSEST_STRIDE = 32
 

@@ -14,7 +14,7 @@ from ..head import DualPathDecoder, QueryProposal
 from ..head.dual_path_decoder import target_visibility
 from ..loss import SoftmaxCriterion
 from ..postprocessing import SoftmaxMaskScoringPostprocessor
-from .base import InstanceSegmenter, shared_arguments
+from .base import InstanceSegmenter, require_masks, shared_arguments
 
 # Index of the pyramid level that queries are taken from, which has stride 16.
 PROPOSAL_LEVEL = 1
@@ -64,16 +64,11 @@ class FastInst(InstanceSegmenter):
         layers, states = self.decoder(queries, pyramid.mask_features)
         if not self.training:
             return ModelOutput(layers)
-        _require_masks(targets)
+        require_masks(self, targets)
         (match,) = self.criterion.matcher(layers[-1:], targets)
         visible = target_visibility(match, targets, queries.content.shape[1], states[-1].size)
         guided = MaskGuidedPredictions(self.decoder.predict_guided(states, visible), match)
         return ModelOutput(layers, guided=guided, proposal_logits=proposal_logits)
-
-
-def _require_masks(targets: list[Target]) -> None:
-    if any(target.masks is None for target in targets):
-        raise ValueError("FastInst learns from masks, but instances have no gt_masks. Give the objects masks.")
 
 
 def _build_decoder(cfg) -> DualPathDecoder:

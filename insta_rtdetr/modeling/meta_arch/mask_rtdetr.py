@@ -1,7 +1,8 @@
 """Mask-RT-DETR: RT-DETR whose positions and layers share heads, and whose queries start with the boxes of masks.
 
 Source: https://github.com/PaddlePaddle/PaddleDetection/tree/666f597 (configs/mask_rtdetr); the code is our own and
-gives the same numbers.
+gives the same numbers for square inputs.  PaddleDetection gives position codes to the wrong tokens of other inputs, and
+masks out usable anchors of landscape images.
 """
 
 from detectron2.modeling import META_ARCH_REGISTRY

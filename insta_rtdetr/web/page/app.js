@@ -11,7 +11,7 @@ const SHOWS = ["masks", "boxes", "labels"];
 const MAX_ENLARGEMENT = 4;
 
 let about = null;
-let current = null;  // {answer, name, objects, view, hiddenClasses, active}
+let current = null;  // {file, answer, name, objects, view, hiddenClasses, active}
 let request = null;
 
 // Asking the server
@@ -32,27 +32,30 @@ function exampleButton(name) {
   return button;
 }
 
-async function predict(file, name) {
+// inTiles: whether the image is cut into tiles, null: the server decides by its size.
+async function predict(file, name, inTiles = null) {
   request?.abort();
   const mine = request = new AbortController();
   setBusy(true, `${name}: looking for objects ...`);
   const started = performance.now();
   try {
-    const {answer, image} = await ask(file, name, slider.min / 100, about?.max_bytes ?? Infinity, mine.signal);
+    const {answer, image} = await ask(file, name, slider.min / 100, about?.max_bytes ?? Infinity, mine.signal,
+      inTiles);
     if (request !== mine) return;
-    showAnswer(answer, image, name, performance.now() - started);
+    showAnswer(file, answer, image, name, performance.now() - started);
   } catch (error) {
     if (request !== mine) return;
     setBusy(false, current ? describe() : "");
+    if (current) byId("in-tiles").checked = current.answer.in_tiles;
     showError(`${name}: ${error.message}`);
   }
 }
 
 // Showing the answer
 
-function showAnswer(answer, image, name, milliseconds) {
+function showAnswer(file, answer, image, name, milliseconds) {
   const objects = objectsOf(answer);
-  current = {answer, name, objects, view: new View(image, objects), hiddenClasses: new Set(), active: null};
+  current = {file, answer, name, objects, view: new View(image, objects), hiddenClasses: new Set(), active: null};
   byId("invitation").hidden = true;
   canvas.hidden = false;
   stage.classList.add("filled");
@@ -61,6 +64,8 @@ function showAnswer(answer, image, name, milliseconds) {
   makeFilter();
   list.replaceChildren(...objects.map(objectRow));
   byId("found").hidden = false;
+  byId("in-tiles").disabled = false;
+  byId("in-tiles").checked = answer.in_tiles;
   byId("save-image").disabled = byId("save-json").disabled = false;
   request = null;
   stage.classList.remove("busy");
@@ -233,6 +238,7 @@ document.addEventListener("drop", (event) => {
 });
 slider.addEventListener("input", thresholdChanged);
 for (const part of SHOWS) byId(`show-${part}`).addEventListener("change", redraw);
+byId("in-tiles").addEventListener("change", () => predict(current.file, current.name, byId("in-tiles").checked));
 byId("all-classes").addEventListener("click", () => setAllClasses(true));
 byId("no-classes").addEventListener("click", () => setAllClasses(false));
 list.addEventListener("keydown", moveActive);

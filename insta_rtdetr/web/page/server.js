@@ -3,12 +3,14 @@
 import {objectColor} from "./colors.js";
 import {decodeRuns} from "./masks.js";
 
-// What it finds in an image: {answer, image}, its JSON and a decoded <img>.  threshold: 0 to 1; signal: to abort.
-export async function ask(file, name, threshold, maxBytes, signal) {
+// What it finds in an image: {answer, image}, its JSON and a decoded <img>.  threshold: 0 to 1; signal: to abort;
+// inTiles: whether it is cut into tiles, null: the server decides by its size.
+export async function ask(file, name, threshold, maxBytes, signal, inTiles) {
   if (file.size > maxBytes) {
     throw new Error(`The file is larger than ${maxBytes / 1e6} MB.  Choose a smaller one.`);
   }
   const query = new URLSearchParams({threshold, image: true, name: name.slice(0, 255)});
+  if (inTiles !== null) query.set("in_tiles", inTiles);
   const response = await fetch(`api/predict?${query}`, {method: "POST", body: file, signal}).catch((error) => {
     throw error.name === "AbortError" ? error : new Error("The server does not answer.");
   });

@@ -13,8 +13,8 @@ import pycocotools.mask as coco_mask
 import torch
 from torch import Tensor
 
-from insta_rtdetr.layers.mask_resize import Region
-from insta_rtdetr.layers.mask_rle import encode_masks, encode_strip
+from .mask_resize import Region
+from .mask_rle import encode_masks, encode_strip
 
 
 @dataclass

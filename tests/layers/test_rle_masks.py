@@ -1,14 +1,12 @@
 """Masks that are encoded as they are made are those that are pasted and then encoded."""
 
-import numpy as np
 import pytest
 import torch
 from detectron2.structures import Instances
 
 from insta_rtdetr.layers.mask_resize import paste
 from insta_rtdetr.layers.mask_rle import encode_masks
-from insta_rtdetr.predict.rle_masks import RleMasks, encode_pieces
-from tests.predict.conftest import noise
+from insta_rtdetr.layers.rle_masks import RleMasks, encode_pieces
 
 SIZE = (12, 17)
 
@@ -61,14 +59,3 @@ def test_instances_hold_them():
     for index in (torch.tensor([True, False, True]), slice(1, 3), torch.tensor([2, 0]), 1):
         chosen = instances.to("cpu")[index].pred_masks.numpy()
         assert (chosen == masks[index].reshape(-1, *SIZE).numpy()).all()
-
-
-def test_results_are_the_same_in_either_form(model, monkeypatch):
-    expected = next(model.predict(noise(0), threshold=0))
-    monkeypatch.setattr(model, "masks_as_rle", True)
-    found = next(model.predict(noise(0), threshold=0))
-    assert isinstance(found.instances.pred_masks, RleMasks) and not isinstance(expected.instances.pred_masks, RleMasks)
-    assert (found.masks == expected.masks).all() and found.masks.any()
-    assert found.to_coco() == expected.to_coco() and found.draw().shape == noise(0).shape
-    threshold = float(np.median(expected.scores))
-    assert 0 < len(next(model.predict(noise(0), threshold=threshold)).masks) < len(expected)

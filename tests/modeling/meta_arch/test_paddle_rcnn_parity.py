@@ -1,0 +1,63 @@
+"""PaddleX's Mask R-CNNs, run by Detectron2's own code, find what PaddleDetection finds, from files of its format.
+
+The references were made by tests/parity/make_paddle_rcnn_reference.py, in float64.
+"""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+
+from insta_rtdetr import add_insta_rtdetr_config
+from insta_rtdetr.checkpoint import Checkpointer
+from insta_rtdetr.checkpoint.formats import name_format, open_checkpoint
+from insta_rtdetr.zoo import find_config
+from tests.parity.make_maskdino_reference import in_float64_on_cpu
+from tests.parity.paddle_rcnn_recipe import IMAGES, NUM_PROPOSALS, rcnn_weight_for
+from tests.parity.reference import FOLDER, original_state_dict, reference_image, reference_outputs
+
+# The SSLDv2 configs have the models of those without.
+NAMES = [
+    "mask_rcnn_R50_C4", "mask_rcnn_R50_FPN", "mask_rcnn_R50vd_FPN", "mask_rcnn_R101_FPN", "mask_rcnn_R101vd_FPN",
+    "mask_rcnn_X101vd_FPN", "cascade_mask_rcnn_R50_FPN", "cascade_mask_rcnn_R50vd_FPN",
+]  # fmt: skip
+SSLD = {"cascade_mask_rcnn_R50vd_FPN": "cascade_mask_rcnn_R50vd-SSLDv2_FPN"}
+
+
+def published_model(name, suffix, folder):
+    """The model of a config in float64, with the weights of a .pdparams file, all of which it uses."""
+    state = original_state_dict(f"paddle_{name}{suffix}", f"paddle_{name}", rcnn_weight_for)
+    file = folder / "model.pdparams"
+    file.write_bytes(pickle.dumps({key: value.numpy() for key, value in state.items()}))
+    assert name_format(open_checkpoint(str(file))) == "PaddlePaddle's Mask R-CNN's original code"
+    cfg = get_cfg()
+    add_insta_rtdetr_config(cfg)
+    cfg.merge_from_file(find_config(f"{SSLD.get(name, name)}_paddlex"))
+    cfg.MODEL.DEVICE, cfg.MODEL.RPN.POST_NMS_TOPK_TEST = "cpu", NUM_PROPOSALS
+    model = build_model(cfg).double().eval()
+    checkpointer = Checkpointer(model)
+    checkpointer.load(str(file))
+    assert checkpointer.unloaded == set() and len(model.state_dict()) == len(state)
+    return model
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_detections_equal_the_originals(name, tmp_path):
+    for suffix, *_ in IMAGES:
+        reference = f"paddle_{name}{suffix}"
+        if any(key.startswith("stat:") for key in np.load(FOLDER / f"{reference}.npz")):
+            model = published_model(name, suffix, tmp_path)
+        expected = {key: torch.from_numpy(value) for key, value in reference_outputs(reference).items()}
+        height, width = expected["orig"].tolist()
+        # Detectron2 decodes boxes and suppresses duplicates in float32 otherwise.
+        with in_float64_on_cpu(), torch.no_grad():
+            (result,) = model([{"image": reference_image(reference), "height": height, "width": width}])
+        found = result["instances"]
+        assert len(found) >= 20
+        torch.testing.assert_close(found.scores, expected["scores"], atol=1e-6, rtol=0)
+        assert found.pred_classes.tolist() == expected["classes"].tolist()
+        torch.testing.assert_close(found.pred_boxes.tensor, expected["boxes"], atol=1e-3, rtol=0)
+        assert found.pred_masks.sum((1, 2)).tolist() == expected["mask_areas"].tolist()
