@@ -267,17 +267,9 @@ def _add(
             f"{origin} is of category {annotation['category_id']}, which is none of {name}'s {len(class_of)} "
             "categories.  Correct the file, or register it under a name of its own."
         )
-    box = annotation["bbox"] or (0, 0, 0, 0)
-    if len(box) != 4 or not all(isinstance(number, (int, float)) for number in box):
-        raise DatasetError(f"{origin} has the bbox {box!r}, wanted [x, y, width, height].  Correct the file.")
-    left, top, width, height = box
-    if not all(map(math.isfinite, box)):  # JSON files can hold NaN and infinity.
-        return "with a box that is not finite"
-    if not (width > 0 and height > 0):
-        return "with a box of no area"
-    if not (left < record["width"] and top < record["height"] and left + width > 0 and top + height > 0):
-        return "with a box outside the image"
-    entry = {"bbox": [left, top, width, height], "bbox_mode": BoxMode.XYWH_ABS}
+    if reason := _reject_box(annotation, record, origin):
+        return reason
+    entry = {"bbox": list(annotation["bbox"]), "bbox_mode": BoxMode.XYWH_ABS}
     try:
         entry["segmentation"] = clean_segmentation(annotation.get("segmentation"), record["height"], record["width"])
     except UnusableMask as error:
@@ -289,6 +281,27 @@ def _add(
         ) from None
     entry |= {"category_id": class_of[annotation["category_id"]], "iscrowd": annotation.get("iscrowd", 0)}
     record["annotations"].append(entry | {"id": annotation.get("id")})
+    return ""
+
+
+def _reject_box(annotation: dict, record: dict, origin: str) -> str:
+    """Return the reason why an annotation is dropped for its box, or an empty string.
+
+    Raises:
+        DatasetError: it has no box of four numbers.
+    """
+    if "bbox" not in annotation:
+        raise DatasetError(f"{origin} has no bbox.  Correct the file.")
+    box = annotation["bbox"] or (0, 0, 0, 0)
+    if len(box) != 4 or not all(isinstance(number, (int, float)) for number in box):
+        raise DatasetError(f"{origin} has the bbox {box!r}, wanted [x, y, width, height].  Correct the file.")
+    left, top, width, height = box
+    if not all(map(math.isfinite, box)):  # JSON files can hold NaN and infinity.
+        return "with a box that is not finite"
+    if not (width > 0 and height > 0):
+        return "with a box of no area"
+    if not (left < record["width"] and top < record["height"] and left + width > 0 and top + height > 0):
+        return "with a box outside the image"
     return ""
 
 

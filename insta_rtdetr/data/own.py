@@ -81,11 +81,12 @@ def complete(part: Split, classes: list[str], needs_masks: bool) -> dict[str, An
     number_of = {name: number for number, name in enumerate(classes, start=1)}
     category_ids = {item["id"]: number_of.get(item["name"]) for item in part.content["categories"]}
     kept = [item for item in part.content["annotations"] if item.get("segmentation") or not needs_masks]
+    dropped = [item.get("id") for item in part.content["annotations"] if needs_masks and not item.get("segmentation")]
     origin = part.json_file or part.image_root
     if part.content["annotations"] and not kept:
         raise no_masks(origin, len(part.content["annotations"]))
-    if num_dropped := len(part.content["annotations"]) - len(kept):
-        logger.warning(f"{origin}: dropped {num_dropped} objects without a mask")
+    if dropped:
+        logger.warning(f"{origin}: dropped {len(dropped)} objects without a mask (first annotation {dropped[0]})")
     annotations = []
     for number, annotation in enumerate(kept, start=1):
         category_id = category_ids.get(annotation.get("category_id"))

@@ -202,7 +202,7 @@ BROKEN = {
     "category name twice": (
         change("categories", 1, name="red"), "category_name_duplicate", "warn: 2 categories have the name 'red'"
     ),
-    "no bbox": (change("annotations", bbox="absent"), "annotation_field_invalid", "error: KeyError 'bbox'"),
+    "no bbox": (change("annotations", bbox="absent"), "annotation_field_invalid", "error: annotation 11 has no bbox"),
     "bbox of three numbers": (change("annotations", bbox=[1, 2, 3]), "box_invalid", "error: bbox [1, 2, 3]"),
     "bbox of no area": (change("annotations", bbox=[5, 8, 20, 0]), "box_no_area", "skip: 1 with a box of no area"),
     "bbox with NaN": (change("annotations", bbox=[5, 8, NAN, 9]), "box_not_finite", "skip: 1 with a box that is not"),
