@@ -195,7 +195,8 @@ def test_command_and_page_give_what_python_gives(made, tmp_path):
     assert from_command == [
         {**one, "image_id": from_command[0]["image_id"]} for one in expected.to_coco(image_id=1)
     ]
-    with TestClient(create_app(Demo(exported, "tiny", examples={}, limits=Limits(10**6, 10**6, 4)))) as client:
+    app = create_app(Demo(exported, "tiny", examples={}, limits=Limits(10**6, 10**6, 4)))
+    with TestClient(app, "http://localhost") as client:
         answer = client.post(
             "/api/predict", content=(tmp_path / "image.png").read_bytes(), params={"threshold": 0}
         ).json()
