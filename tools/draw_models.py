@@ -98,6 +98,26 @@ ARCHITECTURES = {
         "classes, boxes",
         ("backbone", "encoder"),
     ),
+    "sparseinst": Architecture(
+        ("ResNet-50", "strides 8 to 32"),
+        ("Context encoder", "pyramid pooling, then\none level of stride 8"),
+        ("Activation maps", "100 maps, of which each\nweighs the features"),
+        ("Query means", "a query is the mean of the\nfeatures under its map"),
+        ("Mask features", "stride 8, of the encoder\nand the places"),
+        ("Dot product", "of a query's kernel\nand the features"),
+        "classes, objectness",
+        ("encoder",),
+    ),
+    "paddlex_rcnn": Architecture(
+        ("ResNet, ResNet-vd", "strides 4 to 32"),
+        ("FPN", "five levels of\none width"),
+        ("Proposals", "anchors most like\nan object, 1,000 at most"),
+        ("Box heads", "one, or three in turn,\non pooled features"),
+        ("Region features", "pooled in the\nboxes found"),
+        ("Convolutions", "a mask of 28 x 28\nfor each class"),
+        "classes, boxes",
+        ("encoder", "decoder"),
+    ),
 }
 
 

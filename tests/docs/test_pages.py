@@ -4,16 +4,22 @@ import os
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
 
 import insta_rtdetr.engine.run
+from insta_rtdetr.export import formats
+from insta_rtdetr.modeling.loss.criterion import CLASS_LOSSES
+from insta_rtdetr.predict.runtime import session
 from insta_rtdetr.zoo.cache import CACHE_VARIABLE
 
 from .blocks import MARKS, OTHER_LANGUAGES, OUTPUT_LANGUAGE, RUN_LANGUAGES, blocks_of, pages
 from .running import PageRunner
 from .shortened.sitecustomize import shorten
-from .workspace import ITERATIONS, make_workspace, write_weights
+from .workspace import ITERATIONS, environment, make_workspace, write_weights
 
 WITH_SLOW = bool(os.environ.get("DOCS_SLOW"))
+# What the page on extending adds to.
+REGISTERS = (META_ARCH_REGISTRY._obj_map, CLASS_LOSSES, formats.WRITERS, session.ENDINGS, session.SESSIONS)
 # The longest first.
 PAGES = sorted(pages(), key=lambda page: -len(blocks_of(page)))
 
@@ -38,11 +44,15 @@ def runner(cache, tmp_path, monkeypatch) -> PageRunner:
     monkeypatch.setattr(insta_rtdetr.engine.run, "train", shorten(insta_rtdetr.engine.run.train, ITERATIONS))
     folder = make_workspace(tmp_path)
     monkeypatch.syspath_prepend(str(folder))
-    registered = set(DatasetCatalog)
+    monkeypatch.setenv("COLUMNS", environment()["COLUMNS"])
+    registered, registers = set(DatasetCatalog), [dict(register) for register in REGISTERS]
     yield PageRunner(folder, WITH_SLOW)
     for name in set(DatasetCatalog) - registered:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
+    for register, before in zip(REGISTERS, registers, strict=True):
+        register.clear()
+        register.update(before)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if runs_here(page)])
