@@ -226,6 +226,7 @@ def test_the_synthetic_image_has_the_size_of_most_coco_images(files):
     ("arguments", "words"),
     [
         (["--config-file", "none.yaml"], "none.yaml not found"),
+        (["--config-file", "quickstart_MNV2_D3_256", "model.onnx"], "has configs and exported files"),
         (["--runs", "0"], "--runs is 0, wanted at least 1"),
         (["--batch-size", "0"], "--batch-size is 0"),
         (["--batch-size", "x"], "invalid int value: 'x'"),
