@@ -38,7 +38,7 @@ def run(models: list[Options]) -> None:
     for options in models:
         options.check()
     if len({bool(options.backends) for options in models}) > 1:
-        raise UserError("--config-file has configs and exported files.  Give the files to --backends, beside one config.")
+        raise UserError("--config-file has configs and exported files.  Give files to --backends, beside one config.")
     reports = []
     for options in models:
         reports.append(_run_one(options))
