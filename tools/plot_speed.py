@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from insta_rtdetr.benchmark.report import machine_line
 from insta_rtdetr.command_line import CommandParser, run_command
@@ -32,9 +32,10 @@ from insta_rtdetr.zoo import published_files
 FAMILIES = {
     "insta_rtdetr": ("Insta-RT-DETR", "#1f6feb"), "fastinst": ("FastInst", "#d1242f"),
     "mask_rtdetr": ("Mask-RT-DETR", "#1a7f37"), "rfdetr_seg": ("RF-DETR-Seg", "#8250df"),
-    "maskdino": ("Mask DINO", "#9a6700"),
+    "maskdino": ("Mask DINO", "#9a6700"), "sparse_inst": ("SparseInst", "#bf3989"),
+    "mask_rcnn": ("Mask R-CNN", "#57606a"), "cascade_mask_rcnn": ("Cascade Mask R-CNN", "#24292f"),
 }  # fmt: skip
-OTHER_FAMILY = ("other", "#57606a")
+OTHER_FAMILY = ("other", "#8c959f")
 MARKERS = "osD^vP"
 PYTORCH = "PyTorch"
 # Names of stages in a report, the whole network first.
@@ -114,7 +115,9 @@ def points_of(report: dict, stage: str) -> Iterator[Point]:
                 runtime = PYTORCH if row["backend"] == "eager" else row["backend"]
                 yield Point(name, runtime, row[key]["median"], published.mask_ap)
         return
-    times = report["stages_ms"]["network"] if stage == "network" else report["end_to_end_ms"]
+    stages = report["stages_ms"]
+    # Detectron2's own models have one stage for network and postprocessing.
+    times = stages.get("network", stages.get("model")) if stage == "network" else report["end_to_end_ms"]
     yield Point(name, PYTORCH, times["median"] / report["batch_size"], published.mask_ap)
 
 
@@ -144,8 +147,9 @@ def draw(points: list[Point], title: str) -> Figure:
     axes.set_title(title, fontsize=9, loc="left")
     axes.grid(True, which="both", color="#eaeef2")
     axes.set_axisbelow(True)
-    for axis_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        axis_formatter(ScalarFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", which="both", labelsize=8)
     axes.margins(x=0.17, y=0.08)
     add_legends(axes, points, runtimes)
@@ -168,7 +172,7 @@ def add_legends(axes: Axes, points: list[Point], runtimes: list[str]) -> None:
             Line2D([], [], marker=MARKERS[index % len(MARKERS)], linestyle="", color="#57606a", label=name)
             for index, name in enumerate(runtimes)
         ]
-    axes.legend(handles=entries, fontsize=8, loc="lower right")
+    axes.legend(handles=entries, fontsize=8, loc="best")
 
 
 def add_labels(axes: Axes, points: list[Point]) -> None:
