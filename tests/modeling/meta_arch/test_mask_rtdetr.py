@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from insta_rtdetr.checkpoint import Checkpointer
-from tests.modeling.meta_arch.test_insta_rtdetr import same
+from tests.modeling.meta_arch.checks import check_batch_independence, in_eval_mode
 from tests.tiny import random_image, tiny_mask_rtdetr, tiny_maskdino, training_input
 
 # If there are fewer prototypes than channels of the features, folding leaves the projection on the pixels.
@@ -20,21 +20,12 @@ def build(request):
 
 
 def eval_model(build, *overrides, seed=0):
-    """Return a model in eval mode whose batch norms have statistics of an image."""
-    model = build(*overrides, seed=seed)
-    with torch.no_grad():
-        model([training_input(2, seed=i) for i in range(2)])
-    return model.double().eval()
+    return in_eval_mode(build(*overrides, seed=seed))
 
 
 @pytest.mark.parametrize("fixed_size", [(64, 96), ()])
 def test_an_images_result_does_not_depend_on_its_batch(build, fixed_size):
-    model = eval_model(build, "INPUT.FIXED_SIZE", fixed_size)
-    sizes = [(64, 64), (50, 90), (97, 33), (64, 60)]
-    inputs = [{"image": random_image(*size, seed=i), "height": 40, "width": 70} for i, size in enumerate(sizes)]
-    for one, result in zip(inputs, model(inputs), strict=True):
-        assert result["instances"].image_size == (40, 70)
-        assert same(model([one])[0]["instances"], result["instances"])
+    check_batch_independence(eval_model(build, "INPUT.FIXED_SIZE", fixed_size))
 
 
 @pytest.mark.parametrize("overrides", [(), FEW_PROTOTYPES])

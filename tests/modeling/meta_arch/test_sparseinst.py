@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.modeling.meta_arch.test_insta_rtdetr import same
+from tests.modeling.meta_arch.checks import check_batch_independence, check_fusing_without_boxes, in_eval_mode
 from tests.tiny import random_image, tiny_sparseinst, training_input
 
 DEFORMABLE = (
@@ -13,11 +13,7 @@ DEFORMABLE = (
 
 
 def eval_model(*overrides):
-    """A model whose batch norms have seen two images, in eval mode."""
-    model = tiny_sparseinst(*overrides)
-    with torch.no_grad():
-        model([training_input(2, seed=i) for i in range(2)])
-    return model.double().eval()
+    return in_eval_mode(tiny_sparseinst(*overrides))
 
 
 @pytest.mark.parametrize("overrides", [(), ("MODEL.DECODER.NUM_GROUPS", 1), DEFORMABLE])
@@ -36,25 +32,12 @@ def test_more_objects_than_queries_train():
 
 
 def test_an_images_result_does_not_depend_on_its_batch():
-    model = eval_model()
-    sizes = [(64, 64), (50, 90), (97, 33), (64, 60)]
-    inputs = [{"image": random_image(*size, seed=i), "height": 40, "width": 70} for i, size in enumerate(sizes)]
-    for one, result in zip(inputs, model(inputs), strict=True):
-        assert result["instances"].image_size == (40, 70)
-        assert same(model([one])[0]["instances"], result["instances"])
+    check_batch_independence(eval_model())
 
 
 @pytest.mark.parametrize("overrides", [(), DEFORMABLE])
 def test_fusing_changes_nothing_but_the_time(overrides):
-    model = eval_model(*overrides)
-    inputs = [{"image": random_image()}]
-    model.fuse_on_eval = False
-    expected = model.forward_raw(inputs)
-    assert set(expected) == {"class_logits", "mask_logits"}
-    model.fuse_on_eval = True
-    for name, value in model.forward_raw(inputs).items():
-        torch.testing.assert_close(value, expected[name])
-    assert not any("norm" in name and "running" in name for name in model._inference_network().state_dict())
+    check_fusing_without_boxes(eval_model(*overrides))
 
 
 def test_a_query_has_one_class_and_a_score_that_counts_objectness_and_mask():
