@@ -56,7 +56,7 @@ class InstanceContextEncoder(nn.Module):
         }
 
     def forward(self, features: dict[str, Tensor]) -> Pyramid:
-        """Backbone features to one level (B, C, H / stride, W / stride), which masks are predicted from as well."""
+        """Make one level (B, C, H / stride, W / stride), from which masks are predicted as well."""
         *finer, coarsest = [
             project(features[name]) for project, name in zip(self.lateral_convs, self.in_features, strict=True)
         ]

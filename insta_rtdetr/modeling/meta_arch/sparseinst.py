@@ -28,9 +28,7 @@ class SparseInst(InstanceSegmenter):
     class_layers = {r"decoder\.instance_branch\.class_head": 0}
 
     @configurable
-    def __init__(
-        self, *, backbone: nn.Module, encoder: nn.Module, decoder: InstanceActivationDecoder, **shared
-    ):
+    def __init__(self, *, backbone: nn.Module, encoder: nn.Module, decoder: InstanceActivationDecoder, **shared):
         super().__init__(**shared)
         self.backbone = backbone
         self.encoder = encoder
@@ -38,7 +36,7 @@ class SparseInst(InstanceSegmenter):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """Read every MODEL.*, INPUT.* and TEST.* key of the model."""
+        """Build the parts of the model from MODEL.*, INPUT.* and TEST.*."""
         backbone = build_backbone(cfg)
         return {
             "backbone": backbone,
@@ -56,7 +54,13 @@ class SparseInst(InstanceSegmenter):
         }
 
     def run_network(self, images: Tensor, targets: list[Target] | None = None) -> ModelOutput:
-        """(B, 3, H, W) -> predictions, whose classes count the objectness but in training; see `InstanceSegmenter`."""
+        """Run the network without pre- and postprocessing; see `InstanceSegmenter.run_network`.
+
+        In eval mode, the class probabilities include the objectness.
+
+        Raises:
+            ValueError: targets have no masks.
+        """
         pyramid = self.extract_features(images)
         prediction = self.decoder(pyramid.mask_features)
         if not self.training:
@@ -66,7 +70,7 @@ class SparseInst(InstanceSegmenter):
 
 
 def with_objectness(prediction: Prediction) -> Prediction:
-    """The prediction whose class probabilities are the geometric means of those and the objectness."""
+    """Replace the class probabilities by their geometric means with the objectness."""
     objectness = full_precision(prediction.objectness_logits).sigmoid()[..., None]
     probs = (full_precision(prediction.class_logits).sigmoid() * objectness).sqrt()
     return replace(prediction, class_logits=probs.logit(), objectness_logits=None)
