@@ -37,7 +37,7 @@ PANEL, GAP = (480, 379), 10  # pixels: width and height of an image in the strip
 COINS_SIZE = (768, 606)  # pixels, of coins_found.jpg
 FOUND_HEIGHT = 420  # pixels, of nuclei_found.jpg
 DRAWN_SIDE = 1000  # pixels that drawings have at least before they are made small, so that their edges are smooth
-VIEWPORT = {"width": 1100, "height": 868}
+VIEWPORT = {"width": 1000, "height": 790}
 WAIT_MS = 60_000
 
 
