@@ -61,7 +61,7 @@ def test_a_sound_installation_has_no_failure(coco):
     *report, summary = result.stdout.splitlines()
     assert all(line.startswith(("ok    ", "note  ")) for line in report)
     assert summary.startswith("doctor: ") and summary.endswith(" 0 failed")
-    for part in ("Python 3.", "torch 2.", "torchvision operators on cpu", "Detectron2 0.6", "is writable", "1 objects"):
+    for part in ("Python 3.", "torch 2.", "torchvision operators on cpu", "Detectron2 0.6", "is writable", "1 object,"):
         assert part in result.stdout
 
 
