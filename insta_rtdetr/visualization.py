@@ -1,20 +1,25 @@
-"""Reading images, drawing the objects found in them, and writing them.  Images are uint8 (H, W, 3), RGB."""
+"""Reading images, drawing the objects found in them, and writing them.  Images are uint8 (H, W, 3), RGB.
+
+Detectron2's visualizers are imported where they draw, because they import Matplotlib, which takes 0.4 s.
+"""
 
 import colorsys
 import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from detectron2.data.catalog import Metadata
 from detectron2.structures import Instances
-from detectron2.utils.video_visualizer import VideoVisualizer
-from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 
 from insta_rtdetr.atomic import new_file
 from insta_rtdetr.errors import ImageError
 from insta_rtdetr.image_file import UNREADABLE, read_rgb, reason_unreadable
+
+if TYPE_CHECKING:
+    from detectron2.utils.visualizer import Visualizer
 
 OPACITY = 0.45
 GOLDEN_RATIO = 0.618034  # steps of it around the colour circle are never close to each other
@@ -42,13 +47,15 @@ def draw(image_rgb: np.ndarray, instances: Instances, class_names: Sequence[str]
     Returns:
         uint8 (H * scale, W * scale, 3), RGB.
     """
+    from detectron2.utils.visualizer import Visualizer
+
     visualizer = Visualizer(image_rgb, Metadata(thing_classes=list(class_names)), scale=scale)
     if instances.has("track_ids"):
         return _draw_tracks(visualizer, instances, class_names)
     return visualizer.draw_instance_predictions(instances).get_image()
 
 
-def _draw_tracks(visualizer: Visualizer, instances: Instances, class_names: Sequence[str]) -> np.ndarray:
+def _draw_tracks(visualizer: "Visualizer", instances: Instances, class_names: Sequence[str]) -> np.ndarray:
     """Draw objects in the colours of their tracks, with class names and numbers."""
     track_ids = instances.track_ids.tolist()
     drawn = visualizer.overlay_instances(
@@ -63,6 +70,8 @@ def _draw_tracks(visualizer: Visualizer, instances: Instances, class_names: Sequ
 
 def video_drawer(class_names: Sequence[str]) -> Callable[[np.ndarray, Instances], np.ndarray]:
     """Return a function like `draw` for the frames of one video, which keeps an object's colour from frame to frame."""
+    from detectron2.utils.video_visualizer import VideoVisualizer
+
     visualizer = VideoVisualizer(Metadata(thing_classes=list(class_names)))
 
     def draw_frame(image_rgb: np.ndarray, instances: Instances) -> np.ndarray:
