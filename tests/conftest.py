@@ -1,5 +1,6 @@
 """What every test leaves as it found it."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -66,6 +67,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow files; all others keep their order."""
     rank = {name: position for position, name in enumerate(SLOW_FILES)}
     items.sort(key=lambda item: rank.get(item.location[0], len(SLOW_FILES)))
+
+
+def pytest_collection_finish() -> None:
+    """Take all modules and tests out of garbage collection, which would look at each of them dozens of times."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import shutil
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,16 @@ def noise(height: int, width: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@pytest.fixture(scope="module")
+def no_stack_traces():
+    """PyTorch keeps the stack of Python's calls with each node of a graph, for its error messages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.utils._traceback.CapturedTraceback.summary", lambda self: traceback.StackSummary())
+        yield
+
+
 @pytest.fixture(scope="module", params=CONFIGS)
-def made(request, tmp_path_factory) -> dict:
+def made(request, tmp_path_factory, no_stack_traces) -> dict:
     """A tiny model, and its ONNX and OpenVINO files, which take any number of images."""
     folder = tmp_path_factory.mktemp(request.param)
     cfg = CONFIGS[request.param].clone()
