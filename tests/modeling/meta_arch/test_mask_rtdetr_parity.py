@@ -25,7 +25,9 @@ def load(size, folder):
     name = f"mask_rtdetr_hgnetv2_{size}"
     weights = {key: value.numpy() for key, value in original_state_dict(name).items()}
     file = folder / f"{name}.pdparams"
-    file.write_bytes(pickle.dumps({**weights, "StructuredToParameterName@@": {key: key for key in weights}}, 4))
+    with file.open("wb") as stream:
+        pickle.dump({**weights, "StructuredToParameterName@@": {key: key for key in weights}}, stream, 4)
+    del weights  # up to 1 GB
     model = published_model(f"{name}_640", file)
     for module in model.modules():
         if hasattr(module, "eps"):

@@ -40,9 +40,10 @@ def original_file(name, suffix, folder, weight_for=rcnn_weight_for):
     state = original_state_dict(f"paddle_{name}{suffix}", f"paddle_{name}", weight_for)
     state = {key: value.numpy() for key, value in state.items() if value.numel()}
     file = folder / "model.pdparams"
-    file.write_bytes(pickle.dumps(state))
+    with file.open("wb") as stream:
+        pickle.dump(state, stream)
     assert name_format(open_checkpoint(str(file))) == "PaddlePaddle's Mask R-CNN's original code"
-    return str(file), state.keys()
+    return str(file), list(state)
 
 
 def small_weight_for(name, shape, salt=0):
