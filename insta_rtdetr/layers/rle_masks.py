@@ -33,7 +33,7 @@ class RleMasks:
         return len(self.rles)
 
     def __getitem__(self, index: Any) -> "RleMasks | Tensor":
-        """Return the mask of a number, bool (H, W), or the masks that anything else chooses that indexes a tensor (N,)."""
+        """Return some of the masks, chosen by what indexes a tensor (N,); for a number the mask itself, bool (H, W)."""
         if isinstance(index, int):
             return torch.from_numpy(coco_mask.decode(self.rles[index])).bool()
         places = torch.arange(len(self))[index].reshape(-1).tolist()

@@ -61,7 +61,7 @@ class ExportedModel(Predictor):
             UserError: another input size is asked for than the file has.
         """
         if short_side not in (0, min(self.metadata.size)):
-            raise UserError(f"short_side is {short_side}, but the file takes {self.metadata.size} pixels.  Leave it out.")
+            raise UserError(f"short_side is {short_side}, but the file takes {self.metadata.size} pixels.  Omit it.")
         step = len(images) if self.metadata.dynamic_batch else 1
         found = []
         for start in range(0, len(images), step):
