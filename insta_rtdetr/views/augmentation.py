@@ -42,7 +42,8 @@ class View:
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Mirror an image (H, W, 3)."""
-        return np.ascontiguousarray(image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
+        # A copy, because numpy calls one row contiguous even with a negative stride, which PyTorch refuses.
+        return image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1].copy()
 
     def undo(self, found: Instances) -> Instances:
         """Return the objects of the mirrored image as they lie in the image, with `RleMasks`."""

@@ -15,7 +15,8 @@ from tests.tiny import tiny_config
 from tests.views.grey import HEIGHT, WIDTH, disc, draw, find_grey, found_in
 
 FLIPS = [View(0, flip_x, flip_y) for flip_x in (False, True) for flip_y in (False, True)]
-DISCS = [(20, 30, 8), (75, 150, 20), (140, 5, 9), (40, 190, 4)]
+# Also of one pixel, within the image and at its border, and cut off by the border.
+DISCS = [(20, 30, 8), (75, 150, 20), (140, 5, 9), (40, 190, 4), (100, 60, 0), (0, 90, 0), (149, 60, 3)]
 
 
 def find(images: list[np.ndarray], short_side: int) -> list[Instances]:
