@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Size of the masks of an image, one byte a pixel, up to which they are decoded together to be drawn.
 MAX_DRAWN_BYTES = 2**28
-# Number of pixels up to which an image is drawn with boxes and labels: matplotlib takes MATPLOTLIB_BYTES for each.
+# Number of pixels up to which an image is drawn with boxes and labels, for which matplotlib holds several copies of it.
 MAX_LABELLED_PIXELS = 2**25
 
 

@@ -12,9 +12,10 @@ from insta_rtdetr.errors import UserError
 from insta_rtdetr.predict import distributed
 from insta_rtdetr.predict.journal import Record
 from insta_rtdetr.predict.recorder import Recorder, Settings, Task, make_batches
-from tests.predict.conftest import noise
+from insta_rtdetr.views import Tiling
+from tests.predict.conftest import noise, write_video
 
-NUM_IMAGES = 24
+NUM_IMAGES, NUM_FRAMES = 24, 3
 
 
 @pytest.fixture
@@ -26,8 +27,9 @@ def ray(monkeypatch):
     ray.shutdown()
 
 
-def by_name(records: list[Record]) -> dict[str, Record]:
-    return {record["name"]: record for record in records if "name" in record}
+def by_name(records: list[Record]) -> dict[tuple[str, int | None], Record]:
+    """Name and frame -> record."""
+    return {(record["name"], record.get("frame")): record for record in records if "name" in record}
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -35,12 +37,18 @@ def test_two_workers_one_of_them_killed_give_the_results_of_one_process(ray, mod
     for index in range(NUM_IMAGES):
         Image.fromarray(noise(index)).save(tmp_path / f"{index:02d}.png")
     (tmp_path / "05.png").write_bytes(b"no image")
-    settings = Settings(str(model_folder / "tiny.yaml"), str(model_folder / "tiny.pth"), threshold=0.0, batch_size=2)
+    write_video(tmp_path / "video.avi", NUM_FRAMES)
+    settings = Settings(
+        str(model_folder / "tiny.yaml"), str(model_folder / "tiny.pth"), threshold=0.0, batch_size=2,
+        tiling=Tiling(64), track=True, augment=True,
+    )  # fmt: skip
     tasks = [Task(str(file), str(tmp_path / "out" / file.name)) for file in sorted(tmp_path.glob("*.png"))]
+    tasks.append(Task(str(tmp_path / "video.avi")))
     batches = make_batches(tasks, settings.batch_size)
     recorder = Recorder(settings)
     expected = by_name([record for batch in batches for record in recorder.records(batch)])
-    assert len(expected) == NUM_IMAGES and "error" in expected[str(tmp_path / "05.png")]
+    assert len(expected) == NUM_IMAGES + NUM_FRAMES + 1 and "error" in expected[str(tmp_path / "05.png"), None]
+    assert expected[str(tmp_path / "video.avi"), NUM_FRAMES - 1]["totals"]
 
     killed = tmp_path / "killed"
 
