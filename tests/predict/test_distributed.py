@@ -1,7 +1,9 @@
 """Prediction on a local Ray of two workers: the results of one process, also when a worker is killed."""
 
 import builtins
+import json
 import os
+import pickle
 import signal
 import sys
 
@@ -68,6 +70,22 @@ def test_two_workers_one_of_them_killed_give_the_results_of_one_process(ray, mod
     assert by_name(found) == expected
     assert len(list((tmp_path / "out").glob("*.png"))) == NUM_IMAGES - 1
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_worker_takes_tiles_tracks_and_views(model_folder, tmp_path):
+    Image.fromarray(noise(0)).save(tmp_path / "a.png")
+    write_video(tmp_path / "video.avi", NUM_FRAMES)
+    settings = Settings(
+        str(model_folder / "tiny.yaml"), str(model_folder / "tiny.pth"), threshold=0.0,
+        tiling=Tiling(64), track=True, augment=True,
+    )  # fmt: skip
+    batches = make_batches([Task(str(tmp_path / "a.png")), Task(str(tmp_path / "video.avi"))], batch_size=1)
+    recorder = Recorder(settings)
+    expected = [recorder.header(), *(record for batch in batches for record in recorder.records(batch))]
+    assert len(expected) == 1 + 1 + NUM_FRAMES + 1 and expected[-2]["totals"]
+    worker = distributed.Worker(pickle.loads(pickle.dumps(settings)), os.getcwd())
+    rows = worker({"batch": [json.dumps([vars(task) for task in batch]) for batch in batches]})
+    assert [json.loads(row["record"][0]) for row in rows] == json.loads(json.dumps(expected))
 
 
 def test_without_ray_its_name_is_told(monkeypatch):
