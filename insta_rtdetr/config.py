@@ -321,3 +321,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.TILE = CfgNode()
     cfg.TEST.TILE.SIZE = 0
     cfg.TEST.TILE.OVERLAP = 0.2
+    # Test-time augmentation, with Detectron2's keys: views of each image are predicted, and what they show is merged.
+    # MIN_SIZES are short sides of the network's input in pixels, and MAX_SIZE limits the long side; () stands for the
+    # one usual size.  FLIP mirrors images left to right, and VERTICAL_FLIP upside down, each only if INPUT.RANDOM_FLIP
+    # did so in training.  `predict(augment=True)` reads them too, but for ENABLED, which is for evaluations.
+    cfg.TEST.AUG.VERTICAL_FLIP = True

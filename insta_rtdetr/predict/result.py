@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from insta_rtdetr.atomic import write_text
 from insta_rtdetr.errors import UserError
-from insta_rtdetr.layers.mask_rle import encode_masks
+from insta_rtdetr.layers.mask_rle import decode_crop, encode_masks
 from insta_rtdetr.layers.rle_masks import RleMasks
 from insta_rtdetr.visualization import draw, paint, spread_color, write_image
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Size of the masks of an image, one byte a pixel, up to which they are decoded together to be drawn.
 MAX_DRAWN_BYTES = 2**28
+# Number of pixels up to which an image is drawn with boxes and labels, for which matplotlib holds several copies of it.
+MAX_LABELLED_PIXELS = 2**25
 
 
 @dataclass
@@ -119,22 +121,24 @@ class Result:
         """Draw masks, boxes, class names and scores over the image: uint8 (H * scale, W * scale, 3), RGB.
 
         Objects of a track have its colour and its number.
-        Where all masks together would take more than MAX_DRAWN_BYTES, the masks alone are drawn, one after another.
+        Where all masks together would take more than MAX_DRAWN_BYTES, or the image has more than MAX_LABELLED_PIXELS,
+        the masks alone are drawn, one after another.
         """
         height, width = self.image.shape[:2]
-        if self.instances.has("pred_masks") and len(self) * height * width > MAX_DRAWN_BYTES:
-            painted = Image.fromarray(self._paint_masks())
-            return np.asarray(painted.resize((round(width * scale), round(height * scale))))
+        is_large = height * width > min(MAX_LABELLED_PIXELS, MAX_DRAWN_BYTES // max(len(self), 1))
+        if self.instances.has("pred_masks") and is_large:
+            painted = self._paint_masks()
+            size = (round(width * scale), round(height * scale))
+            return painted if size == (width, height) else np.asarray(Image.fromarray(painted).resize(size))
         return draw(np.asarray(self.image), self.instances, self.categories.names, scale)
 
     def _paint_masks(self) -> np.ndarray:
         image = np.array(self.image)
         by_class = len(self.categories.names) > 1
         for number, (class_id, rle) in enumerate(zip(self.class_ids.tolist(), self._rles())):
-            x, y, width, height = coco_mask.toBbox(rle).astype(int)
-            area = np.s_[y : y + height, x : x + width]
-            mask = coco_mask.decode(rle)[area].astype(bool)
-            paint(image[area], mask, spread_color(class_id if by_class else number), outline=True)
+            mask, y, x = decode_crop(rle)
+            area = image[y : y + mask.shape[0], x : x + mask.shape[1]]
+            paint(area, mask, spread_color(class_id if by_class else number), outline=True)
         return image
 
     def _rles(self) -> list[dict]:
