@@ -6,7 +6,7 @@ from torch import Tensor
 from .boxes import iou_and_giou
 
 # Even, so that no box is left out wrongly; see `suppress`.
-ROUNDS = 8
+ROUNDS = 32
 
 
 def suppress(boxes_xyxy: Tensor, classes: Tensor, threshold: float) -> Tensor:

@@ -57,7 +57,7 @@ class TaskAlignedHead(nn.Module):
             boxes_cxcywh=decode_boxes(side_logits, points, cells),
             mask_embeddings=embeddings,
             mask_features=pyramid.mask_features,
-            query_points=points.expand(len(class_logits), -1, -1),
+            query_points=points.expand(class_logits.shape[0], -1, -1),
             side_logits=side_logits,
             cells=cells,
         )

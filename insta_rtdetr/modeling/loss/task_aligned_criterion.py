@@ -108,7 +108,12 @@ def _mask_loss(prediction: PositionPrediction, match: AlignedMatch, batch: Batch
     objects = batch.index(match)
     logits = MatchedMasks.join([(prediction, match)]).all_maps()
     height, width = logits.shape[1:]
-    masks = F.interpolate(batch.masks[None].to(torch.uint8), size=(height, width), mode="nearest")[0][objects].to(logits)
+    # As in the original, masks are read at the first pixel of each cell.
+    rows, columns = (
+        torch.arange(cells, device=logits.device) * pixels // cells
+        for cells, pixels in zip((height, width), batch.masks.shape[1:], strict=True)
+    )
+    masks = batch.masks[:, rows[:, None], columns][objects].to(logits)
     boxes_cxcywh = batch.boxes_cxcywh[objects].to(logits)
     boxes = cxcywh_to_xyxy(boxes_cxcywh) * logits.new_tensor([width, height, width, height])
     losses = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
