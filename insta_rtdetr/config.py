@@ -83,7 +83,7 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.HGNETV2.NORM = "FrozenBN"
     # Factors on the learning rate of the stages res2 to res5; empty for SOLVER.BACKBONE_MULTIPLIER.
     cfg.MODEL.HGNETV2.LEARNING_RATE_FACTORS = ()
-    # build_csp_represnet_backbone: factors on the channels and on the numbers of blocks of the size L, and levels as above.
+    # build_csp_represnet_backbone: factors on the channels and on the numbers of blocks of the size L; levels as above.
     cfg.MODEL.CSPREPRESNET = CfgNode()
     cfg.MODEL.CSPREPRESNET.WIDTH = 0.5
     cfg.MODEL.CSPREPRESNET.DEPTH = 0.33
@@ -176,7 +176,7 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # "mask2box", which some published weights learnt with).
     cfg.MODEL.DECODER.MASK_BOX_LAST_CELL = True
 
-    # PPYOLOESeg: bins of the distribution of the distance from a position to a side of its box, 0 to NUM_BINS - 1 cells.
+    # PPYOLOESeg: bins of the distribution of the distance from a position to a side of its box: 0, 1, ... cells.
     cfg.MODEL.DECODER.NUM_BINS = 17
 
     cfg.MODEL.MASK_HEAD = CfgNode()
@@ -212,8 +212,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.DICE_COST = 5.0
     # DiceMatcher: CLASS_COST and DICE_COST are the exponents of a class's probability and of the masks' dice score,
     # which are multiplied; `beta` and `alpha` in SparseInst.
-    # TaskAlignedMatcher: CLASS_COST and GIOU_COST are the exponents of a class's probability and of the boxes' IoU, `alpha`
-    # and `beta` in TOOD; and the number of positions that may be assigned to each object.
+    # TaskAlignedMatcher: CLASS_COST and GIOU_COST are the exponents of a class's probability and of the boxes' IoU,
+    # `alpha` and `beta` in TOOD; and the number of positions that may be assigned to each object.
     cfg.MODEL.MATCHER.NUM_POSITIONS = 13
     # LocationMatcher: how much it lowers the cost of a pair that the query was taken from within the object.
     cfg.MODEL.MATCHER.LOCATION_COST = 1000.0
@@ -317,14 +317,14 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Lowest score of an object, a probability.  Objects with a lower one are left out before their masks are computed.
     cfg.TEST.SCORE_THRESHOLD = 0.0
     # Non-maximum suppression: IoU above which an object is left out if its box overlaps the box of an object of its
-    # class with a higher score.  It follows the selection of TEST.DETECTIONS_PER_IMAGE objects; PPYOLOESeg's precedes it.
-    # With 1, the default, no object is left out, because the queries of a DETR learn to find different objects.
+    # class with a higher score.  It follows the selection of TEST.DETECTIONS_PER_IMAGE objects; PPYOLOESeg's precedes
+    # it.  With 1, the default, no object is left out, because the queries of a DETR learn to find different objects.
     cfg.TEST.NMS_THRESHOLD = 1.0
     # Probability above which a pixel belongs to an object, after resizing.
     cfg.TEST.MASK_THRESHOLD = 0.5
     # Quantity that is resized from the mask map to the image: "probability", as in Insta-RT-DETR; "logit"; or
-    # "probability_twice" (SparseInst, PPYOLOESeg) or "logit_twice" (FastInst): resized to the network's input first and then to the
-    # image.
+    # "probability_twice" (SparseInst, PPYOLOESeg) or "logit_twice" (FastInst): resized to the network's input first and
+    # then to the image.
     cfg.TEST.MASK_RESIZE = "probability"
     # Metric that chooses model_best.pth, by the name under which Detectron2 logs it.  In the stage "detector", which
     # has no masks, the metric of the boxes takes its place, for example bbox/AP for segm/AP.

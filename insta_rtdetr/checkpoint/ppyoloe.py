@@ -74,7 +74,10 @@ def _rename(name: str, num_levels: int, num_blocks: int) -> str:
         return f"head.{_BRANCHES[branch]}_{part}.{num_levels - 1 - int(level)}.{re.sub('^fc', 'gate', rest)}"
     if neck := _NECK.fullmatch(name):
         kind, level, rest = neck.groups()
-        return f"encoder.{_rename_step(kind, int(level), num_levels)}.{_rename_chain(rest, num_blocks)}"
+        is_coarsest = kind == "fpn_stages" and level == "0"
+        # Pooling follows the middle block.
+        pooling = (num_blocks - 1) // 2 + 1 if is_coarsest else None
+        return f"encoder.{_rename_step(kind, int(level), num_levels)}.{_rename_chain(rest, pooling)}"
     return rename_first(name, _RENAMES)
 
 
@@ -86,10 +89,11 @@ def _rename_step(kind: str, level: int, num_levels: int) -> str:
     return f"{ours[kind]}.{num_levels - 2 - level}"
 
 
-def _rename_chain(rest: str, num_blocks: int) -> str:
-    """Rename a block of a chain; in ours, pooling has a number among the blocks, of which it follows the middle one."""
+def _rename_chain(rest: str, pooling: int | None) -> str:
+    """Rename a block of a chain, in which pooling may have a place; in ours it is counted as one of the blocks."""
     found = _CHAIN.fullmatch(rest)
     if not found:
         return rest
     index, rest = found.groups()
-    return f"blocks.{(num_blocks - 1) // 2 + 1 if index == 'spp' else index}.{rest}"
+    place = pooling if index == "spp" else int(index) + (pooling is not None and int(index) >= pooling)
+    return f"blocks.{place}.{rest}"

@@ -6,7 +6,6 @@ Shapes: N maps of (h, w) cells, which become (H, W) pixels of the network's inpu
 import math
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from .boxes import cells_inside

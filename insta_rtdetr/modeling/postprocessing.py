@@ -308,7 +308,7 @@ def _resizing(
     maps: Tensor, padded: tuple[int, int], resized: tuple[int, int], output: tuple[int, int], twice: bool = False,
     cells: tuple[int, int] | None = None,
 ) -> tuple[AxisResize, AxisResize]:  # fmt: skip
-    """Return the resizing of the rows and of the columns of maps (N, h, w), or of maps of `cells`; see `axis_resize`."""
+    """Return the resizing of the rows and the columns of maps (N, h, w), or of maps of `cells`; see `axis_resize`."""
     rows, columns = (
         axis_resize(*sides, twice, maps.device, maps.dtype)
         for sides in zip(cells or maps.shape[1:], padded, resized, output, strict=True)

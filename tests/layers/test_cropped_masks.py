@@ -13,7 +13,9 @@ SIZES = [
     ((4, 6), (16, 24), (16, 24), (16, 24)),
 ]
 # In pixels of the input: ordinary, outside at the left, the whole image, no pixel, ends on pixels' edges.
-BOXES = torch.tensor([[5.3, 4.2, 19.8, 14.9], [-9, -5, 6.5, 7], [-1, -1, 99, 99], [7.2, 3, 7.9, 9], [4, 4, 12, 9]]).double()
+BOXES = torch.tensor(
+    [[5.3, 4.2, 19.8, 14.9], [-9, -5, 6.5, 7], [-1, -1, 99, 99], [7.2, 3, 7.9, 9], [4, 4, 12, 9]], dtype=torch.float64
+)
 
 
 def resizings(cells, padded, resized, output):

@@ -158,8 +158,8 @@ def padded_targets() -> dict[str, list[Any]]:
 def compute_exactly() -> None:
     """Replace two functions of PaddlePaddle that round to seven digits even in float64.
 
-    It reads between pixels at places in float32, and its hard sigmoid has the slope 0.1666667.  Of 21 of the 600 masks one
-    pixel is so near the threshold that this decides about it.
+    It reads between pixels at places in float32, and its hard sigmoid has the slope 0.1666667.  Of 21 of the 600 masks
+    one pixel is so near the threshold that this decides about it.
     """
     import paddle
     import paddle.nn.functional as F

@@ -7,8 +7,8 @@ from .recipe import tensor_for
 SALT = 0
 # Suffix of the file, size of the network's input, size of the result.
 IMAGES = [("", (256, 256), (400, 400)), ("_wide", (192, 320), (240, 400))]
-# Of the made-up outputs: (height, width) of the input in pixels, strides from the finest, classes, channels of the masks,
-# bins of a side's distribution, and objects of the three images.
+# Of the made-up outputs: (height, width) of the input in pixels, strides from the finest, classes, channels of the
+# masks, bins of a side's distribution, and objects of the three images.
 INPUT_SIZE, STRIDES, NUM_CLASSES, MASK_DIM, NUM_BINS, NUM_OBJECTS = (128, 160), (8, 16, 32), 6, 32, 17, (3, 5, 0)
 # Of the gradients, every so manieth position is stored.
 GRADIENT_STEP = 3
@@ -27,9 +27,9 @@ def level_sizes() -> list[tuple[int, int]]:
 
 
 def made_up_outputs() -> dict[str, np.ndarray]:
-    """Class logits (B, Q, K), side logits (B, Q, 4 * R), mask embeddings (B, Q, C), mask features (B, C, h, w), float64.
+    """Class logits (B, Q, K), side logits (B, Q, 4 * R), mask embeddings (B, Q, C) and mask features (B, C, h, w).
 
-    Positions come level by level, the finest first.
+    All are float64.  Positions come level by level, the finest first.
     """
     rng = np.random.default_rng(5)
     batch, num_positions = len(NUM_OBJECTS), sum(height * width for height, width in level_sizes())
@@ -42,7 +42,7 @@ def made_up_outputs() -> dict[str, np.ndarray]:
 
 
 def made_up_targets() -> list[dict[str, np.ndarray]]:
-    """For each image, classes (T,), boxes (T, 4), xyxy in pixels, and masks (T, H, W), bool, with rectangular objects."""
+    """For each image, classes (T,), boxes (T, 4), xyxy in pixels, and masks (T, H, W), bool, of rectangular objects."""
     rng = np.random.default_rng(6)
     height, width = INPUT_SIZE
     targets = []

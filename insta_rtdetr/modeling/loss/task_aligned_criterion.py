@@ -86,7 +86,7 @@ class TaskAlignedCriterion(nn.Module):
         logits = full_precision(prediction.class_logits)
         position = (match.image, match.query, batch.classes[batch.index(match)])
         target_scores = torch.zeros_like(logits).index_put(position, match.quality.to(logits))
-        is_positive = torch.zeros_like(logits, dtype=torch.bool).index_put(position, torch.ones_like(match.image).bool())
+        is_positive = torch.zeros_like(logits).index_put(position, logits.new_ones(())).bool()
         return varifocal_loss(logits, target_scores, is_positive, self.alpha, self.gamma, self.detach_weight)
 
 
@@ -104,7 +104,7 @@ def _box_losses(prediction: PositionPrediction, match: AlignedMatch, batch: Batc
 
 
 def _mask_loss(prediction: PositionPrediction, match: AlignedMatch, batch: BatchTargets) -> Tensor:
-    """Return the sum of the cross-entropies of matched masks within the objects' boxes, relative to the boxes' areas."""
+    """Return the sum of the cross-entropies of matched masks within the objects' boxes, per area of the box."""
     objects = batch.index(match)
     logits = MatchedMasks.join([(prediction, match)]).all_maps()
     height, width = logits.shape[1:]

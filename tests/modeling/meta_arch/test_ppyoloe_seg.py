@@ -50,7 +50,7 @@ def test_no_two_objects_of_a_class_overlap_more_than_the_threshold():
     found = eval_model("TEST.NMS_THRESHOLD", 0.5)([{"image": random_image()}])[0]["instances"]
     overlaps = box_iou(found.pred_boxes.tensor, found.pred_boxes.tensor).fill_diagonal_(0)
     overlaps[found.pred_classes[:, None] != found.pred_classes] = 0
-    assert 10 < len(found) and 0.3 < overlaps.max() <= 0.5
+    assert len(found) > 10 and 0.3 < overlaps.max() <= 0.5
 
 
 def test_suppression_precedes_the_choice_of_the_best():

@@ -54,7 +54,7 @@ def test_network_outputs_and_final_objects_equal_the_originals(suffix, is_fused,
         "mask_features": raw.mask_features[0, :, 3::8, 5::8],
     }  # fmt: skip
     for name, values in found.items():
-        torch.testing.assert_close(values.float(), expected[name], atol=1e-4, rtol=0, msg=lambda text: f"{name}: {text}")
+        torch.testing.assert_close(values.float(), expected[name], atol=1e-4, rtol=0, msg=name)
     assert len(result) == 300
     torch.testing.assert_close(result.scores, expected["scores"], atol=1e-6, rtol=0)
     assert result.pred_classes.tolist() == expected["classes"].tolist()
