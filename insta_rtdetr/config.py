@@ -232,6 +232,9 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.DICE_WEIGHT = 5.0
     # PPYOLOESeg: weight of the loss of the distributions that boxes are the means of.
     cfg.MODEL.LOSS.DISTRIBUTION_WEIGHT = 0.5
+    # PPYOLOESeg: how objects' masks are reduced to the mask map: "first_pixel" of each cell, as the original does, or
+    # "bilinear" between pixels, which does not move small masks.
+    cfg.MODEL.LOSS.MASK_SHRINK = "first_pixel"
     # FastInst: weight of the class map that queries are taken from, and of the class "no object" among the others.
     cfg.MODEL.LOSS.PROPOSAL_WEIGHT = 20.0
     cfg.MODEL.LOSS.NO_OBJECT_WEIGHT = 0.1

@@ -61,9 +61,10 @@ def maskdino() -> CfgNode:
 
 
 def ppyoloe_seg() -> CfgNode:
-    """PP-YOLOE_seg, half as wide as the size S, masks of 16 channels at stride 4."""
+    """PP-YOLOE_seg, half as wide as the size S; masks at stride 4, read between pixels, because the objects are small."""
     return tiny_ppyoloe_seg_config(
-        "MODEL.CSPREPRESNET.WIDTH", 0.25, "MODEL.ENCODER.HIDDEN_DIM", 48, "MODEL.MASK_HEAD.FEATURE_DIM", 32,
+        "MODEL.CSPREPRESNET.WIDTH", 0.25, "MODEL.ENCODER.HIDDEN_DIM", 48, "MODEL.MASK_HEAD.FEATURE_DIM", 64,
+        "MODEL.MASK_HEAD.DIM", 32, "MODEL.LOSS.MASK_SHRINK", "bilinear",
         "INPUT.PHOTOMETRIC_PROB", 0.0, "INPUT.ZOOM_OUT_PROB", 0.0, "INPUT.IOU_CROP_PROB", 0.0,
         "SOLVER.OPTIMIZER", "AdamW", "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.EMA.ENABLED", False,
         "SOLVER.WARMUP_ITERS", 20, "SOLVER.MAX_ITER", 400,

@@ -141,6 +141,18 @@ def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat(parts)
 
 
+def first_pixels(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the first pixel of each cell: bool masks (T, H, W) -> (T, *size), float32.
+
+    Masks move by up to half a cell to the lower right, which matters for objects of a few cells.
+    """
+    rows, columns = (
+        torch.arange(cells, device=masks.device) * pixels // cells
+        for cells, pixels in zip(size, masks.shape[1:], strict=True)
+    )
+    return masks[:, rows[:, None], columns].float()
+
+
 def reduce_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize bool masks (T, H, W) to (T, *size): a pixel is set if its bilinear sample is above 0.5."""
     return shrink_masks(masks, size) > 0.5

@@ -14,9 +14,12 @@ from ...layers.boxes import cells_inside, cxcywh_to_xyxy, iou_and_giou
 from ...layers.precision import full_precision
 from ...structures import AlignedMatch, GradientAccumulation, ModelOutput, PositionPrediction, Target
 from .criterion import BatchTargets, mean_over_processes
-from .functions import distribution_focal_loss, varifocal_loss
+from .functions import distribution_focal_loss, first_pixels, shrink_masks, varifocal_loss
 from .matched_masks import MatchedMasks
 from .matcher import build_matcher
+
+# Values of MODEL.LOSS.MASK_SHRINK.
+MASK_SHRINKS = {"first_pixel": first_pixels, "bilinear": shrink_masks}
 
 
 class TaskAlignedCriterion(nn.Module):
@@ -24,8 +27,9 @@ class TaskAlignedCriterion(nn.Module):
 
     @configurable
     def __init__(
-        self, *, matcher: nn.Module, weights: dict[str, float], alpha: float, gamma: float, detach_weight: bool
-    ):
+        self, *, matcher: nn.Module, weights: dict[str, float], alpha: float, gamma: float, detach_weight: bool,
+        mask_shrink: str,
+    ):  # fmt: skip
         """Set up the criterion.
 
         Args:
@@ -34,8 +38,15 @@ class TaskAlignedCriterion(nn.Module):
             alpha: weight of negatives in the class loss.
             gamma: exponent of the class loss.
             detach_weight: whether no gradient flows through the weight of negatives.
+            mask_shrink: how the objects' masks are reduced to the mask map, one of `MASK_SHRINKS`.
+
+        Raises:
+            ValueError: `mask_shrink` is unknown.
         """
         super().__init__()
+        if mask_shrink not in MASK_SHRINKS:
+            raise ValueError(f"MODEL.LOSS.MASK_SHRINK must be one of {', '.join(MASK_SHRINKS)}, got {mask_shrink!r}.")
+        self.shrink = MASK_SHRINKS[mask_shrink]
         self.matcher, self.weights = matcher, weights
         self.alpha, self.gamma, self.detach_weight = alpha, gamma, detach_weight
 
@@ -55,6 +66,7 @@ class TaskAlignedCriterion(nn.Module):
             "alpha": loss.VARIFOCAL_ALPHA,
             "gamma": loss.VARIFOCAL_GAMMA,
             "detach_weight": loss.VARIFOCAL_DETACH,
+            "mask_shrink": loss.MASK_SHRINK,
         }
 
     def forward(
@@ -76,7 +88,7 @@ class TaskAlignedCriterion(nn.Module):
         losses = {
             "loss_vfl": self._class_loss(prediction, match, batch),
             **_box_losses(prediction, match, batch),
-            "loss_mask": _mask_loss(prediction, match, batch),
+            "loss_mask": self._mask_loss(prediction, match, batch),
         }
         normaliser = mean_over_processes(match.quality.sum(), match.quality.device)
         num_batches = accumulated.num_batches if accumulated else 1
@@ -88,6 +100,18 @@ class TaskAlignedCriterion(nn.Module):
         target_scores = torch.zeros_like(logits).index_put(position, match.quality.to(logits))
         is_positive = torch.zeros_like(logits).index_put(position, logits.new_ones(())).bool()
         return varifocal_loss(logits, target_scores, is_positive, self.alpha, self.gamma, self.detach_weight)
+
+    def _mask_loss(self, prediction: PositionPrediction, match: AlignedMatch, batch: BatchTargets) -> Tensor:
+        """Return the sum of the cross-entropies of matched masks within the objects' boxes, per area of the box."""
+        objects = batch.index(match)
+        logits = MatchedMasks.join([(prediction, match)]).all_maps()
+        height, width = logits.shape[1:]
+        masks = self.shrink(batch.masks, (height, width))[objects].to(logits)
+        boxes_cxcywh = batch.boxes_cxcywh[objects].to(logits)
+        boxes = cxcywh_to_xyxy(boxes_cxcywh) * logits.new_tensor([width, height, width, height])
+        losses = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+        of_masks = (losses * cells_inside(boxes, height, width)).mean((1, 2))
+        return (of_masks / boxes_cxcywh[:, 2:].prod(1)).sum()
 
 
 def _box_losses(prediction: PositionPrediction, match: AlignedMatch, batch: BatchTargets) -> dict[str, Tensor]:
@@ -101,21 +125,3 @@ def _box_losses(prediction: PositionPrediction, match: AlignedMatch, batch: Batc
     side_logits = full_precision(prediction.side_logits[match.image, match.query])
     of_sides = distribution_focal_loss(side_logits, distances).mean(1)
     return {"loss_giou": ((1 - giou) * match.quality).sum(), "loss_dfl": (of_sides * match.quality).sum()}
-
-
-def _mask_loss(prediction: PositionPrediction, match: AlignedMatch, batch: BatchTargets) -> Tensor:
-    """Return the sum of the cross-entropies of matched masks within the objects' boxes, per area of the box."""
-    objects = batch.index(match)
-    logits = MatchedMasks.join([(prediction, match)]).all_maps()
-    height, width = logits.shape[1:]
-    # As in the original, masks are read at the first pixel of each cell.
-    rows, columns = (
-        torch.arange(cells, device=logits.device) * pixels // cells
-        for cells, pixels in zip((height, width), batch.masks.shape[1:], strict=True)
-    )
-    masks = batch.masks[:, rows[:, None], columns][objects].to(logits)
-    boxes_cxcywh = batch.boxes_cxcywh[objects].to(logits)
-    boxes = cxcywh_to_xyxy(boxes_cxcywh) * logits.new_tensor([width, height, width, height])
-    losses = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
-    of_masks = (losses * cells_inside(boxes, height, width)).mean((1, 2))
-    return (of_masks / boxes_cxcywh[:, 2:].prod(1)).sum()

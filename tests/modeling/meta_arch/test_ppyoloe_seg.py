@@ -5,6 +5,7 @@ import torch
 from torchvision.ops import box_iou
 
 from insta_rtdetr.layers.boxes import cxcywh_to_xyxy
+from insta_rtdetr.modeling.loss.functions import first_pixels, shrink_masks
 from tests.modeling.meta_arch.checks import check_batch_independence, in_eval_mode
 from tests.tiny import random_image, tiny_ppyoloe_seg, training_input
 
@@ -79,6 +80,20 @@ def test_positions_predict_boxes_around_themselves():
 def test_masks_are_resized_in_one_way_only():
     with pytest.raises(ValueError, match="MASK_RESIZE must be probability_twice"):
         tiny_ppyoloe_seg("TEST.MASK_RESIZE", "logit")
+
+
+def test_targets_of_masks_are_read_in_one_of_two_ways():
+    mask = torch.zeros(1, 8, 8, dtype=torch.bool)
+    mask[0, 1:8, 1:8] = True
+    assert first_pixels(mask, (2, 2)).tolist() == [[[0, 0], [0, 1]]]
+    assert shrink_masks(mask, (2, 2)).tolist() == [[[1, 1], [1, 1]]]
+    of_first, between = (
+        tiny_ppyoloe_seg("MODEL.LOSS.MASK_SHRINK", shrink)([training_input(3)])["loss_mask"]
+        for shrink in ("first_pixel", "bilinear")
+    )
+    assert between > 0 and between != of_first
+    with pytest.raises(ValueError, match="MASK_SHRINK must be one of first_pixel, bilinear, got 'mean'"):
+        tiny_ppyoloe_seg("MODEL.LOSS.MASK_SHRINK", "mean")
 
 
 def test_objects_without_masks_are_refused():
