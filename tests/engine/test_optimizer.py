@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -65,6 +66,17 @@ def test_gradients_are_clipped_per_parameter_when_asked(tmp_path):
     model.weight.grad = torch.tensor([[5.0]])
     optimizer.step()
     assert model.weight.grad.item() == torch.tensor(cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE).item()
+
+
+def test_sgd_moves_by_gradients_and_momentum(tmp_path):
+    cfg = tiny_cfg("none", tmp_path, SOLVER__OPTIMIZER="SGD", SOLVER__BASE_LR=0.1, SOLVER__WEIGHT_DECAY=0.0)
+    cfg.SOLVER.MOMENTUM = 0.5
+    model = nn.Linear(1, 1, bias=False)
+    optimizer, before = build_optimizer(cfg, model), model.weight.item()
+    model.weight.grad = torch.tensor([[2.0]])
+    for moved in (0.2, 0.2 + 0.3):
+        optimizer.step()
+        assert before - model.weight.item() == pytest.approx(moved)
 
 
 def test_muon_moves_a_matrix_equally_far_in_all_directions_and_a_bias_as_adamw_does(tmp_path):

@@ -28,8 +28,8 @@ from .recipe import image_for
 # Packages whose own __init__ would import all of PaddleDetection.
 BARE_PACKAGES = (
     "ppdet", "ppdet.core", "ppdet.data", "ppdet.utils", "ppdet.modeling", "ppdet.modeling.architectures",
-    "ppdet.modeling.backbones", "ppdet.modeling.heads", "ppdet.modeling.necks", "ppdet.modeling.proposal_generator",
-    "ppdet.modeling.losses", "ppdet.modeling.transformers",
+    "ppdet.modeling.assigners", "ppdet.modeling.backbones", "ppdet.modeling.heads", "ppdet.modeling.necks",
+    "ppdet.modeling.proposal_generator", "ppdet.modeling.losses", "ppdet.modeling.transformers",
 )  # fmt: skip
 MODULES = (
     "architectures.mask_rcnn", "architectures.cascade_rcnn", "backbones.resnet", "necks.fpn", "heads.bbox_head",
@@ -56,14 +56,19 @@ MEAN, STD = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 
 def import_paddle_detection(source: Path) -> None:
     """Register the models' parts without the rest."""
+    make_bare_packages(source)
+    for name in MODULES:
+        importlib.import_module(f"ppdet.modeling.{name}")
+
+
+def make_bare_packages(source: Path) -> None:
+    """Make packages from whose folders modules can be imported, without what their own __init__ imports."""
     sys.path.insert(0, str(source))
     for name in BARE_PACKAGES:
         package = types.ModuleType(name)
         package.__path__ = [str(source.joinpath(*name.split(".")))]
         sys.modules[name] = package
-    sys.modules["ppdet.modeling.transformers"].bbox_cxcywh_to_xyxy = None  # which R-CNNs do not use
-    for name in MODULES:
-        importlib.import_module(f"ppdet.modeling.{name}")
+    sys.modules["ppdet.modeling.transformers"].bbox_cxcywh_to_xyxy = None  # which these models do not use
 
 
 def original_model(source: Path, config: str, resnet: dict[str, Any]) -> Any:

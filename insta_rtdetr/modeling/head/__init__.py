@@ -15,6 +15,7 @@ from .maskdino_decoder import MaskDINODecoder
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
 from .shared_head_decoder import SharedHeadDecoder
+from .task_aligned import TaskAlignedHead
 
 __all__ = [
     "BoxPrior",
@@ -34,4 +35,5 @@ __all__ = [
     "QueryProposal",
     "QuerySelection",
     "SharedHeadDecoder",
+    "TaskAlignedHead",
 ]

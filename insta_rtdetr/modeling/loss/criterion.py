@@ -400,9 +400,9 @@ def count_objects(batch: BatchTargets, accumulated: GradientAccumulation | None,
     return mean_over_processes(accumulated.num_objects * groups, batch.classes.device) / accumulated.num_batches
 
 
-def mean_over_processes(count: int, device: torch.device) -> Tensor:
-    """Return the mean of a count over all processes, a scalar of at least 1."""
-    total = torch.tensor(float(count), device=device)
+def mean_over_processes(count: int | Tensor, device: torch.device) -> Tensor:
+    """Return the mean of a count over all processes, a scalar of at least 1, given a number or a scalar."""
+    total = count.clone() if isinstance(count, Tensor) else torch.tensor(float(count), device=device)
     if comm.get_world_size() > 1:
         torch.distributed.all_reduce(total)
     return (total / comm.get_world_size()).clamp(min=1)
