@@ -139,4 +139,5 @@ def _finish(axes: "Axes", batch_size: int) -> None:
     images = axes.secondary_xaxis("top", functions=(lambda x: x * batch_size, lambda x: x / batch_size))
     images.set_xlabel("images seen")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, ncols=2)
+    if len(axes.lines) > 1:
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))

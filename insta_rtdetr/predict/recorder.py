@@ -8,7 +8,7 @@ from pathlib import Path
 
 from insta_rtdetr.errors import ImageError
 from insta_rtdetr.views.tiling import Tiling
-from insta_rtdetr.visualization import video_drawer
+from insta_rtdetr.visualization import ColorMemory
 
 from .create import create_model
 from .inputs import Input, LoadedImage
@@ -142,11 +142,9 @@ class Recorder:
             yield lambda result: None
             return
         make_folder(Path(task.target).parent)
-        drawer = video_drawer(self.model.categories.names)
+        memory = ColorMemory()
         with video_writer(Path(task.target), first_batch[0].fps) as write:
-            yield lambda result: write(
-                result.draw() if self.settings.track else drawer(result.image, result.instances)
-            )
+            yield lambda result: write(result.draw(memory=memory))
 
     def _record(self, result: Result, is_last: bool) -> Record:
         image, objects = result.to_coco_image(), result.to_coco() if self.settings.is_recorded else []
