@@ -6,6 +6,7 @@ from .deformable import DeformableEncoder
 from .hybrid import HybridEncoder, MaskHybridEncoder
 from .instance_context import InstanceContextEncoder
 from .ppm_fpn import PPMFPNEncoder
+from .unified_mask import UnifiedMaskEncoder
 
 __all__ = [
     "ENCODER_REGISTRY",
@@ -15,5 +16,6 @@ __all__ = [
     "InstanceContextEncoder",
     "MaskHybridEncoder",
     "PPMFPNEncoder",
+    "UnifiedMaskEncoder",
     "build_encoder",
 ]

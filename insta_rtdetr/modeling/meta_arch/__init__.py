@@ -6,6 +6,16 @@ from .insta_rtdetr import InstaRTDETR
 from .mask_rtdetr import MaskRTDETR
 from .maskdino import MaskDINO
 from .rfdetr_seg import RFDETRSeg
+from .solov2 import SOLOv2
 from .sparseinst import SparseInst
 
-__all__ = ["FastInst", "InstaRTDETR", "InstanceSegmenter", "MaskDINO", "MaskRTDETR", "RFDETRSeg", "SparseInst"]
+__all__ = [
+    "FastInst",
+    "InstaRTDETR",
+    "InstanceSegmenter",
+    "MaskDINO",
+    "MaskRTDETR",
+    "RFDETRSeg",
+    "SOLOv2",
+    "SparseInst",
+]
