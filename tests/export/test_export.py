@@ -36,6 +36,7 @@ from tests.tiny import (
     tiny_mask_rtdetr_config,
     tiny_maskdino_config,
     tiny_rfdetr_seg_config,
+    tiny_solov2_config,
     tiny_sparseinst_config,
 )
 
@@ -50,6 +51,7 @@ CONFIGS = {
     "mask_rtdetr": tiny_mask_rtdetr_config(*FEW),
     "maskdino": tiny_maskdino_config(*FEW, "MODEL.ENCODER.NUM_LAYERS", 1, "INPUT.FIXED_SIZE", (64, 64)),
     "rfdetr_seg": tiny_rfdetr_seg_config(*FEW),
+    "solov2": tiny_solov2_config(*FEW, "INPUT.FIXED_SIZE", (64, 64)),
     "sparseinst": tiny_sparseinst_config(
         # With one convolution, scores are so near 1 that which of two is the better would be chance.
         *FEW, "MODEL.DECODER.NUM_LAYERS", 2, "INPUT.FIXED_SIZE", (64, 64)
