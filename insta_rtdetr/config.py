@@ -102,8 +102,8 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODER.NUM_EXTRA_LEVELS = 0
     # Channels of every level.  UnifiedMaskEncoder: channels of its convolutions.
     cfg.MODEL.ENCODER.HIDDEN_DIM = 256
-    # PPMFPNEncoder, DeformableEncoder, UnifiedMaskEncoder: Detectron2's name of the norm after its convolutions; for the
-    # last one, that of the head too.
+    # PPMFPNEncoder, DeformableEncoder, UnifiedMaskEncoder: Detectron2's name of the norm after its convolutions, in
+    # SOLOv2 after those of the head too.
     cfg.MODEL.ENCODER.NORM = "GN"
     # Attention within one level (AIFI): which of IN_FEATURES (empty: the coarsest), layers, heads, width of the
     # feed-forward part.  The latter three are those of DeformableEncoder's attention over all levels, too.
@@ -210,8 +210,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.DICE_COST = 5.0
     # DiceMatcher: CLASS_COST and DICE_COST are the exponents of a class's probability and of the masks' dice score,
     # which are multiplied; `beta` and `alpha` in SparseInst.
-    # GridMatcher: smallest and largest object of each grid of MODEL.DECODER.GRID_SIDES, the square root of its box's area
-    # in pixels, and sides of the region around an object's centre whose cells learn it, as a fraction of its box's.
+    # GridMatcher: for each grid, the range of sizes of its objects (the square root of the area of the box, in pixels);
+    # and sides of the region around an object's centre whose cells learn it, as a fraction of its box's.
     cfg.MODEL.MATCHER.SCALE_RANGES = ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048))
     cfg.MODEL.MATCHER.CENTRE_SIZE = 0.2
     # LocationMatcher: how much it lowers the cost of a pair that the query was taken from within the object.
@@ -320,8 +320,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Probability above which a pixel belongs to an object, after resizing.
     cfg.TEST.MASK_THRESHOLD = 0.5
     # Quantity that is resized from the mask map to the image: "probability", as in Insta-RT-DETR; "logit"; or
-    # "probability_twice" (SOLOv2, SparseInst) or "logit_twice" (FastInst): resized to the network's input first and then to the
-    # image.
+    # "probability_twice" (SOLOv2, SparseInst) or "logit_twice" (FastInst): resized to the network's input first and then
+    # to the image.
     cfg.TEST.MASK_RESIZE = "probability"
     # Metric that chooses model_best.pth, by the name under which Detectron2 logs it.  In the stage "detector", which
     # has no masks, the metric of the boxes takes its place, for example bbox/AP for segm/AP.

@@ -32,7 +32,7 @@ from insta_rtdetr.zoo import published_files
 FAMILIES = {
     "insta_rtdetr": ("Insta-RT-DETR", "#1f6feb"), "fastinst": ("FastInst", "#d1242f"),
     "mask_rtdetr": ("Mask-RT-DETR", "#1a7f37"), "rfdetr_seg": ("RF-DETR-Seg", "#8250df"),
-    "maskdino": ("Mask DINO", "#9a6700"), "sparse_inst": ("SparseInst", "#bf3989"),
+    "maskdino": ("Mask DINO", "#9a6700"), "sparse_inst": ("SparseInst", "#bf3989"), "solov2": ("SOLOv2", "#0a7ea4"),
     "mask_rcnn": ("Mask R-CNN", "#57606a"), "cascade_mask_rcnn": ("Cascade Mask R-CNN", "#24292f"),
 }  # fmt: skip
 OTHER_FAMILY = ("other", "#8c959f")

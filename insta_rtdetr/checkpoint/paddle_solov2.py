@@ -9,8 +9,8 @@ from . import paddle_rcnn
 from .insta_rtdetr import rename_first
 
 _HEAD, _LEVEL = r"solov2_head\.(?:bbox_head\.)?", r"mask_head\.conv_pre_feat\d\.mask_feat_head\.convs_all_levels\."
-# (pattern of the original's name, our name); the first pattern that matches is used.  The original's state dict has some
-# layers twice, under two names.
+# (pattern of the original's name, our name); the first pattern that matches is used.  The original's state dict has
+# some layers twice, under two names.
 _RENAMES = [
     (_HEAD + r"kernel_convs\.(\d)\.conv\.", r"grid_head.embedding_convs.\1."),
     (_HEAD + r"kernel_convs\.(\d)\.norm\.", r"grid_head.embedding_convs.\1.norm."),

@@ -17,11 +17,11 @@ def test_a_cell_with_a_better_one_above_or_left_of_it_is_no_peak():
 
 def test_overlaps_lower_scores_within_a_class_by_the_gaussian_of_the_paper():
     masks = torch.zeros(1, 4, 8, dtype=torch.bool)
-    masks[0, 0, :4] = masks[0, 1, :2] = masks[0, 2, 1:3] = masks[0, 3, :4] = True
+    masks[0, 0, :4] = masks[0, 1, 2:6] = masks[0, 2, 4:6] = masks[0, 3, :4] = True
     classes, scores = torch.tensor([[0, 0, 0, 1]]), torch.tensor([[0.9, 0.8, 0.7, 0.6]])
     decay = matrix_nms_decay(masks, classes, scores)[0]
-    # The third overlaps the first by 1/2 and the second by 1/3; the second counts less, as the first overlaps it by 1/2.
-    expected = [1.0, math.exp(-2 * 0.25), min(math.exp(-2 * 0.25), math.exp(-2 * (1 / 9 - 0.25))), 1.0]
+    # The first overlaps the second by 1/3, which therefore counts less where it overlaps the third by 1/2.
+    expected = [1.0, math.exp(-2 / 9), math.exp(-2 * (1 / 4 - 1 / 9)), 1.0]
     torch.testing.assert_close(decay, torch.tensor(expected))
     reordered = matrix_nms_decay(masks.flip(1), classes.flip(1), scores.flip(1))[0]
     torch.testing.assert_close(reordered, decay.flip(0))
