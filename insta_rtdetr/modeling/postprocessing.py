@@ -109,10 +109,13 @@ class Postprocessor:
         return Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))
 
     def _select(self, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Select the best pairs of probabilities (Q, K); return their scores, classes and queries, all (N,)."""
+        """Select the best pairs of probabilities (Q, K); return their scores, classes and queries, all (N,).
+
+        Pairs of probability 0, which a model has left out itself, are left out even without a threshold.
+        """
         num_classes = probs.shape[1]
         scores, index = probs.flatten().topk(self.num_objects(*probs.shape))
-        is_kept = scores >= self.score_threshold
+        is_kept = (scores >= self.score_threshold) & (scores > 0)
         index = index[is_kept]
         return scores[is_kept], index % num_classes, index // num_classes
 

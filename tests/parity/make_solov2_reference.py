@@ -5,8 +5,8 @@
     pip install paddlepaddle==3.3.1 opencv-python-headless scipy pycocotools    # in an environment of its own
     python -m tests.parity.make_solov2_reference /tmp/PaddleDetection [output folder]
 
-Everything is computed in float64 on the CPU, numbers that the original makes in float32 included.  Of PaddleDetection
-only the modules of this model are imported.  Writes, by default beside this file:
+Everything is computed in float64 on the CPU, numbers that the original makes in float32 and PaddlePaddle's
+interpolation included.  Of PaddleDetection only the modules of this model are imported.  Writes, by default beside this file:
 
 - solov2_r50_fpn.npz with its keys.json, and solov2_r50_fpn_wide.npz: a square and a wide image, with the weights of
   solov2_recipe.py.  Both have the batch-norm statistics of the square image.
@@ -72,6 +72,33 @@ def compute_in_float64() -> None:
         setattr(paddle, name, in_double(getattr(paddle, name)))
     one_hot = paddle.nn.functional.one_hot
     paddle.nn.functional.one_hot = lambda *values, **options: one_hot(*values, **options).astype("float64")
+
+
+def interpolate_in_float64() -> None:
+    """Bilinear interpolation is exact, where PaddlePaddle's own has weights in float32 and is off by up to 6e-6."""
+    import paddle
+
+    theirs = paddle.nn.functional.interpolate
+
+    def interpolate(x: Any, *values: Any, mode: str = "nearest", **options: Any) -> Any:
+        rounded = theirs(x, *values, mode=mode, **options)
+        if mode != "bilinear":
+            return rounded
+        rows, columns = (
+            paddle.to_tensor(linear_weights(cells, pixels))
+            for cells, pixels in zip(x.shape[2:], rounded.shape[2:], strict=True)
+        )
+        exact = rows @ x @ columns.T
+        assert float((exact - rounded).abs().max()) < 1e-5 * max(1.0, float(x.abs().max()))
+        return exact
+
+    paddle.nn.functional.interpolate = interpolate
+
+
+def linear_weights(cells: int, pixels: int) -> np.ndarray:
+    """The weights (pixels, cells) by which pixels are read between the centres of cells."""
+    places = ((np.arange(pixels) + 0.5) * cells / pixels - 0.5).clip(0, cells - 1)
+    return (1 - np.abs(places[:, None] - np.arange(cells))).clip(0)
 
 
 def original_model(source: Path) -> Any:
@@ -176,6 +203,7 @@ def main(source: Path, folder: Path) -> None:
     import_reader()
     compute_in_float64()
     let_expand_take_tensors()
+    interpolate_in_float64()
     model = original_model(source)
     statistics, hooks = measure_batch_norms(model)
     for suffix, *sizes in IMAGES:

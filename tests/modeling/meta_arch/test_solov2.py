@@ -44,6 +44,14 @@ def test_scores_fall_and_boxes_are_those_around_the_masks():
         assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
 
+def test_without_a_threshold_only_what_matrix_nms_has_left_is_returned():
+    model = eval_model("TEST.SCORE_THRESHOLD", 0.0, "MODEL.DECODER.CLASS_THRESHOLD", 0.9)
+    inputs = [{"image": random_image(64, 96)}]
+    selected = model.forward_raw(inputs)["class_logits"].sigmoid()
+    (result,) = model(inputs)
+    assert 0 < len(result["instances"]) == (selected > 0).sum() < model.grid_selection.num_queries
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
