@@ -320,8 +320,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Probability above which a pixel belongs to an object, after resizing.
     cfg.TEST.MASK_THRESHOLD = 0.5
     # Quantity that is resized from the mask map to the image: "probability", as in Insta-RT-DETR; "logit"; or
-    # "probability_twice" (SOLOv2, SparseInst) or "logit_twice" (FastInst): resized to the network's input first and then
-    # to the image.
+    # "probability_twice" (SOLOv2, SparseInst) or "logit_twice" (FastInst): resized to the network's input first and
+    # then to the image.
     cfg.TEST.MASK_RESIZE = "probability"
     # Metric that chooses model_best.pth, by the name under which Detectron2 logs it.  In the stage "detector", which
     # has no masks, the metric of the boxes takes its place, for example bbox/AP for segm/AP.

@@ -61,9 +61,8 @@ def maskdino() -> CfgNode:
 
 
 def solov2() -> CfgNode:
-    """SOLOv2, a ResNet-18 of half the width, grids of 16 to 4 cells, AdamW in place of the published one's SGD."""
+    """SOLOv2, ResNet-18, 64 channels, grids of 16 to 4 cells, AdamW in place of the published one's SGD."""
     return tiny_solov2_config(
-        "MODEL.RESNETS.STEM_OUT_CHANNELS", 32, "MODEL.RESNETS.RES2_OUT_CHANNELS", 32,
         "MODEL.ENCODER.HIDDEN_DIM", 64, "MODEL.DECODER.HIDDEN_DIM", 64, "MODEL.DECODER.NUM_LAYERS", 2,
         "MODEL.MASK_HEAD.DIM", 64, "MODEL.DECODER.GRID_SIDES", (16, 12, 8, 6, 4),
         "MODEL.MATCHER.SCALE_RANGES", ((1, 24), (12, 48), (24, 96), (48, 192), (96, 512)),

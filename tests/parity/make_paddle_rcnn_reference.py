@@ -118,11 +118,16 @@ def measure_batch_norms(model: Any) -> tuple[dict[str, np.ndarray], list[Any]]:
     return found, hooks
 
 
-def inputs_for(size: tuple[int, int], result_size: tuple[int, int], stride: int) -> dict[str, Any]:
-    """The model's inputs for one image, whose sides are padded to multiples of the stride."""
+def inputs_for(
+    size: tuple[int, int], result_size: tuple[int, int], stride: int, precision: type = np.float32
+) -> dict[str, Any]:
+    """The model's inputs for one image, whose sides are padded to multiples of the stride.
+
+    Detectron2's own models have `MEAN` and `STD` in float32, ours in the precision of the model.
+    """
     import paddle
 
-    mean, std = (np.float32(values).astype(np.float64)[:, None, None] for values in (MEAN, STD))
+    mean, std = (precision(values).astype(np.float64)[:, None, None] for values in (MEAN, STD))
     image = (image_for(*size, SALT).transpose(2, 0, 1) - mean) / std
     padding = [(0, -side % stride) for side in size]
     inputs = {

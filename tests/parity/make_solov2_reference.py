@@ -5,8 +5,8 @@
     pip install paddlepaddle==3.3.1 opencv-python-headless scipy pycocotools    # in an environment of its own
     python -m tests.parity.make_solov2_reference /tmp/PaddleDetection [output folder]
 
-Everything is computed in float64 on the CPU, numbers that the original makes in float32 and PaddlePaddle's
-interpolation included.  Of PaddleDetection only the modules of this model are imported.  Writes, by default beside this file:
+Everything is computed in float64 on the CPU, also PaddlePaddle's interpolation and numbers that the original makes in
+float32.  Of PaddleDetection only the modules of this model are imported.  Writes, by default beside this file:
 
 - solov2_r50_fpn.npz with its keys.json, and solov2_r50_fpn_wide.npz: a square and a wide image, with the weights of
   solov2_recipe.py.  Both have the batch-norm statistics of the square image.
@@ -115,7 +115,7 @@ def answers(model: Any, size: tuple[int, int], result_size: tuple[int, int]) -> 
     """What the model says of one image; the stand-in that the original appends to its objects is left out."""
     import paddle
 
-    model.inputs = inputs_for(size, result_size, stride=32)
+    model.inputs = inputs_for(size, result_size, stride=32, precision=np.float64)
     raw_logits: list[Any] = []
     hook = model.solov2_head.solo_cate.register_forward_post_hook(
         lambda layer, inputs, output: raw_logits.append(output)

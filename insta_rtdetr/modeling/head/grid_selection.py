@@ -59,7 +59,8 @@ class GridSelection(nn.Module):
             classes = index - cells * num_classes
             features = full_precision(prediction.mask_features)
             embeddings = take(full_precision(prediction.mask_embeddings), cells)
-            scores = self._rescore(embeddings @ features.flatten(2), scores, classes, self.min_areas[cells])
+            mask_probs = torch.einsum("bnc, bchw -> bnhw", embeddings, features).sigmoid()
+            scores = self._rescore(mask_probs, scores, classes, self.min_areas[cells])
         is_class = classes[..., None] == torch.arange(num_classes, device=classes.device)
         probs = torch.where(is_class, scores[..., None], 0.0)
         return Prediction(probs.logit(), mask_embeddings=embeddings, mask_features=features)
@@ -70,13 +71,11 @@ class GridSelection(nn.Module):
         peaks = torch.cat([keep_peaks(grid, side) for grid, side in zip(grids, self.grid_sides, strict=True)], dim=1)
         return torch.where(peaks > self.class_threshold, peaks, 0.0)
 
-    def _rescore(self, mask_logits: Tensor, scores: Tensor, classes: Tensor, min_areas: Tensor) -> Tensor:
-        """Return the final scores (B, N) from mask logits (B, N, P), scores and classes (B, N)."""
-        probs = mask_logits.sigmoid()
-        masks = probs > self.mask_threshold
-        certainties = mean_within(probs[..., None], masks[..., None])
-        scores = scores * certainties * (masks.sum(-1) > min_areas)
-        return scores * matrix_nms_decay(masks, classes, scores)
+    def _rescore(self, mask_probs: Tensor, scores: Tensor, classes: Tensor, min_areas: Tensor) -> Tensor:
+        """Return the final scores (B, N) from masks (B, N, h, w), and scores, classes and smallest areas (B, N)."""
+        masks = mask_probs > self.mask_threshold
+        scores = scores * mean_within(mask_probs, masks) * (masks.sum((-2, -1)) > min_areas)
+        return scores * matrix_nms_decay(masks.flatten(2), classes, scores)
 
 
 def keep_peaks(probs: Tensor, side: int) -> Tensor:

@@ -14,6 +14,7 @@ from ..encoder import build_encoder
 from ..head import GridHead, GridSelection
 from ..head.grid_head import medium_strides
 from ..loss import GridCriterion
+from ..loss.grid_matcher import MASK_STRIDE
 from ..postprocessing import MaskBoxPostprocessor
 from .base import InstanceSegmenter, require_masks, shared_arguments
 
@@ -40,7 +41,7 @@ class SOLOv2(InstanceSegmenter):
         """Build the parts of the model from MODEL.*, INPUT.* and TEST.*."""
         backbone = build_backbone(cfg)
         levels = [backbone.output_shape()[name] for name in cfg.MODEL.ENCODER.IN_FEATURES]
-        check_grids(cfg.MODEL.DECODER.GRID_SIDES, len(levels))
+        check_grids(cfg.MODEL.DECODER.GRID_SIDES, [level.stride for level in levels])
         return {
             "backbone": backbone,
             "encoder": build_encoder(cfg, backbone.output_shape()),
@@ -80,14 +81,18 @@ class SOLOv2(InstanceSegmenter):
         return ModelOutput([prediction])
 
 
-def check_grids(grid_sides: tuple[int, ...], num_levels: int) -> None:
-    """Check that there is one grid for each level.
+def check_grids(grid_sides: tuple[int, ...], strides: list[int]) -> None:
+    """Check that there is one grid for each level, and that the finest level has the stride of the mask map.
 
     Raises:
-        ValueError: there is not, or a side is not positive.
+        ValueError: there is not, a side is not positive, or the stride is another one.
     """
-    if len(grid_sides) != num_levels or min(grid_sides) < 1:
+    if len(grid_sides) != len(strides) or min(grid_sides) < 1:
         raise ValueError(
-            f"MODEL.DECODER.GRID_SIDES is {tuple(grid_sides)} for {num_levels} levels. "
+            f"MODEL.DECODER.GRID_SIDES is {tuple(grid_sides)} for {len(strides)} levels. "
             "Give one positive number for each of MODEL.ENCODER.IN_FEATURES."
+        )
+    if strides[0] != MASK_STRIDE:
+        raise ValueError(
+            f"MODEL.ENCODER.IN_FEATURES begins with a level of stride {strides[0]}, wanted {MASK_STRIDE}, as p2 has."
         )
