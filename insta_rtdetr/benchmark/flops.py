@@ -1,5 +1,6 @@
 """Counting multiply-adds."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +20,22 @@ CONVENTION = (
 )
 
 
+def _linear_flops(x_shape: torch.Size, weight_shape: torch.Size, *_, out_shape: torch.Size, **__) -> int:
+    return 2 * math.prod(out_shape) * weight_shape[1]
+
+
+# oneDNN's linear layer, see `project_tokens`, which PyTorch's counter does not know.
+ONEDNN = {torch.ops.mkldnn._linear_pointwise: _linear_flops}
+
+
 def count_multiply_adds(call: Callable[[], Any]) -> int:
     """Count the multiply-adds of `call`, whose modules must not be compiled."""
     fastpath = torch.backends.mha.get_fastpath_enabled()
     # PyTorch cannot count fused attention kernels on the CPU; without them, attention is two matrix products.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        counter = FlopCounterMode(display=False, custom_mapping=ONEDNN)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             call()
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)

@@ -15,6 +15,34 @@ def test_the_way_through_a_convolution_is_the_same_map(length, monkeypatch):
         torch.testing.assert_close(tokens.project_tokens(strided, weight, bias), F.linear(strided, weight, bias))
 
 
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_without_a_gradient_the_kernel_is_that_of_onednn(has_bias):
+    x, weight, bias = torch.rand(2, 7, 8), torch.rand(5, 8), torch.rand(5) if has_bias else None
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile, torch.no_grad():
+        found = tokens.project_tokens(x, weight, bias)
+    assert "mkldnn::_linear_pointwise" in {event.name for event in profile.events()}
+    torch.testing.assert_close(found, F.linear(x, weight, bias))
+
+
+def test_no_tokens_and_other_precisions_take_the_plain_way():
+    assert tokens.project_tokens(torch.rand(1, 0, 8), torch.rand(5, 8), None).shape == (1, 0, 5)
+    double = torch.rand(1, 3, 8).double()
+    assert tokens.project_tokens(double, torch.rand(5, 8).double(), None).dtype == torch.float64
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert tokens.project_tokens(torch.rand(1, 3, 8), torch.rand(5, 8), None).dtype == torch.bfloat16
+
+
+def test_linear_layers_of_other_packages_become_token_linear():
+    model = torch.nn.Sequential(torch.nn.Linear(8, 5), torch.nn.Sequential(torch.nn.Linear(5, 2)))
+    x, state = torch.rand(1, 3, 8), model.state_dict()
+    expected = model(x)
+    tokens.use_token_linear(model)
+    assert type(model[0]) is type(model[1][0]) is tokens.TokenLinear
+    torch.testing.assert_close(model(x), expected)
+    assert model.state_dict().keys() == state.keys()
+
+
 def test_gradients_of_the_convolution_are_those_of_the_linear_layer(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     torch.manual_seed(0)

@@ -15,6 +15,7 @@ from detectron2.modeling.backbone import Backbone
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
+from ...layers.tokens import use_token_linear
 from .timm import create_timm_model, parse_arguments
 
 
@@ -60,6 +61,7 @@ class WindowedDINOv2(Backbone):
                 f"MODEL.DINOV2.OUT_BLOCKS must be ascending numbers from 1 to {num_blocks}, got {tuple(out_blocks)}."
             )
         self.body.blocks = self.body.blocks[: out_blocks[-1]]
+        use_token_linear(self.body)
         self.num_windows, self.out_blocks = num_windows, tuple(out_blocks)
         self.position_grid, self.patch_size = position_grid, patch_size
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layers.tokens import TokenLinear
 from .mask_head import move_projection
 
 
@@ -18,7 +19,7 @@ class DepthwiseBlock(nn.Module):
         super().__init__()
         self.depthwise = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.pointwise = nn.Linear(dim, dim)
+        self.pointwise = TokenLinear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block: (B, C, h, w) -> (B, C, h, w)."""
@@ -41,9 +42,9 @@ class DepthwiseMaskHead(nn.Module):
         self.stride = stride
         self.blocks = nn.ModuleList(DepthwiseBlock(dim) for _ in range(num_layers))
         self.query_norm = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, 4 * dim)
-        self.linear2 = nn.Linear(4 * dim, dim)
-        self.query_projection = nn.Linear(dim, dim)
+        self.linear1 = TokenLinear(dim, 4 * dim)
+        self.linear2 = TokenLinear(4 * dim, dim)
+        self.query_projection = TokenLinear(dim, dim)
         # The projection of the features before the dot product; `move_projection` applies it to the queries instead.
         self.projection = nn.Linear(dim, dim)
         self.bias = nn.Parameter(torch.zeros(1))
