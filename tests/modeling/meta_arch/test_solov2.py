@@ -59,7 +59,7 @@ def test_without_a_threshold_only_what_matrix_nms_has_left_is_returned():
         (("MODEL.DECODER.GRID_SIDES", (8, 6, 4, 3, 0)), "MODEL.DECODER.GRID_SIDES is"),
         (("MODEL.MATCHER.SCALE_RANGES", ((1, 12), (6, 24))), "2 ranges"),
         (("MODEL.ENCODER.IN_FEATURES", ("p2", "p3"), "MODEL.DECODER.GRID_SIDES", (8, 6)), "three levels"),
-        (("MODEL.ENCODER.IN_FEATURES", ("p3", "p4", "p5"), "MODEL.DECODER.GRID_SIDES", (8, 6, 4)), "stride 8, wanted 4"),
+        (("MODEL.ENCODER.IN_FEATURES", ("p3", "p4", "p5"), "MODEL.DECODER.GRID_SIDES", (8, 6, 4)), "of stride 8, want"),
         (("MODEL.DECODER.NUM_QUERIES", 0), "MODEL.DECODER.NUM_QUERIES"),
     ],
 )
