@@ -129,7 +129,7 @@ def as_prediction(outputs: dict[str, Tensor], metadata: Metadata, threshold: flo
 
 def _in_image(outputs: dict[str, Tensor], size: ImageSize, threshold: float) -> Instances:
     """Turn objects in pixels of the network's input into objects in pixels of the image."""
-    is_kept = outputs["scores"] >= threshold
+    is_kept = (outputs["scores"] >= threshold) & (outputs["scores"] > 0)
     height, width = size.output
     scale = torch.tensor([width / size.padded[1], height / size.padded[0]] * 2)
     masks = outputs["masks"][is_kept]
