@@ -35,6 +35,7 @@ FAMILIES = {
     "insta_rtdetr": ("Insta-RT-DETR", "#1f6feb"), "fastinst": ("FastInst", "#d1242f"),
     "mask_rtdetr": ("Mask-RT-DETR", "#1a7f37"), "rfdetr_seg": ("RF-DETR-Seg", "#8250df"),
     "maskdino": ("Mask DINO", "#9a6700"), "sparse_inst": ("SparseInst", "#bf3989"),
+    "ppyoloe_seg": ("PP-YOLOE_seg", "#0a7ea4"), "solov2": ("SOLOv2", "#b35900"),
     "mask_rcnn": ("Mask R-CNN", "#57606a"), "cascade_mask_rcnn": ("Cascade Mask R-CNN", "#24292f"),
 }  # fmt: skip
 OTHER_FAMILY = ("other", "#8c959f")

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data.class_names import dataset_class_names
 from insta_rtdetr.data.layouts import counted
+from insta_rtdetr.views import augmentation_of_config, tiling_of_config
 
 from .plan import TrainingPlan
 from .setup import flat_values
@@ -58,10 +59,18 @@ def evaluation_screen(name: str, cfg: CfgNode, checkpointer: Checkpointer, sizes
             "model": ", ".join(part for part in (name, cfg.MODEL.META_ARCHITECTURE) if part),
             "weights": "\n".join(checkpointer.summary),
             "dataset": "\n".join(dataset_line(sizes, name) for name in cfg.DATASETS.TEST),
+            **_views(cfg),
             "device": device_name(torch.device(cfg.MODEL.DEVICE)),
             "output": os.path.join(cfg.OUTPUT_DIR, "inference"),
         }
     )
+
+
+def _views(cfg: CfgNode) -> dict[str, str]:
+    """Return the row that names the tiles and the augmented views, if there are any."""
+    views = [tiling_of_config(cfg), augmentation_of_config(cfg) if cfg.TEST.AUG.ENABLED else None]
+    lines = [str(one) for one in views if one]
+    return {"views": "\n".join(lines)} if lines else {}
 
 
 def table(rows: dict[str, str]) -> str:

@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from insta_rtdetr.atomic import write_text
 from insta_rtdetr.errors import UserError
-from insta_rtdetr.layers.mask_rle import encode_masks
+from insta_rtdetr.layers.mask_rle import decode_crop, encode_masks
 from insta_rtdetr.layers.rle_masks import RleMasks
 from insta_rtdetr.visualization import ColorMemory, MaskCrop, Objects, draw_objects, write_image
 
@@ -131,8 +131,8 @@ class Result:
             yield from map(MaskCrop.of, masks.numpy())
             return
         for rle in masks.rles:
-            x, y, width, height = coco_mask.toBbox(rle).astype(int).tolist()
-            yield MaskCrop(x, y, coco_mask.decode(rle)[y : y + height, x : x + width].astype(bool))
+            mask, y, x = decode_crop(rle)
+            yield MaskCrop(x, y, mask)
 
     def _rles(self) -> list[dict]:
         masks = self.instances.pred_masks

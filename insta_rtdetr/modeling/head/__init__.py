@@ -5,6 +5,8 @@ from .deformable_decoder import DeformableDecoder
 from .denoising import Denoising
 from .depthwise_mask_head import DepthwiseMaskHead
 from .dual_path_decoder import DualPathDecoder
+from .grid_head import GridHead
+from .grid_selection import GridSelection
 from .grouped_decoder import GroupedDecoder
 from .grouped_query_selection import GroupedQuerySelection
 from .instance_activation import InstanceActivationDecoder
@@ -15,6 +17,7 @@ from .maskdino_decoder import MaskDINODecoder
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
 from .shared_head_decoder import SharedHeadDecoder
+from .task_aligned import TaskAlignedHead
 
 __all__ = [
     "BoxPrior",
@@ -22,6 +25,8 @@ __all__ = [
     "Denoising",
     "DepthwiseMaskHead",
     "DualPathDecoder",
+    "GridHead",
+    "GridSelection",
     "GroupedDecoder",
     "GroupedQuerySelection",
     "InstanceActivationDecoder",
@@ -34,4 +39,5 @@ __all__ = [
     "QueryProposal",
     "QuerySelection",
     "SharedHeadDecoder",
+    "TaskAlignedHead",
 ]
