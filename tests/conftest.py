@@ -30,6 +30,7 @@ SLOW_FILES = (
     "tests/modeling/meta_arch/test_rfdetr_seg_parity.py",
     "tests/modeling/meta_arch/test_mask_rtdetr_parity.py",
     "tests/modeling/meta_arch/test_fastinst_parity.py",
+    "tests/modeling/meta_arch/test_ppyoloe_seg_parity.py",
     "tests/engine/test_distributed.py",
     "tests/engine/test_stopping.py",
     "tests/modeling/test_fake_cuda.py",
