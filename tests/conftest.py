@@ -49,6 +49,7 @@ SLOW_FILES = (
     "tests/modeling/meta_arch/test_parity.py",
     "tests/benchmark/test_benchmark.py",
     "tests/modeling/meta_arch/test_solov2_parity.py",
+    "tests/modeling/meta_arch/test_ppyoloe_seg_parity.py",
     "tests/engine/test_distributed.py",
     "tests/engine/test_stopping.py",
     "tests/engine/test_stage.py",
