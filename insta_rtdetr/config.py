@@ -58,7 +58,7 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     # Part of the model that is trained.  "joint": all of it.  "detector": all but the mask branch, which does not run;
     # the model predicts boxes alone, and learns them from data with or without masks.  "masks": the mask branch alone,
     # on the frozen detector in MODEL.WEIGHTS.  In evaluation, "masks" is the same as "joint".  FastInst, SOLOv2 and
-    # SparseInst, which have no boxes, can only be trained as "joint".
+    # SparseInst, which have no boxes, and PPYOLOESeg can only be trained as "joint".
     cfg.MODEL.STAGE = "joint"
     # Number of object classes `K`.
     cfg.MODEL.NUM_CLASSES = 80
@@ -83,6 +83,11 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.HGNETV2.NORM = "FrozenBN"
     # Factors on the learning rate of the stages res2 to res5; empty for SOLVER.BACKBONE_MULTIPLIER.
     cfg.MODEL.HGNETV2.LEARNING_RATE_FACTORS = ()
+    # build_csp_represnet_backbone: factors on the channels and on the numbers of blocks of the size L; levels as above.
+    cfg.MODEL.CSPREPRESNET = CfgNode()
+    cfg.MODEL.CSPREPRESNET.WIDTH = 0.5
+    cfg.MODEL.CSPREPRESNET.DEPTH = 0.33
+    cfg.MODEL.CSPREPRESNET.OUT_FEATURES = ("res3", "res4", "res5")
     # build_dinov2_windowed_backbone: side of a patch in pixels; side of the learned grid of position embeddings in
     # patches (they are interpolated for inputs of another size); number of windows along each side of an image; and the
     # blocks, counted from 1, whose outputs (block3, block6, ...) are used.
@@ -100,7 +105,8 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODER.IN_FEATURES = ("res3", "res4", "res5")
     # DeformableEncoder: levels after those of IN_FEATURES, each half as large as the one before it.
     cfg.MODEL.ENCODER.NUM_EXTRA_LEVELS = 0
-    # Channels of every level.  UnifiedMaskEncoder: channels of its convolutions.
+    # Channels of every level; CSPPANEncoder: of the finest, and each coarser level has twice as many;
+    # UnifiedMaskEncoder: of its convolutions.
     cfg.MODEL.ENCODER.HIDDEN_DIM = 256
     # PPMFPNEncoder, DeformableEncoder, UnifiedMaskEncoder: Detectron2's name of the norm after its convolutions, in
     # SOLOv2 after those of the head too.
@@ -115,7 +121,7 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     # DeformableEncoder: sampling points for each head and level.
     cfg.MODEL.ENCODER.NUM_POINTS = 4
     # Cross-scale fusion (CCFF): RepVGG blocks in each fusion block, and their width as a fraction of HIDDEN_DIM.
-    # C2fProjector: pairs of convolutions.
+    # C2fProjector: pairs of convolutions.  CSPPANEncoder: blocks of a convolution and a RepVGG block.
     cfg.MODEL.ENCODER.NUM_FUSION_BLOCKS = 3
     cfg.MODEL.ENCODER.EXPANSION = 1.0
     # Temperature of AIFI's sine position encoding.
@@ -177,16 +183,20 @@ def _add_head_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DECODER.GRID_SIDES = (40, 36, 24, 16, 12)
     # SOLOv2: probability that a class must exceed before its mask is computed and scored.
     cfg.MODEL.DECODER.CLASS_THRESHOLD = 0.1
+    # PPYOLOESeg: bins of the distribution of the distance from a position to a side of its box: 0, 1, ... cells.
+    cfg.MODEL.DECODER.NUM_BINS = 17
 
     cfg.MODEL.MASK_HEAD = CfgNode()
     # Stride of the mask features in pixels: 2 (needs res1, which timm's models have), 4 (res2) or 8 (res3).  FastInst
-    # uses the stride of its finest level, SOLOv2 4, SparseInst half the stride of its finest level.
+    # uses the stride of its finest level, SparseInst and PPYOLOESeg half of
+    # it, SOLOv2 4.
     cfg.MODEL.MASK_HEAD.STRIDE = 4
     # Channels of the mask embeddings and of the mask features that they are multiplied with.
     cfg.MODEL.MASK_HEAD.DIM = 256
     # Whether a mask starts as the ellipse in its query's box.  It helps on images full of objects that look alike.
     cfg.MODEL.MASK_HEAD.BOX_PRIOR = False
     # MaskHybridEncoder: channels of the levels of its mask pyramid, and of the mask features computed from them.
+    # CSPPANEncoder: FEATURE_DIM channels before those of the masks.
     cfg.MODEL.MASK_HEAD.PYRAMID_DIM = 64
     cfg.MODEL.MASK_HEAD.FEATURE_DIM = 64
 
@@ -210,6 +220,9 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.MATCHER.DICE_COST = 5.0
     # DiceMatcher: CLASS_COST and DICE_COST are the exponents of a class's probability and of the masks' dice score,
     # which are multiplied; `beta` and `alpha` in SparseInst.
+    # TaskAlignedMatcher: CLASS_COST and GIOU_COST are the exponents of a class's probability and of the boxes' IoU,
+    # `alpha` and `beta` in TOOD; and the number of positions that may be assigned to each object.
+    cfg.MODEL.MATCHER.NUM_POSITIONS = 13
     # GridMatcher: for each grid, the range of sizes of its objects (the square root of the area of the box, in pixels);
     # and sides of the region around an object's centre whose cells learn it, as a fraction of its box's.
     cfg.MODEL.MATCHER.SCALE_RANGES = ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048))
@@ -229,6 +242,11 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     cfg.MODEL.LOSS.GIOU_WEIGHT = 2.0
     cfg.MODEL.LOSS.MASK_WEIGHT = 5.0
     cfg.MODEL.LOSS.DICE_WEIGHT = 5.0
+    # PPYOLOESeg: weight of the loss of the distributions that boxes are the means of.
+    cfg.MODEL.LOSS.DISTRIBUTION_WEIGHT = 0.5
+    # PPYOLOESeg: how objects' masks are reduced to the mask map: "first_pixel" of each cell, as the original does, or
+    # "bilinear" between pixels, which does not move small masks.
+    cfg.MODEL.LOSS.MASK_SHRINK = "first_pixel"
     # FastInst: weight of the class map that queries are taken from, and of the class "no object" among the others.
     cfg.MODEL.LOSS.PROPOSAL_WEIGHT = 20.0
     cfg.MODEL.LOSS.NO_OBJECT_WEIGHT = 0.1
@@ -276,8 +294,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.MAX_EPOCHS = 0
     # Weight decay of embeddings (learned queries); None: WEIGHT_DECAY.
     cfg.SOLVER.WEIGHT_DECAY_EMBED = None
-    # "AdamW", or "Muon": matrices and kernels move by their orthogonalised momentum, all else as by AdamW with betas
-    # of (0.9, 0.95).  Learning rates are of the same size for both.  "SGD" has the momentum SOLVER.MOMENTUM.
+    # "AdamW"; "SGD" with SOLVER.MOMENTUM and NESTEROV; or "Muon": matrices and kernels move by their orthogonalised
+    # momentum, all else as by AdamW with betas of (0.9, 0.95).  Learning rates are of the same size for AdamW and Muon.
     cfg.SOLVER.OPTIMIZER = "AdamW"
     # Factor on the learning rate of the backbone (for its parts see MODEL.HGNETV2).
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
@@ -314,13 +332,14 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Lowest score of an object, a probability.  Objects with a lower one are left out before their masks are computed.
     cfg.TEST.SCORE_THRESHOLD = 0.0
     # Non-maximum suppression: IoU above which an object is left out if its box overlaps the box of an object of its
-    # class with a higher score.  It follows the selection of TEST.DETECTIONS_PER_IMAGE objects.  With 1, the default,
-    # no object is left out, because the queries of a DETR learn to find different objects.
+    # class with a higher score.  It follows the selection of TEST.DETECTIONS_PER_IMAGE objects; PPYOLOESeg's precedes
+    # it.  With 1, the default, no object is left out, because the queries of a DETR learn to find different objects.
     cfg.TEST.NMS_THRESHOLD = 1.0
     # Probability above which a pixel belongs to an object, after resizing.
     cfg.TEST.MASK_THRESHOLD = 0.5
     # Quantity that is resized from the mask map to the image: "probability", as in Insta-RT-DETR; "logit"; or
-    # "probability_twice" (SOLOv2, SparseInst) or "logit_twice" (FastInst): resized to the network's input first and
+    # "probability_twice" (SparseInst, PPYOLOESeg, SOLOv2) or "logit_twice" (FastInst): resized to the network's input
+    # first and
     # then to the image.
     cfg.TEST.MASK_RESIZE = "probability"
     # Metric that chooses model_best.pth, by the name under which Detectron2 logs it.  In the stage "detector", which
@@ -332,3 +351,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.TILE = CfgNode()
     cfg.TEST.TILE.SIZE = 0
     cfg.TEST.TILE.OVERLAP = 0.2
+    # Test-time augmentation, with Detectron2's keys: views of each image are predicted, and what they show is merged.
+    # MIN_SIZES are short sides of the network's input in pixels, and MAX_SIZE limits the long side; () stands for the
+    # one usual size.  FLIP mirrors images left to right, and VERTICAL_FLIP upside down, each only if INPUT.RANDOM_FLIP
+    # did so in training.  `predict(augment=True)` reads them too, but for ENABLED, which is for evaluations.
+    cfg.TEST.AUG.VERTICAL_FLIP = True

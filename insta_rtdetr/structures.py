@@ -14,10 +14,10 @@ from torch import Tensor
 
 @dataclass
 class Pyramid:
-    """Output of an encoder: feature levels of one width, finest first, and the features that masks are predicted from.
+    """Output of an encoder: feature levels, finest first, and the features that masks are predicted from.
 
     Attributes:
-        levels: L tensors (B, C, H / stride, W / stride).
+        levels: L tensors (B, C, H / stride, W / stride); `C` is the same for all levels except in CSPPANEncoder's.
         mask_features: (B, C_mask, h, w), or None if no masks are predicted.
     """
 
@@ -174,6 +174,22 @@ class Prediction:
 
 
 @dataclass
+class PositionPrediction(Prediction):
+    """Prediction for every position of a pyramid, with the distributions that its boxes are the means of.
+
+    A box is predicted as the distances of its four sides from the position's point, in cells of the position's level.
+    `select` and the other methods that pick queries return a plain `Prediction`.
+
+    Attributes:
+        side_logits: (B, Q, 4, R), before softmax: left, top, right, bottom; bin `r` stands for a distance of r cells.
+        cells: (Q, 2), (width, height) of a cell of each position's level, as a fraction of the network's input.
+    """
+
+    side_logits: Tensor | None = None
+    cells: Tensor | None = None
+
+
+@dataclass
 class Target:
     """Objects of one training image.
 
@@ -229,6 +245,17 @@ class Match:
 
     def __len__(self) -> int:
         return len(self.query)
+
+
+@dataclass
+class AlignedMatch(Match):
+    """Pairs of which several may have the same object.
+
+    Attributes:
+        quality: (N,), in [0, 1], how well each query answers for its object, compared with the object's best query.
+    """
+
+    quality: Tensor
 
 
 @dataclass

@@ -1,10 +1,11 @@
 """Learn four toy images by heart, which shows that a model's losses, targets and results fit together.
 
-    python -m tests.overfit {fastinst,mask_rtdetr,maskdino,solov2,sparseinst} [output folder]
+    python -m tests.overfit {fastinst,mask_rtdetr,maskdino,ppyoloe_seg,solov2,sparseinst} [output folder]
 
 The aim is a mask AP above 90: FastInst gets 96.0 (AP50 100) in 300 iterations, three minutes on one CPU thread, too
-long for a test; Mask DINO gets 97.7 (AP50 100) in 400, SparseInst 96.7 (AP50 100) in 400.  Trains a small model without
-augmentation and evaluates it on the images it was trained on; the last line says the mask AP.
+long for a test; Mask DINO gets 97.7 (AP50 100) in 400, SparseInst 96.7 (AP50 100) in 400, SOLOv2 92.0
+(AP50 100) in 200.  Trains a small model without augmentation and evaluates it on the images it was trained on; the last
+line says the mask AP.
 """
 
 import argparse
@@ -22,12 +23,13 @@ from tests.tiny import (
     tiny_fastinst_config,
     tiny_mask_rtdetr_config,
     tiny_maskdino_config,
+    tiny_ppyoloe_seg_config,
     tiny_solov2_config,
     tiny_sparseinst_config,
 )
 
-# Sides of the input: of all models but those with their own.
-SIDE, OWN_SIDES = 192, {"solov2": 384}
+# Sides of the network's input in pixels.
+SIDE, SIDES = 192, {"ppyoloe_seg": 384, "solov2": 384}
 DATASET = "four_images"
 
 
@@ -61,6 +63,20 @@ def maskdino() -> CfgNode:
     )  # fmt: skip
 
 
+def ppyoloe_seg() -> CfgNode:
+    """PP-YOLOE_seg, half as wide as the size S, masks read between pixels.
+
+    The input is larger than that of the others, because the loss leaves out cells that begin outside of a box.
+    """
+    return tiny_ppyoloe_seg_config(
+        "MODEL.CSPREPRESNET.WIDTH", 0.25, "MODEL.ENCODER.HIDDEN_DIM", 48, "MODEL.MASK_HEAD.FEATURE_DIM", 64,
+        "MODEL.MASK_HEAD.DIM", 32, "MODEL.LOSS.MASK_SHRINK", "bilinear",
+        "INPUT.PHOTOMETRIC_PROB", 0.0, "INPUT.ZOOM_OUT_PROB", 0.0, "INPUT.IOU_CROP_PROB", 0.0,
+        "SOLVER.OPTIMIZER", "AdamW", "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.EMA.ENABLED", False,
+        "SOLVER.WARMUP_ITERS", 20, "SOLVER.MAX_ITER", 300,
+    )  # fmt: skip
+
+
 def solov2() -> CfgNode:
     """SOLOv2, ResNet-50 of a quarter of the width, 64 channels, AdamW in place of the published one's SGD.
 
@@ -86,12 +102,7 @@ def sparseinst() -> CfgNode:
 
 
 def shared_settings(max_iter: int, side: int) -> list:
-    """What all models are trained with; the learning rate falls after four fifths of the iterations.
-
-    Args:
-        max_iter: number of iterations.
-        side: of the input, in pixels.
-    """
+    """What all models are trained with; the learning rate falls after four fifths of the iterations."""
     return [
         "MODEL.NUM_CLASSES", 4, "MODEL.DECODER.NUM_QUERIES", 30, "MODEL.LOSS.NUM_POINTS", 4096,
         "MODEL.MATCHER.NUM_POINTS", 1024, "DATASETS.TRAIN", (DATASET,), "DATASETS.TEST", (DATASET,),
@@ -103,7 +114,8 @@ def shared_settings(max_iter: int, side: int) -> list:
 
 
 MODELS = {
-    "fastinst": fastinst, "mask_rtdetr": mask_rtdetr, "maskdino": maskdino, "solov2": solov2, "sparseinst": sparseinst,
+    "fastinst": fastinst, "mask_rtdetr": mask_rtdetr, "maskdino": maskdino, "ppyoloe_seg": ppyoloe_seg,
+    "solov2": solov2, "sparseinst": sparseinst,
 }  # fmt: skip
 
 
@@ -113,7 +125,7 @@ def main(model: str, folder: Path) -> float:
     annotations, images = str(toy / "annotations/instances_train2017.json"), str(toy / "train2017")
     register_coco_instances(DATASET, {}, annotations, images)
     cfg = MODELS[model]()
-    cfg.merge_from_list(shared_settings(cfg.SOLVER.MAX_ITER, OWN_SIDES.get(model, SIDE)))
+    cfg.merge_from_list(shared_settings(cfg.SOLVER.MAX_ITER, SIDES.get(model, SIDE)))
     cfg.OUTPUT_DIR = str(folder / "output")
     (folder / "output").mkdir(parents=True, exist_ok=True)
     trainer = Trainer(cfg)

@@ -152,6 +152,21 @@ def tiny_sparseinst(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     return _drawn(tiny_sparseinst_config(*overrides), seed)
 
 
+def tiny_ppyoloe_seg_config(*overrides: object) -> CfgNode:
+    """PP-YOLOE_seg an eighth as wide as the size L, 5 classes, 64 x 64 images; overrides are KEY, value, ..."""
+    return _config("ppyoloe_seg_s_640", [
+        "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "INPUT.FIXED_SIZE", (64, 64), "MODEL.CSPREPRESNET.WIDTH", 0.125,
+        "MODEL.CSPREPRESNET.DEPTH", 0.1, "MODEL.ENCODER.HIDDEN_DIM", 24, "MODEL.MASK_HEAD.DIM", 16,
+        "MODEL.MASK_HEAD.FEATURE_DIM", 16, "SOLVER.AMP.ENABLED", False,
+        *overrides,
+    ])  # fmt: skip
+
+
+def tiny_ppyoloe_seg(*overrides: object, seed: int = 0) -> InstanceSegmenter:
+    """The model of `tiny_ppyoloe_seg_config`, its weights drawn from a seed, in training mode."""
+    return _drawn(tiny_ppyoloe_seg_config(*overrides), seed)
+
+
 def tiny_solov2_config(*overrides: object) -> CfgNode:
     """SOLOv2 with a ResNet-18, 32 channels, grids of 8 to 2 cells and 5 classes; overrides are KEY, value, ..."""
     return _config("solov2_r50_fpn_1x_coco", [

@@ -108,6 +108,16 @@ ARCHITECTURES = {
         "classes, objectness",
         ("encoder",),
     ),
+    "ppyoloe_seg": Architecture(
+        ("CSPRepResNet", "strides 8 to 32, channels\nweighted by attention"),
+        ("CSP-PAN", "pooling on stride 32, then\ndown the levels and up again"),
+        ("Every position", "of strides 8, 16, 32:\n8,400 in all"),
+        ("Task-aligned head", "a branch each for classes,\nsides of boxes, and masks"),
+        ("Prototypes", "stride 4, of the\nfinest level"),
+        ("Dot product", "of a position's embedding and\nthe prototypes, within its box"),
+        "classes, boxes",
+        ("encoder",),
+    ),
     "solov2": Architecture(
         ("ResNet-50 and FPN", "five levels of\none width"),
         ("Mask encoder", "four levels enlarged\nand added up"),

@@ -22,7 +22,7 @@ except ImportError:  # Windows has no such limits.
 from insta_rtdetr.errors import CheckpointError, DamagedCheckpointError, UserError
 from insta_rtdetr.plain_yaml import read_plain_yaml
 
-from . import fastinst, insta_rtdetr, maskdino, paddle, paddle_rcnn, paddle_solov2, rfdetr, sparseinst
+from . import fastinst, insta_rtdetr, maskdino, paddle, paddle_rcnn, paddle_solov2, ppyoloe, rfdetr, sparseinst
 
 # Memory that reading a file may take: so many times its size, and so many bytes more.
 _MEMORY_FACTOR, _MEMORY_SPARE = 4, 2**30
@@ -34,12 +34,13 @@ _PICKLES = (".pkl", ".pdparams")
 # Key of a table with PaddlePaddle's internal names of the tensors, which stands beside the tensors.
 _PADDLE_NAME_TABLE = "StructuredToParameterName@@"
 
-# Name of an original code -> the module that renames its parameters.
+# Name of an original code -> the module that renames its parameters; the first one that knows the names is used.
 ORIGINALS = {
     "Insta-RT-DETR or RT-DETR": insta_rtdetr,
     "FastInst": fastinst,
     "Mask DINO": maskdino,
     "PaddlePaddle's Mask R-CNN": paddle_rcnn,
+    "PaddlePaddle's PP-YOLOE": ppyoloe,
     "PaddlePaddle's SOLOv2": paddle_solov2,
     "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
     "RF-DETR": rfdetr,

@@ -33,9 +33,10 @@ _RENAMES = [
     (r"neck\.enc_mask_output\.1\.", r"decoder.mask_head.projection."),
     (r"neck\.", r"encoder."),
 ]
+# PaddlePaddle's and PyTorch's names of the statistics of batch norm.
+STATISTICS = [(r"\._mean$", r".running_mean"), (r"\._variance$", r".running_var")]
 _EVERYWHERE = [
-    (r"\._mean$", r".running_mean"),
-    (r"\._variance$", r".running_var"),
+    *STATISTICS,
     (r"\.aggregation_squeeze_conv\.", r".aggregation.0."),
     (r"\.aggregation_excitation_conv\.", r".aggregation.1."),
     (r"\.bottlenecks\.", r".blocks."),

@@ -13,7 +13,7 @@ from torch import nn
 NORM_TYPES = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 FUSED_DEVICES = ("cpu", "cuda")
 # Values of SOLVER.OPTIMIZER.
-OPTIMIZERS = {"AdamW": torch.optim.AdamW, "Muon": Muon, "SGD": torch.optim.SGD}
+OPTIMIZERS = {"AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD, "Muon": Muon}
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -33,7 +33,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     optimizer_type = OPTIMIZERS[cfg.SOLVER.OPTIMIZER]
     options = {} if optimizer_type is Muon else {"fused": _can_be_fused(groups)}
     if optimizer_type is torch.optim.SGD:
-        options["momentum"] = cfg.SOLVER.MOMENTUM
+        options |= {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
     if cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE != "full_model":
         optimizer_type = maybe_add_gradient_clipping(cfg, optimizer_type)
     return optimizer_type(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY, **options)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from insta_rtdetr.layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
+from insta_rtdetr.layers.tokens import take_rows
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 from insta_rtdetr.modeling.postprocessing import ClippingPostprocessor, MaskScoringPostprocessor, mean_within
 from insta_rtdetr.predict.runtime.metadata import OUTPUT_NAMES
@@ -55,7 +56,7 @@ class TopObjects(nn.Module):
             prediction = self.model.run_network(images).layers[-1]
         classes, scores, chosen = self._choose(prediction)
         maps = chosen.mask_logits.float()
-        values = self._enlarge(maps) if self.with_postprocess else maps
+        values = self._enlarge(maps, chosen) if self.with_postprocess else maps
         is_probability = self.with_postprocess and self.postprocessor.resizes_probabilities
         probs = values if is_probability else values.sigmoid()
         masks = probs > self.postprocessor.mask_threshold
@@ -76,21 +77,21 @@ class TopObjects(nn.Module):
         logits = prediction.class_logits.float()
         probs = self.postprocessor.probabilities(logits)
         num_classes = probs.shape[2]
-        scores, index = probs.flatten(1).topk(self.postprocessor.num_objects(*probs.shape[1:]), dim=1)
-        queries = torch.div(index, num_classes, rounding_mode="floor")
         boxes, biases = prediction.boxes_cxcywh, prediction.mask_biases
+        scores, index = self.postprocessor.best_pairs(probs, boxes)
+        queries = torch.div(index, num_classes, rounding_mode="floor")
         chosen = Prediction(
             class_logits=logits,
-            boxes_cxcywh=None if boxes is None else _rows(boxes.float(), queries),
-            mask_embeddings=_rows(prediction.mask_embeddings.float(), queries),
+            boxes_cxcywh=None if boxes is None else take_rows(boxes.float(), queries),
+            mask_embeddings=take_rows(prediction.mask_embeddings.float(), queries),
             mask_features=prediction.mask_features.float(),
-            mask_biases=None if biases is None else _rows(biases.float()[..., None], queries)[..., 0],
+            mask_biases=None if biases is None else take_rows(biases.float()[..., None], queries)[..., 0],
         )
         return index - queries * num_classes, scores, chosen
 
-    def _enlarge(self, maps: Tensor) -> Tensor:
+    def _enlarge(self, maps: Tensor, chosen: Prediction) -> Tensor:
         maps = maps.sigmoid() if self.postprocessor.resizes_probabilities else maps
-        return F.interpolate(maps, size=self.size, mode="bilinear")
+        return self.postprocessor.crop(F.interpolate(maps, size=self.size, mode="bilinear"), chosen.boxes_cxcywh)
 
     def _boxes(self, chosen: Prediction, masks: Tensor) -> Tensor:
         """Return the boxes (B, N, 4), xyxy in pixels of the input."""
@@ -105,17 +106,6 @@ class TopObjects(nn.Module):
         if isinstance(self.postprocessor, ClippingPostprocessor):
             boxes = torch.minimum(boxes.clamp(min=0), scale)
         return boxes
-
-
-def _rows(values: Tensor, index: Tensor) -> Tensor:
-    """Take the rows (B, N) of values (B, Q, C): (B, N, C).
-
-    It does not use `torch.gather`, because OpenVINO 2026.4 moves a slice of the channels after it and then rejects its
-    own graph.
-    """
-    batch, num_rows = values.shape[:2]
-    first = torch.arange(batch, device=index.device)[:, None] * num_rows
-    return values.flatten(0, 1)[(index + first).flatten()].unflatten(0, index.shape)
 
 
 def _reorder(values: Tensor, order: Tensor) -> Tensor:

@@ -64,6 +64,18 @@ def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
 
 
+def cells_inside(boxes_xyxy: Tensor, height: int, width: int) -> Tensor:
+    """Return which cells of a map lie in boxes: (..., 4), xyxy in cells -> (..., height, width), bool.
+
+    A cell counts by its index: column x lies in a box if x0 <= x < x1.
+    """
+    columns = torch.arange(width, device=boxes_xyxy.device)
+    rows = torch.arange(height, device=boxes_xyxy.device)
+    x0, y0, x1, y1 = (edge[..., None] for edge in boxes_xyxy.unbind(-1))
+    in_rows, in_columns = (rows >= y0) & (rows < y1), (columns >= x0) & (columns < x1)
+    return in_rows[..., :, None] & in_columns[..., None, :]
+
+
 def boxes_of_occupied(columns: Tensor, rows: Tensor) -> Tensor:
     """Return the smallest boxes around masks.
 

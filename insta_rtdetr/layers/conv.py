@@ -80,26 +80,37 @@ class RepVGGBlock(Foldable):
     Source: RepVGG, https://arxiv.org/abs/2101.03697
     """
 
-    def __init__(self, channels: int, activation: type):
+    def __init__(self, channels: int, activation: type, is_scaled: bool = False):
+        """Build the block.
+
+        Args:
+            channels: channels of input and output.
+            activation: type of the activation.
+            is_scaled: whether the 1x1 branch is multiplied by a learned number, as in PP-YOLOE+.
+        """
         super().__init__()
         self.conv1 = ConvNorm(channels, channels, 3)
         self.conv2 = ConvNorm(channels, channels, 1)
+        self.scale = nn.Parameter(torch.ones(1)) if is_scaled else None
         self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""
         y = self.conv1(x)
         if self.conv2 is not None:
-            y = y + self.conv2(x)
+            branch = self.conv2(x)
+            y = y + (branch if self.scale is None else self.scale * branch)
         return self.activation(y)
 
     def fold_(self) -> None:
         """Add the 1x1 kernel to the centre of the 3x3 kernel."""
         kernel, bias = folded_kernel_and_bias(self.conv1.conv, self.conv1.norm)
         point_kernel, point_bias = folded_kernel_and_bias(self.conv2.conv, self.conv2.norm)
+        if self.scale is not None:
+            point_kernel, point_bias = self.scale * point_kernel, self.scale * point_bias
         self.conv1.conv = conv_like(self.conv1.conv, kernel + F.pad(point_kernel, [1, 1, 1, 1]), bias + point_bias)
         self.conv1.norm = nn.Identity()
-        self.conv2 = None
+        self.conv2 = self.scale = None
 
 
 class CSPRepBlock(Foldable):

@@ -112,7 +112,7 @@ def enlarge(
         the regions, each with the values there: (maps, rows, columns).
     """
     on_cpu = maps.device.type == "cpu"
-    regions = _occupied_regions(maps, rows, columns, threshold) if on_cpu else _whole_maps(maps, rows, columns)
+    regions = occupied_regions(maps, rows, columns, threshold) if on_cpu else _whole_maps(maps, rows, columns)
     height, width = len(rows.matrix), len(columns.matrix)
     is_simple = on_cpu and rows.is_plain and columns.is_plain and height * width <= WHOLE_PIXELS
     for which, y, x in regions:
@@ -120,18 +120,19 @@ def enlarge(
             whole = F.interpolate(maps[which][None], size=(height, width), mode="bilinear")[0]
             yield (which, slice(0, height), slice(0, width)), whole
         elif on_cpu:
-            yield from _enlarge_region(maps, rows, columns, (which, y, x), CHUNK_PIXELS, BAND_COLUMNS)
+            yield from enlarge_region(maps, rows, columns, (which, y, x), CHUNK_PIXELS, BAND_COLUMNS)
         else:
-            yield from _enlarge_region(maps, rows, columns, (which, y, x), height * width, width)
+            yield from enlarge_region(maps, rows, columns, (which, y, x), height * width, width)
 
 
-def _enlarge_region(
+def enlarge_region(
     maps: Tensor, rows: AxisResize, columns: AxisResize, region: Region, chunk_pixels: int, band_columns: int
 ) -> Iterator[tuple[Region, Tensor]]:
+    """Enlarge a region of maps, in bands of rows of at most `chunk_pixels` pixels; see `enlarge`."""
     which, y, x = region
     cells_y = rows.cells_of(y)
     wide = _widen(maps[which, cells_y], columns, x, band_columns)
-    for band in _bands(y, max(1, chunk_pixels // (x.stop - x.start))):
+    for band in bands_of(y, max(1, chunk_pixels // (x.stop - x.start))):
         cells = rows.cells_of(band)
         read = wide[:, cells.start - cells_y.start : cells.stop - cells_y.start]
         yield (which, band, x), rows.matrix[band, cells] @ read
@@ -139,19 +140,21 @@ def _enlarge_region(
 
 def _widen(maps: Tensor, columns: AxisResize, x: slice, step: int) -> Tensor:
     """Resize (n, rows of cells, w) along the columns, to (n, rows of cells, columns of pixels)."""
-    bands = [(band, columns.cells_of(band)) for band in _bands(x, step)]
+    bands = [(band, columns.cells_of(band)) for band in bands_of(x, step)]
     parts = [maps[..., cells] @ columns.matrix[band, cells].T for band, cells in bands]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
-def _bands(pixels: slice, step: int) -> Iterator[slice]:
+def bands_of(pixels: slice, step: int) -> Iterator[slice]:
+    """Yield consecutive slices of at most `step` pixels."""
     for start in range(pixels.start, pixels.stop, step):
         yield slice(start, min(start + step, pixels.stop))
 
 
-def _occupied_regions(
+def occupied_regions(
     maps: Tensor, rows: AxisResize, columns: AxisResize, threshold: float
 ) -> Iterator[Region]:
+    """Yield the region of each map outside of which no pixel can exceed a threshold, unless it is empty."""
     if not len(maps):
         return
     # A pixel is a mean of the cells that it reads, so it cannot exceed a threshold that none of them exceeds.
@@ -164,7 +167,7 @@ def _occupied_regions(
 
 def _whole_maps(maps: Tensor, rows: AxisResize, columns: AxisResize) -> Iterator[Region]:
     height, width = len(rows.matrix), len(columns.matrix)
-    for which in _bands(slice(0, len(maps)), max(1, CHUNK_PIXELS_GPU // (height * width))):
+    for which in bands_of(slice(0, len(maps)), max(1, CHUNK_PIXELS_GPU // (height * width))):
         yield which, slice(0, height), slice(0, width)
 
 

@@ -1,4 +1,4 @@
-"""Linear projection of many tokens."""
+"""Linear projection of many tokens, and selection of some."""
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,17 @@ class TokenLinear(nn.Linear):
         """Map (..., C_in) to (..., C_out)."""
         tokens = x.reshape(1, -1, self.in_features)
         return project_tokens(tokens, self.weight, self.bias).view(*x.shape[:-1], self.out_features)
+
+
+def take_rows(values: Tensor, index: Tensor) -> Tensor:
+    """Take the rows (B, N) of values (B, Q, C): (B, N, C).
+
+    It does not use `torch.gather`, because OpenVINO 2026.4 moves a slice of the channels after it and then rejects its
+    own graph.
+    """
+    batch, num_rows = values.shape[:2]
+    first = torch.arange(batch, device=index.device)[:, None] * num_rows
+    return values.flatten(0, 1)[(index + first).flatten()].unflatten(0, index.shape)
 
 
 def use_token_linear(model: nn.Module) -> None:

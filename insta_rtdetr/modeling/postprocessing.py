@@ -14,9 +14,12 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from ..layers.boxes import boxes_of_occupied, cxcywh_to_xyxy
-from ..layers.mask_resize import Region, areas_of, axis_resize, enlarge, exceeds, paste
+from ..layers.boxes import boxes_of_occupied, cells_inside, cxcywh_to_xyxy
+from ..layers.cropped_masks import enlarge_within
+from ..layers.mask_resize import AxisResize, Region, areas_of, axis_resize, enlarge, exceeds, paste
 from ..layers.precision import full_precision
+from ..layers.suppression import suppress
+from ..layers.tokens import take_rows
 from ..structures import Prediction
 
 # Values of TEST.MASK_RESIZE, which says whether probabilities or logits of masks are resized.
@@ -74,7 +77,7 @@ class Postprocessor:
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
         scores, classes, queries = self._select(self.probabilities(prediction.class_logits[image]))
         boxes = self._boxes(prediction.select(image, queries), size)
-        kept = without_duplicates(boxes.tensor, scores, classes, self.nms_threshold)
+        kept = without_duplicates(boxes.tensor, scores, classes, self.nms_threshold)[: self.max_objects]
         instances = Instances(size.output)
         instances.pred_boxes = boxes[kept]
         if prediction.has_masks:
@@ -95,6 +98,22 @@ class Postprocessor:
     def num_objects(self, num_queries: int, num_classes: int) -> int:
         """How many pairs of a query and a class are chosen of an image, whatever their scores."""
         return min(self.max_objects, num_queries * num_classes)
+
+    def best_pairs(self, probs: Tensor, boxes_cxcywh: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Choose pairs of a query and a class for each image of a batch, for an exported network.
+
+        Args:
+            probs: (B, Q, K).
+            boxes_cxcywh: (B, Q, 4), or None.
+
+        Returns:
+            probabilities (B, N), descending, and indices (B, N) of the pairs, `query * K + class`.
+        """
+        return probs.flatten(1).topk(self.num_objects(*probs.shape[1:]), dim=1)
+
+    def crop(self, values: Tensor, boxes_cxcywh: Tensor | None) -> Tensor:
+        """Set to 0 what does not count of masks (B, N, H, W) in the network's input, for an exported network."""
+        return values
 
     def _masks(self, prediction: Prediction, image: int, queries: Tensor, size: ImageSize) -> Tensor:
         """Make the masks of N queries of an image: (N, height, width), bool."""
@@ -123,10 +142,7 @@ class Postprocessor:
         """Yield the resized probabilities or logits of masks, where they can exceed the threshold; see `enlarge`."""
         maps = full_precision(chosen.mask_logits[0])
         maps = maps.sigmoid() if self.resizes_probabilities else maps
-        rows, columns = (
-            axis_resize(*sides, self.resize.endswith("_twice"), maps.device, maps.dtype)
-            for sides in zip(maps.shape[1:], size.padded, size.resized, size.output, strict=True)
-        )
+        rows, columns = _resizing(maps, size.padded, size.resized, size.output, self.resize.endswith("_twice"))
         # Autocast would multiply in half precision, which would move the edges of masks.
         with torch.autocast(maps.device.type, enabled=False):
             yield from enlarge(maps, rows, columns, self._threshold)
@@ -137,6 +153,63 @@ class Postprocessor:
         return self.mask_threshold if self.resizes_probabilities else math.log(
             self.mask_threshold / (1 - self.mask_threshold)
         )
+
+
+class DensePostprocessor(Postprocessor):
+    """Postprocessor for a model in which several queries answer for an object, and a mask counts within its box alone.
+
+    Non-maximum suppression precedes the selection of the best pairs.  Probabilities of masks are enlarged to the
+    network's input, set to 0 outside the box, and resized to the image.
+
+    Source: PP-YOLOE, https://github.com/PaddlePaddle/PaddleDetection/tree/666f597
+
+    Attributes:
+        candidates: number of queries of each class that take part in the suppression; in an exported network, number of
+            pairs of an image that do.
+
+    Raises:
+        ValueError: `resize` is another one than "probability_twice".
+    """
+
+    candidates = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resize != "probability_twice":
+            raise ValueError(f"TEST.MASK_RESIZE must be probability_twice for this model, got {self.resize!r}.")
+
+    def best_pairs(self, probs: Tensor, boxes_cxcywh: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Choose the best pairs that suppression leaves; pairs of probability 0 fill the rest."""
+        num_classes, wanted = probs.shape[2], self.num_objects(*probs.shape[1:])
+        scores, index = probs.flatten(1).topk(min(max(self.candidates, wanted), probs[0].numel()), dim=1)
+        queries = torch.div(index, num_classes, rounding_mode="floor")
+        boxes = cxcywh_to_xyxy(take_rows(full_precision(boxes_cxcywh), queries))
+        is_kept = suppress(boxes, index - queries * num_classes, self.nms_threshold)
+        scores, order = torch.where(is_kept, scores, 0.0).topk(wanted, dim=1)
+        return scores, take_rows(index[..., None], order)[..., 0]
+
+    def crop(self, values: Tensor, boxes_cxcywh: Tensor | None) -> Tensor:
+        """Set masks (B, N, H, W) to 0 outside their boxes (B, N, 4)."""
+        height, width = values.shape[2:]
+        boxes = cxcywh_to_xyxy(boxes_cxcywh) * boxes_cxcywh.new_tensor([width, height, width, height])
+        return values * cells_inside(boxes, height, width)
+
+    def _select(self, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Select candidates of probabilities (Q, K), best first; return their scores, classes and queries, all (M,)."""
+        scores, queries = probs.topk(min(self.candidates, len(probs)), dim=0)
+        is_candidate = scores > self.score_threshold
+        classes = is_candidate.nonzero()[:, 1]
+        scores, order = scores[is_candidate].sort(descending=True, stable=True)
+        return scores, classes[order], queries[is_candidate][order]
+
+    def _enlarged(self, chosen: Prediction, size: ImageSize) -> Iterator[tuple[Region, Tensor]]:
+        maps = full_precision(chosen.mask_logits[0]).sigmoid()
+        to_input = _resizing(maps, size.padded, size.resized, size.resized)
+        to_result = _resizing(maps, size.resized, size.resized, size.output, cells=size.resized)
+        boxes = cxcywh_to_xyxy(chosen.boxes_cxcywh[0])
+        boxes = boxes * boxes.new_tensor([*size.padded[::-1], *size.padded[::-1]])
+        with torch.autocast(maps.device.type, enabled=False):
+            yield from enlarge_within(maps, boxes, to_input, to_result, self._threshold)
 
 
 class ClippingPostprocessor(Postprocessor):
@@ -254,6 +327,18 @@ class OneClassPostprocessor(MaskScoringPostprocessor):
         return scores * mean_within(probs, probs > self.mask_threshold)[which].to(scores)
 
 
+def _resizing(
+    maps: Tensor, padded: tuple[int, int], resized: tuple[int, int], output: tuple[int, int], twice: bool = False,
+    cells: tuple[int, int] | None = None,
+) -> tuple[AxisResize, AxisResize]:  # fmt: skip
+    """Return the resizing of the rows and the columns of maps (N, h, w), or of maps of `cells`; see `axis_resize`."""
+    rows, columns = (
+        axis_resize(*sides, twice, maps.device, maps.dtype)
+        for sides in zip(cells or maps.shape[1:], padded, resized, output, strict=True)
+    )
+    return rows, columns
+
+
 def mean_within(probs: Tensor, masks: Tensor) -> Tensor:
     """(...,), the mean of probabilities (..., h, w) over the pixels of masks (..., h, w); 0 for an empty mask."""
     return (probs * masks).sum((-2, -1)) / (masks.sum((-2, -1)) + 1e-6)
@@ -272,7 +357,8 @@ def without_duplicates(boxes_xyxy: Tensor, scores: Tensor, classes: Tensor, thre
     """
     if threshold >= 1:
         return torch.arange(len(scores), device=scores.device)
-    return batched_nms(boxes_xyxy.float(), scores.float(), classes, threshold).sort().values
+    scores = full_precision(scores)
+    return batched_nms(boxes_xyxy.to(scores), scores, classes, threshold).sort().values
 
 
 def boxes_in_pixels(boxes_cxcywh: Tensor, size: ImageSize) -> Tensor:

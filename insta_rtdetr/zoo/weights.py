@@ -74,6 +74,7 @@ def backbone_name(cfg: CfgNode) -> str:
         "build_resnet_vd_backbone": f"{resnet}-vd{deformable}",
         "build_resnet_vd_fpn_backbone": f"{resnet}-vd{deformable}, FPN",
         "build_hgnetv2_backbone": f"PP-HGNetV2 {cfg.MODEL.HGNETV2.SIZE}",
+        "build_csp_represnet_backbone": f"CSPRepResNet, width {cfg.MODEL.CSPREPRESNET.WIDTH:g}",
         "build_dinov2_windowed_backbone": f"windowed {cfg.MODEL.TIMM.NAME}",
         "build_timm_backbone": cfg.MODEL.TIMM.NAME,
     }

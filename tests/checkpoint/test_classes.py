@@ -9,12 +9,20 @@ from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.checkpoint.classes import ClassMatch, count_classes, num_extra_rows
 from insta_rtdetr.engine.ema import ModelEMA
 from insta_rtdetr.errors import CheckpointError
-from tests.tiny import tiny_fastinst, tiny_mask_rtdetr, tiny_maskdino, tiny_model, tiny_solov2, tiny_sparseinst
+from tests.tiny import (
+    tiny_fastinst,
+    tiny_mask_rtdetr,
+    tiny_maskdino,
+    tiny_model,
+    tiny_ppyoloe_seg,
+    tiny_solov2,
+    tiny_sparseinst,
+)
 
 OLD, NEW = ["cup", "pen", "key", "coin", "nut"], ["nut", "bolt", "pen"]
 MODELS = {
     "InstaRTDETR": tiny_model, "FastInst": tiny_fastinst, "MaskRTDETR": tiny_mask_rtdetr, "MaskDINO": tiny_maskdino,
-    "SparseInst": tiny_sparseinst, "SOLOv2": tiny_solov2,
+    "SparseInst": tiny_sparseinst, "PPYOLOESeg": tiny_ppyoloe_seg, "SOLOv2": tiny_solov2,
 }  # fmt: skip
 
 

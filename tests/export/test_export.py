@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import shutil
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from tests.tiny import (
     tiny_fastinst_config,
     tiny_mask_rtdetr_config,
     tiny_maskdino_config,
+    tiny_ppyoloe_seg_config,
     tiny_rfdetr_seg_config,
     tiny_solov2_config,
     tiny_sparseinst_config,
@@ -50,6 +52,7 @@ CONFIGS = {
     "fastinst": tiny_fastinst_config(*FEW, "INPUT.FIXED_SIZE", (64, 64)),
     "mask_rtdetr": tiny_mask_rtdetr_config(*FEW),
     "maskdino": tiny_maskdino_config(*FEW, "MODEL.ENCODER.NUM_LAYERS", 1, "INPUT.FIXED_SIZE", (64, 64)),
+    "ppyoloe_seg": tiny_ppyoloe_seg_config(*FEW),
     "rfdetr_seg": tiny_rfdetr_seg_config(*FEW),
     "solov2": tiny_solov2_config(*FEW, "INPUT.FIXED_SIZE", (64, 64)),
     "sparseinst": tiny_sparseinst_config(
@@ -66,8 +69,16 @@ def noise(height: int, width: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@pytest.fixture(scope="module")
+def no_stack_traces():
+    """PyTorch keeps the stack of Python's calls with each node of a graph, for its error messages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.utils._traceback.CapturedTraceback.summary", lambda self: traceback.StackSummary())
+        yield
+
+
 @pytest.fixture(scope="module", params=CONFIGS)
-def made(request, tmp_path_factory) -> dict:
+def made(request, tmp_path_factory, no_stack_traces) -> dict:
     """A tiny model, and its ONNX and OpenVINO files, which take any number of images."""
     folder = tmp_path_factory.mktemp(request.param)
     cfg = CONFIGS[request.param].clone()

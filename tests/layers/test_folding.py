@@ -21,6 +21,11 @@ def with_random_statistics(module: nn.Module) -> nn.Module:
     return module.double().eval()
 
 
+def with_scale(block: RepVGGBlock, scale: float) -> RepVGGBlock:
+    nn.init.constant_(block.scale, scale)
+    return block
+
+
 def count(module: nn.Module, kind: type) -> int:
     return sum(isinstance(m, kind) for m in module.modules())
 
@@ -30,6 +35,7 @@ def count(module: nn.Module, kind: type) -> int:
     [
         (ConvNorm(4, 6, 3, stride=2, activation=nn.SiLU), 1),
         (RepVGGBlock(4, nn.SiLU), 1),
+        (with_scale(RepVGGBlock(4, nn.SiLU, is_scaled=True), -0.7), 1),
         (CSPRepBlock(4, 6, num_blocks=2, expansion=0.5, activation=nn.SiLU), 4),
         (CSPRepBlock(4, 6, num_blocks=2, expansion=1.0, activation=nn.SiLU), 3),
     ],

@@ -75,7 +75,7 @@ def test_whole_maps_equal_regions(twice, monkeypatch):
     maps, sizes = example_maps(8, 8), SIZES[1]
     rows, columns = axes(*sizes, twice)
     on_cpu = masks_of(maps, rows, columns)
-    monkeypatch.setattr(mask_resize, "_occupied_regions", lambda *arguments: _whole_maps(*arguments[:3]))
+    monkeypatch.setattr(mask_resize, "occupied_regions", lambda *arguments: _whole_maps(*arguments[:3]))
     monkeypatch.setattr(mask_resize, "CHUNK_PIXELS_GPU", 3 * 60 * 37)  # three maps at a time
     parts = list(enlarge(maps, rows, columns, 0.0))
     assert [len(values) for _, values in parts] == [3, 3, 1]

@@ -29,8 +29,8 @@ from .recipe import image_for
 # Packages whose own __init__ would import all of PaddleDetection.
 BARE_PACKAGES = (
     "ppdet", "ppdet.core", "ppdet.data", "ppdet.utils", "ppdet.modeling", "ppdet.modeling.architectures",
-    "ppdet.modeling.backbones", "ppdet.modeling.heads", "ppdet.modeling.necks", "ppdet.modeling.proposal_generator",
-    "ppdet.modeling.losses", "ppdet.modeling.transformers",
+    "ppdet.modeling.assigners", "ppdet.modeling.backbones", "ppdet.modeling.heads", "ppdet.modeling.necks",
+    "ppdet.modeling.proposal_generator", "ppdet.modeling.losses", "ppdet.modeling.transformers",
 )  # fmt: skip
 MODULES = (
     "architectures.mask_rcnn", "architectures.cascade_rcnn", "backbones.resnet", "necks.fpn", "heads.bbox_head",
@@ -57,14 +57,19 @@ MEAN, STD = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 
 def import_paddle_detection(source: Path, modules: Sequence[str], packages: Sequence[str] = BARE_PACKAGES) -> None:
     """Register some modules of `ppdet.modeling`, the parts of models, without the rest of these packages."""
+    make_bare_packages(source, packages)
+    for name in modules:
+        importlib.import_module(f"ppdet.modeling.{name}")
+
+
+def make_bare_packages(source: Path, packages: Sequence[str] = BARE_PACKAGES) -> None:
+    """Make packages from whose folders modules can be imported, without what their own __init__ imports."""
     sys.path.insert(0, str(source))
     for name in packages:
         package = types.ModuleType(name)
         package.__path__ = [str(source.joinpath(*name.split(".")))]
         sys.modules[name] = package
-    sys.modules["ppdet.modeling.transformers"].bbox_cxcywh_to_xyxy = None  # which R-CNNs do not use
-    for name in modules:
-        importlib.import_module(f"ppdet.modeling.{name}")
+    sys.modules["ppdet.modeling.transformers"].bbox_cxcywh_to_xyxy = None  # which these models do not use
 
 
 def let_expand_take_tensors() -> None:

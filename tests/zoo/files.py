@@ -28,7 +28,7 @@ def published_bytes(config: str) -> bytes:
 
     Every tensor is one number that depends on its name; the file holds each number once, where the format allows.
     """
-    if config.startswith("mask_rtdetr") or config.endswith("_paddlex") or config.startswith("solov2"):
+    if config.startswith(("mask_rtdetr", "ppyoloe", "solov2")) or config.endswith("_paddlex"):
         return _as_paddle(_shapes(config))
     weights = {name: _tensor(name, shape) for name, shape in _shapes(config).items()}
     contents = {

@@ -7,13 +7,14 @@ Source: PP-HGNetV2 of PaddleClas, through https://github.com/huggingface/pytorch
 
 from collections.abc import Sequence
 
-from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
 from timm.models.hgnet import ConvBNAct, HighPerfGpuNet, model_cfgs
 from torch import Tensor, nn
 
 from ...layers.foldable import Foldable, fold_batch_norm
+from .freezing import freeze_parts
 
 # Mask-RT-DETR's name of each size -> timm's.
 TABLES = {"S": "hgnetv2_b1", "M": "hgnetv2_b2", "L": "hgnetv2_b4", "X": "hgnetv2_b5", "H": "hgnetv2_b6"}
@@ -49,8 +50,6 @@ class HGNetV2(Backbone, Foldable):
             raise ValueError(f"MODEL.HGNETV2.NORM must be one of {', '.join(NORMS)}, got {norm!r}.")
         if unknown := set(out_features) - set(STAGE_STRIDES):
             raise ValueError(f"MODEL.HGNETV2.OUT_FEATURES must be among {list(STAGE_STRIDES)}, got {sorted(unknown)}.")
-        if not 0 <= freeze_at <= 1 + len(STAGE_STRIDES):
-            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be 0 to {1 + len(STAGE_STRIDES)}, got {freeze_at}.")
         if len(learning_rate_factors) not in (0, len(STAGE_STRIDES)):
             raise ValueError(
                 f"MODEL.HGNETV2.LEARNING_RATE_FACTORS must be four numbers or none, got {tuple(learning_rate_factors)}."
@@ -64,7 +63,7 @@ class HGNetV2(Backbone, Foldable):
         }
         for stage, factor in zip(self.stages, learning_rate_factors):
             stage.learning_rate_factor = factor
-        self._freeze(norm, freeze_at)
+        freeze_parts([self.stem, *self.stages], freeze_at, freeze_norms=norm == "FrozenBN")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute the features: (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
@@ -83,14 +82,6 @@ class HGNetV2(Backbone, Foldable):
                 module.conv, module.bn = fold_batch_norm(module.conv, module.bn), nn.Identity()
                 if isinstance(module.act, nn.ReLU):
                     module.act = nn.ReLU(inplace=True)
-
-    def _freeze(self, norm: str, freeze_at: int) -> None:
-        parts = [self.stem, *self.stages]
-        for i, part in enumerate(parts):
-            if i < freeze_at:
-                part.requires_grad_(False)
-            if i < freeze_at or norm == "FrozenBN":
-                FrozenBatchNorm2d.convert_frozen_batchnorm(part)
 
 
 @BACKBONE_REGISTRY.register()

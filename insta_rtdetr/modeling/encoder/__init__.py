@@ -2,6 +2,7 @@
 
 from .build import ENCODER_REGISTRY, build_encoder
 from .c2f_projector import C2fProjector
+from .csp_pan import CSPPANEncoder
 from .deformable import DeformableEncoder
 from .hybrid import HybridEncoder, MaskHybridEncoder
 from .instance_context import InstanceContextEncoder
@@ -11,6 +12,7 @@ from .unified_mask import UnifiedMaskEncoder
 __all__ = [
     "ENCODER_REGISTRY",
     "C2fProjector",
+    "CSPPANEncoder",
     "DeformableEncoder",
     "HybridEncoder",
     "InstanceContextEncoder",

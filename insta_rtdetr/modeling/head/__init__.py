@@ -17,6 +17,7 @@ from .maskdino_decoder import MaskDINODecoder
 from .query_proposal import QueryProposal
 from .query_selection import QuerySelection
 from .shared_head_decoder import SharedHeadDecoder
+from .task_aligned import TaskAlignedHead
 
 __all__ = [
     "BoxPrior",
@@ -38,4 +39,5 @@ __all__ = [
     "QueryProposal",
     "QuerySelection",
     "SharedHeadDecoder",
+    "TaskAlignedHead",
 ]

@@ -9,6 +9,8 @@ from .instance_activation_criterion import InstanceActivationCriterion
 from .iou_aware_criterion import IoUAwareCriterion
 from .matcher import MATCHER_REGISTRY, HungarianMatcher, LocationMatcher, build_matcher
 from .softmax_criterion import SoftmaxCriterion
+from .task_aligned_criterion import TaskAlignedCriterion
+from .task_aligned_matcher import TaskAlignedMatcher
 
 __all__ = [
     "MATCHER_REGISTRY",
@@ -22,5 +24,7 @@ __all__ = [
     "LocationMatcher",
     "SetCriterion",
     "SoftmaxCriterion",
+    "TaskAlignedCriterion",
+    "TaskAlignedMatcher",
     "build_matcher",
 ]

@@ -82,6 +82,24 @@ def iou_aware_bce_loss(
     return (negative_weight * logits - F.logsigmoid(logits) * (positive_weight + negative_weight)).sum()
 
 
+def distribution_focal_loss(logits: Tensor, values: Tensor) -> Tensor:
+    """Return the cross-entropy (N, S) that draws a distribution to the two bins on both sides of a value.
+
+    Args:
+        logits: (N, S, R), before softmax; bin `r` stands for the value r.
+        values: (N, S), clipped to [0, R - 1.01].
+
+    Source: generalized focal loss, https://arxiv.org/abs/2006.04388
+    """
+    log_probs = logits.log_softmax(-1)
+    values = values.clamp(0, logits.shape[-1] - 1.01)
+    lower = values.floor()
+    both = torch.stack([lower, lower + 1], dim=-1).long()
+    share_of_upper = values - lower
+    weights = torch.stack([1 - share_of_upper, share_of_upper], dim=-1)
+    return -(log_probs.gather(-1, both) * weights).sum(-1)
+
+
 def mask_bce_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
     """Return the mean binary cross-entropy (N,) over the points of each mask, from (N, P) logits and labels."""
     return F.binary_cross_entropy_with_logits(point_logits, point_labels, reduction="none").mean(1)
@@ -126,6 +144,18 @@ def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
         F.interpolate(part[:, None].float(), size=size, mode="bilinear")[:, 0] for part in masks.split(MASKS_AT_A_TIME)
     ]
     return torch.cat(parts)
+
+
+def first_pixels(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the first pixel of each cell: bool masks (T, H, W) -> (T, *size), float32.
+
+    Masks move by up to half a cell to the lower right, which matters for objects of a few cells.
+    """
+    rows, columns = (
+        torch.arange(cells, device=masks.device) * pixels // cells
+        for cells, pixels in zip(size, masks.shape[1:], strict=True)
+    )
+    return masks[:, rows[:, None], columns].float()
 
 
 def reduce_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,6 +5,7 @@ from .fastinst import FastInst
 from .insta_rtdetr import InstaRTDETR
 from .mask_rtdetr import MaskRTDETR
 from .maskdino import MaskDINO
+from .ppyoloe_seg import PPYOLOESeg
 from .rfdetr_seg import RFDETRSeg
 from .solov2 import SOLOv2
 from .sparseinst import SparseInst
@@ -15,6 +16,7 @@ __all__ = [
     "InstanceSegmenter",
     "MaskDINO",
     "MaskRTDETR",
+    "PPYOLOESeg",
     "RFDETRSeg",
     "SOLOv2",
     "SparseInst",

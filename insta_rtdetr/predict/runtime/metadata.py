@@ -31,12 +31,13 @@ class Metadata:
         score_threshold: objects with a lower score are left out.
         mask_threshold: probability above which a pixel belongs to an object.
         mask_resize: quantity of a mask that is resized, see TEST.MASK_RESIZE.
-        nms_threshold: see TEST.NMS_THRESHOLD; `predict` applies it, the network does not.
+        nms_threshold: see TEST.NMS_THRESHOLD; `predict` applies it, and the network only if its model does.
         with_postprocess: whether the masks are those of the input's pixels; else they are logits of the mask map.
         precision: "fp32", "fp16", "bf16" or "int8".
         dynamic_batch: whether any number of images can be given at a time, else one.
         version: of insta_rtdetr.
         predicts_boxes: whether boxes are predicted; else they are those around the masks.
+        random_flip: INPUT.RANDOM_FLIP of the training, which says what flips `predict(augment=True)` uses.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Metadata:
     dynamic_batch: bool
     version: str
     predicts_boxes: bool = True
+    random_flip: str = "horizontal"
 
     def to_json(self) -> str:
         """Return the metadata as one line of JSON."""
