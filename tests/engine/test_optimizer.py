@@ -93,17 +93,6 @@ def test_muon_moves_a_matrix_equally_far_in_all_directions_and_a_bias_as_adamw_d
     torch.testing.assert_close(before[1] - model.bias.detach(), torch.tensor([0.1, 0.1, 0.1, -0.1]))
 
 
-def test_sgd_has_momentum(tmp_path):
-    cfg = tiny_cfg("none", tmp_path, SOLVER__OPTIMIZER="SGD", SOLVER__BASE_LR=0.1, SOLVER__WEIGHT_DECAY=0.0)
-    model = nn.Linear(1, 1, bias=False)
-    optimizer, before = build_optimizer(cfg, model), model.weight.item()
-    for _ in range(2):
-        model.weight.grad = torch.tensor([[1.0]])
-        optimizer.step()
-    # The second step adds 0.9, SOLVER.MOMENTUM, of the first.
-    assert model.weight.item() == pytest.approx(before - 0.1 - 0.19)
-
-
 def test_a_run_with_muon_goes_on_from_its_state(tmp_path):
     cfg = tiny_cfg("none", tmp_path, SOLVER__OPTIMIZER="Muon")
     states = []
