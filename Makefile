@@ -26,8 +26,13 @@ demo: $(STAMP)
 	$(VENV)/bin/python demo/quickstart.py
 
 # One process for each core, each with one thread: small models gain nothing from more.  tests/conftest.py has the order.
+# glibc keeps freed memory for the next tensors, because the kernel takes long to hand out memory of large ones each time.
+# A process stays as large as its largest test makes it, 4 GB.
+test: export OMP_NUM_THREADS := 1
+test: export MALLOC_MMAP_THRESHOLD_ := 1000000000
+test: export MALLOC_TRIM_THRESHOLD_ := 1000000000
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check .
@@ -38,8 +43,9 @@ docs: $(STAMP)
 docs-serve: $(STAMP)
 	$(VENV)/bin/python -m mkdocs serve
 
+# A page has several commands, each of which may take 15 minutes on a busy machine (tests/docs/running.py).
 docs-test: $(STAMP)
-	DOCS_SLOW=1 $(VENV)/bin/python -m pytest tests/docs
+	DOCS_SLOW=1 $(VENV)/bin/python -m pytest tests/docs --timeout 3600
 	$(VENV)/bin/python -m pytest --nbmake docs/tutorial.ipynb
 
 wheel-check: $(STAMP)

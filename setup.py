@@ -28,12 +28,13 @@ CONFIG_FOLDERS = [f"insta_rtdetr.configs.{name}" for name in find_namespace_pack
 PACKAGES = find_packages(include=["insta_rtdetr", "insta_rtdetr.*"])
 
 setup(
-    packages=[*PACKAGES, "insta_rtdetr.web.page", *BESIDE, *CONFIG_FOLDERS],
+    packages=[*PACKAGES, "insta_rtdetr.web.page", "insta_rtdetr.web.photographs", *BESIDE, *CONFIG_FOLDERS],
     package_dir=BESIDE,
     package_data={
         **{folder: ["*.yaml"] for folder in CONFIG_FOLDERS},
         "insta_rtdetr.weights": ["*.pth"],
         "insta_rtdetr.web.page": ["*"],
+        "insta_rtdetr.web.photographs": ["*.jpg"],
         "insta_rtdetr.zoo": ["*.json"],
     },
     cmdclass={"build_py": BuildPy},

@@ -40,7 +40,7 @@ from insta_rtdetr.predict.video import (
     read_video,
     video_writer,
 )
-from insta_rtdetr.visualization import video_drawer
+from insta_rtdetr.visualization import ColorMemory
 
 WINDOW_NAME = "insta_rtdetr"
 ESCAPE_KEY = 27
@@ -166,7 +166,7 @@ def run_on_video(args: argparse.Namespace) -> int:
     (target,) = find_targets([Input(str(video))], args.output)
     fps, total = frames_per_second(video), count_frames(video) if args.video_input else 0
     model = build_model(args)
-    draw = video_drawer(model.categories.names)
+    memory = ColorMemory()
     tracker = Tracker(args.confidence_threshold, fps) if args.track else None
     lowest_score = tracker.lowest_score if tracker else args.confidence_threshold
     frames = read_video(video) if args.video_input else newest_frames(read_video(video))
@@ -176,7 +176,7 @@ def run_on_video(args: argparse.Namespace) -> int:
     with video_writer(target, fps) if target else nullcontext() as write:
         for frame in tqdm(frames, total=total or None, unit="frame", disable=None):
             (found,) = model.predict_batch([LoadedImage(frame, str(video))], lowest_score)
-            drawn = tracker.update(found).draw() if tracker else draw(frame, found.instances)
+            drawn = (tracker.update(found) if tracker else found).draw(memory=memory)
             if target:
                 write(drawn)
             elif not show(drawn, wait_ms=1):

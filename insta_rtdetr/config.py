@@ -57,8 +57,8 @@ def _add_input_keys(cfg: CfgNode) -> None:
 def _add_backbone_keys(cfg: CfgNode) -> None:
     # Part of the model that is trained.  "joint": all of it.  "detector": all but the mask branch, which does not run;
     # the model predicts boxes alone, and learns them from data with or without masks.  "masks": the mask branch alone,
-    # on the frozen detector in MODEL.WEIGHTS.  In evaluation, "masks" is the same as "joint".  FastInst and SparseInst,
-    # which have no boxes, and PPYOLOESeg can only be trained as "joint".
+    # on the frozen detector in MODEL.WEIGHTS.  In evaluation, "masks" is the same as "joint".  FastInst, SOLOv2 and
+    # SparseInst, which have no boxes, and PPYOLOESeg can only be trained as "joint".
     cfg.MODEL.STAGE = "joint"
     # Number of object classes `K`.
     cfg.MODEL.NUM_CLASSES = 80
@@ -105,9 +105,11 @@ def _add_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODER.IN_FEATURES = ("res3", "res4", "res5")
     # DeformableEncoder: levels after those of IN_FEATURES, each half as large as the one before it.
     cfg.MODEL.ENCODER.NUM_EXTRA_LEVELS = 0
-    # Channels of every level; CSPPANEncoder: of the finest, and each coarser level has twice as many.
+    # Channels of every level; CSPPANEncoder: of the finest, and each coarser level has twice as many;
+    # UnifiedMaskEncoder: of its convolutions.
     cfg.MODEL.ENCODER.HIDDEN_DIM = 256
-    # PPMFPNEncoder, DeformableEncoder: Detectron2's name of the norm after its convolutions.
+    # PPMFPNEncoder, DeformableEncoder, UnifiedMaskEncoder: Detectron2's name of the norm after its convolutions, in
+    # SOLOv2 after those of the head too.
     cfg.MODEL.ENCODER.NORM = "GN"
     # Attention within one level (AIFI): which of IN_FEATURES (empty: the coarsest), layers, heads, width of the
     # feed-forward part.  The latter three are those of DeformableEncoder's attention over all levels, too.
@@ -135,13 +137,14 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # MODEL.LOSS.ONE_TO_MANY.
     cfg.MODEL.DECODER.NUM_ONE_TO_MANY_QUERIES = 0
     # Queries `Q`.  May be changed at test without new weights, but for RFDETRSeg and SparseInst, whose queries are
-    # learned.
+    # learned.  SOLOv2: pairs of a cell and a class whose masks Matrix NMS compares, at test.
     cfg.MODEL.DECODER.NUM_QUERIES = 300
-    # Channels of a query; 0: as many as the encoder's.  FastInst does not use it.  SparseInst: channels of its
-    # convolutions.
+    # Channels of a query; 0: as many as the encoder's.  FastInst does not use it.  SparseInst, SOLOv2:
+    # channels of the convolutions.
     cfg.MODEL.DECODER.HIDDEN_DIM = 0
     # Number of decoder layers `D` that are built and trained, and how many of them run in inference (0: all).
-    # SparseInst: NUM_LAYERS convolutions each before its activation maps and before its mask features.
+    # SparseInst: NUM_LAYERS convolutions each before its activation maps and before its mask features.  SOLOv2: as many
+    # each before its classes and before its mask embeddings.
     cfg.MODEL.DECODER.NUM_LAYERS = 6
     cfg.MODEL.DECODER.EVAL_LAYERS = 0
     cfg.MODEL.DECODER.NUM_HEADS = 8
@@ -176,12 +179,16 @@ def _add_head_keys(cfg: CfgNode) -> None:
     # "mask2box", which some published weights learnt with).
     cfg.MODEL.DECODER.MASK_BOX_LAST_CELL = True
 
+    # SOLOv2: cells along each side of the grid of each level, finest first.
+    cfg.MODEL.DECODER.GRID_SIDES = (40, 36, 24, 16, 12)
+    # SOLOv2: probability that a class must exceed before its mask is computed and scored.
+    cfg.MODEL.DECODER.CLASS_THRESHOLD = 0.1
     # PPYOLOESeg: bins of the distribution of the distance from a position to a side of its box: 0, 1, ... cells.
     cfg.MODEL.DECODER.NUM_BINS = 17
 
     cfg.MODEL.MASK_HEAD = CfgNode()
     # Stride of the mask features in pixels: 2 (needs res1, which timm's models have), 4 (res2) or 8 (res3).  FastInst
-    # uses the stride of its finest level, SparseInst and PPYOLOESeg half of it.
+    # uses the stride of its finest level, SOLOv2 4, SparseInst and PPYOLOESeg half the stride of their finest level.
     cfg.MODEL.MASK_HEAD.STRIDE = 4
     # Channels of the mask embeddings and of the mask features that they are multiplied with.
     cfg.MODEL.MASK_HEAD.DIM = 256
@@ -215,6 +222,10 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     # TaskAlignedMatcher: CLASS_COST and GIOU_COST are the exponents of a class's probability and of the boxes' IoU,
     # `alpha` and `beta` in TOOD; and the number of positions that may be assigned to each object.
     cfg.MODEL.MATCHER.NUM_POSITIONS = 13
+    # GridMatcher: for each grid, the range of sizes of its objects (the square root of the area of the box, in pixels);
+    # and sides of the region around an object's centre whose cells learn it, as a fraction of its box's.
+    cfg.MODEL.MATCHER.SCALE_RANGES = ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048))
+    cfg.MODEL.MATCHER.CENTRE_SIZE = 0.2
     # LocationMatcher: how much it lowers the cost of a pair that the query was taken from within the object.
     cfg.MODEL.MATCHER.LOCATION_COST = 1000.0
     # Number of random points at which masks are compared, the same for all queries of an image; 0: a 16th of the map's
@@ -241,8 +252,8 @@ def _add_loss_keys(cfg: CfgNode) -> None:
     # SparseInst: weight of the objectness, which learns the overlap of a query's mask with its object.
     cfg.MODEL.LOSS.OBJECTNESS_WEIGHT = 1.0
     # Varifocal loss: weight of negatives and its exponent, `alpha` and `gamma`.  RFDETRSeg's IoU-aware cross-entropy:
-    # share of the probability in the target of a match, and exponent of the weight of negatives.  MaskDINO's and
-    # SparseInst's focal loss: weight of positives and its exponent.
+    # share of the probability in the target of a match, and exponent of the weight of negatives.  MaskDINO's,
+    # SOLOv2's and SparseInst's focal loss: weight of positives and its exponent.
     cfg.MODEL.LOSS.VARIFOCAL_ALPHA = 0.75
     cfg.MODEL.LOSS.VARIFOCAL_GAMMA = 2.0
     # Whether the weight of negatives is a constant to the gradient; MaskRTDETR's original learns through it.
@@ -326,8 +337,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Probability above which a pixel belongs to an object, after resizing.
     cfg.TEST.MASK_THRESHOLD = 0.5
     # Quantity that is resized from the mask map to the image: "probability", as in Insta-RT-DETR; "logit"; or
-    # "probability_twice" (SparseInst, PPYOLOESeg) or "logit_twice" (FastInst): resized to the network's input first and
-    # then to the image.
+    # "probability_twice" (SOLOv2, SparseInst, PPYOLOESeg) or "logit_twice" (FastInst): resized to the network's input
+    # first and then to the image.
     cfg.TEST.MASK_RESIZE = "probability"
     # Metric that chooses model_best.pth, by the name under which Detectron2 logs it.  In the stage "detector", which
     # has no masks, the metric of the boxes takes its place, for example bbox/AP for segm/AP.
@@ -338,3 +349,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.TILE = CfgNode()
     cfg.TEST.TILE.SIZE = 0
     cfg.TEST.TILE.OVERLAP = 0.2
+    # Test-time augmentation, with Detectron2's keys: views of each image are predicted, and what they show is merged.
+    # MIN_SIZES are short sides of the network's input in pixels, and MAX_SIZE limits the long side; () stands for the
+    # one usual size.  FLIP mirrors images left to right, and VERTICAL_FLIP upside down, each only if INPUT.RANDOM_FLIP
+    # did so in training.  `predict(augment=True)` reads them too, but for ENABLED, which is for evaluations.
+    cfg.TEST.AUG.VERTICAL_FLIP = True

@@ -186,7 +186,9 @@ def check_detectron2() -> Iterator[Finding]:
         if isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
             yield fail("Detectron2 is not installed", INSTALL_DETECTRON2)
         elif isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("detectron2"):
-            yield fail(f"Detectron2 does not import: {one_line(error)}", INSTALL_ALL)
+            in_checkout = (REPOSITORY / "requirements.txt").is_file()
+            remedy = INSTALL_ALL if in_checkout else f"{PIP} {str(error.name).partition('.')[0]}"
+            yield fail(f"Detectron2 does not import: {one_line(error)}", remedy)
         else:
             yield fail(f"Detectron2 does not import: {one_line(error)}", INSTALL_DETECTRON2)
         return

@@ -17,6 +17,7 @@ CONFIGS = {
     "ade20k": ("insta_rtdetr_R50vd_D3_640", "fastinst_R50_ppm-fpn_x3_640"),
 }
 SCORES = {"Oracle": 100.0, "HalfBlindOracle": 50.0, "ConfusedOracle": 0.0}
+VIEWS = ("TEST.TILE.SIZE 64", "TEST.AUG.ENABLED True", "TEST.AUG.ENABLED True TEST.TILE.SIZE 64")
 # In a process of its own, which finds the datasets where the environment says, as a user's does.
 SCRIPT = """
 import contextlib, json, sys
@@ -25,7 +26,7 @@ import torch
 torch.set_num_threads(1)
 import train_net
 from datasets import prepare_ade20k_instance
-from insta_rtdetr.engine import Trainer
+from insta_rtdetr.engine import Trainer, hooks
 from tests.data import oracle
 from tests.tiny import SMALL
 
@@ -36,6 +37,7 @@ def record(cls, cfg, model, evaluators=None):
     measured["last"] = real(cls, cfg, model, evaluators)
     return measured["last"]
 Trainer.test = classmethod(record)
+hooks.draw_curves = lambda *_: None  # takes longer than the trainings
 torch.save({"model": {"weight": torch.zeros(1)}}, root / "oracle.pth")
 assert prepare_ade20k_instance.main([str(root / "ADEChallengeData2016")]) == 0
 results = {}
@@ -68,6 +70,7 @@ def results(tmp_path_factory) -> dict[str, tuple[int, float]]:
     trees.write_ade20k(root / "ADEChallengeData2016")
     runs = {f"{data}/{config}": training(root, data, config) for data, names in CONFIGS.items() for config in names}
     runs |= {f"{data}/{model}": evaluation(root, data, model) for data in CONFIGS for model in SCORES}
+    runs |= {f"cityscapes/{keys}": [*evaluation(root, "cityscapes", "SeeingOracle"), *keys.split()] for keys in VIEWS}
     environment = os.environ | {"DETECTRON2_DATASETS": str(root), "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(root), json.dumps(runs)],
@@ -88,3 +91,8 @@ def test_a_benchmark_trains_and_is_evaluated(results, dataset, config):
 def test_known_predictions_score_what_they_must(results, dataset, model, expected):
     code, ap = results[f"{dataset}/{model}"]
     assert code == 0 and ap == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("keys", VIEWS)
+def test_views_of_images_can_be_scored_by_cityscapes(results, keys):
+    assert results[f"cityscapes/{keys}"] == [0, pytest.approx(100.0)]

@@ -61,7 +61,7 @@ def test_a_sound_installation_has_no_failure(coco):
     *report, summary = result.stdout.splitlines()
     assert all(line.startswith(("ok    ", "note  ")) for line in report)
     assert summary.startswith("doctor: ") and summary.endswith(" 0 failed")
-    for part in ("Python 3.", "torch 2.", "torchvision operators on cpu", "Detectron2 0.6", "is writable", "1 objects"):
+    for part in ("Python 3.", "torch 2.", "torchvision operators on cpu", "Detectron2 0.6", "is writable", "1 object,"):
         assert part in result.stdout
 
 
@@ -82,6 +82,16 @@ def test_a_missing_detectron2_names_the_tool_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "detectron2", None)
     (line,) = lines(doctor.check_detectron2())
     assert line == f"FAIL  Detectron2 is not installed. Run: {sys.executable} tools/install_detectron2.py"
+
+
+def test_without_a_checkout_the_missing_package_itself_is_named(tmp_path, monkeypatch):
+    def raise_error(name):
+        raise ModuleNotFoundError("No module named 'fvcore.common'", name="fvcore.common")
+
+    monkeypatch.setattr(importlib, "import_module", raise_error)
+    monkeypatch.setattr(doctor, "REPOSITORY", tmp_path)
+    (line,) = lines(doctor.check_detectron2())
+    assert line.endswith("-m pip install fvcore")
 
 
 def test_a_broken_detectron2_shows_its_error(monkeypatch):
@@ -148,7 +158,7 @@ def test_an_unknown_config_and_an_unknown_dataset_fail(tmp_path):
 
 def test_a_sound_dataset_is_counted(coco):
     report = lines(doctor.check_dataset(str(coco)))
-    assert report == ["ok    train: 1 images, 1 objects, 1 classes", "ok    val: 1 images, 1 objects, 1 classes"]
+    assert report == ["ok    train: 1 image, 1 object, 1 class", "ok    val: 1 image, 1 object, 1 class"]
 
 
 def test_a_broken_dataset_is_one_failure_with_the_reason(coco):

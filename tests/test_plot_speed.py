@@ -70,12 +70,23 @@ def test_a_figure_is_written(tool, tmp_path, capsys):
 
 
 def test_labels_do_not_cover_each_other(tool):
-    points = [tool.Point(f"rfdetr_seg_{index}_number", "PyTorch", 100 + index, 45 + index / 10) for index in range(4)]
+    names = [f"rfdetr_seg_size{index}_number" for index in range(6)]
+    points = [tool.Point(name, "PyTorch", 100 + index, 45 + index / 10) for index, name in enumerate(names)]
     figure = tool.draw(points, "title")
-    renderer = figure.canvas.get_renderer()
-    places = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
-    assert len(places) == 4
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    texts = [text for text in axes.texts if text.get_text()]
+    assert sorted(text.get_text() for text in texts) == [f"size{index}" for index in range(6)]
+    places = [text.get_window_extent() for text in texts]
     assert not any(a.overlaps(b) for i, a in enumerate(places) for b in places[:i])
+    dots = axes.transData.transform([(point.milliseconds, point.mask_ap) for point in points])
+    assert not any(place.contains(*dot) for place in places for dot in dots)
+
+
+def test_names_are_shortened_by_what_a_family_shares(tool):
+    names = ["rfdetr_seg_nano_312", "rfdetr_seg_nano_384", "mask_rtdetr_hgnetv2_s_640", "mask_rtdetr_hgnetv2_x_640"]
+    assert tool.short_names(names) == ["312", "384", "hgnetv2_s_640", "hgnetv2_x_640"]
+    assert tool.short_names(["insta_rtdetr_R50vd_D6_640"]) == ["R50vd_D6_640"]
 
 
 @pytest.mark.parametrize("content", ["{", "3", '{"a": 1}', '{"config_file": "a", "machine": {"cpu": "b"}}'])

@@ -58,6 +58,11 @@ def test_every_key_of_the_config_is_in_a_table_with_its_default(hooks):
     assert "`INPUT.FILL_LEVEL` = `0` | Training: grey level, 0 to 255," in tables
 
 
+def test_sizes_in_tables_are_not_broken(hooks):
+    html = "<td>640 x 864</td><td>up to 640 x 864</td>"
+    assert hooks.on_page_content(html, None, None, None) == "<td>640&nbsp;x&nbsp;864</td><td>up to 640 x 864</td>"
+
+
 def test_keys_below_one_comment_share_a_row(hooks):
     source = "def _add_input_keys(cfg):\n    # Both | of\n    # them.\n    cfg.A.B = 1\n    cfg.A.C = (2, 3)\n"
     assert hooks.config_tables(source).splitlines()[-1] == "| `A.B` = `1`<br>`A.C` = `(2, 3)` | Both \\| of them. |"

@@ -20,7 +20,7 @@ DATASET = "tiny_train_net"
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path, empty_curves) -> Path:
     write_dataset(tmp_path)
     register_dataset(DATASET, tmp_path)
     return tmp_path

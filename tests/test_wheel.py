@@ -32,7 +32,7 @@ def below(folder: str, pattern: str) -> set[str]:
 
 
 def test_all_modules_and_their_data_are_in_the_wheel(in_wheel):
-    for pattern in ("**/*.py", "zoo/*.json", "web/page/*"):
+    for pattern in ("**/*.py", "zoo/*.json", "web/page/*", "web/photographs/*"):
         assert {f"insta_rtdetr/{file}" for file in below("insta_rtdetr", pattern)} <= in_wheel
 
 

@@ -162,9 +162,26 @@ def tiny_ppyoloe_seg_config(*overrides: object) -> CfgNode:
     ])  # fmt: skip
 
 
+def tiny_solov2_config(*overrides: object) -> CfgNode:
+    """SOLOv2 with a ResNet-18, 32 channels, grids of 8 to 2 cells and 5 classes; overrides are KEY, value, ..."""
+    return _config("solov2_r50_fpn_1x_coco", [
+        "MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 5, "MODEL.WEIGHTS", "", "MODEL.BACKBONE.FREEZE_AT", 0,
+        "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RESNETS.NORM", "BN",
+        "MODEL.FPN.OUT_CHANNELS", 32, "MODEL.ENCODER.HIDDEN_DIM", 32, "MODEL.DECODER.HIDDEN_DIM", 32,
+        "MODEL.DECODER.NUM_LAYERS", 1, "MODEL.DECODER.NUM_QUERIES", 20, "MODEL.DECODER.GRID_SIDES", (8, 6, 4, 3, 2),
+        "MODEL.MATCHER.SCALE_RANGES", ((1, 12), (6, 24), (12, 48), (24, 96), (48, 256)), "MODEL.MASK_HEAD.DIM", 32,
+        *overrides,
+    ])  # fmt: skip
+
+
 def tiny_ppyoloe_seg(*overrides: object, seed: int = 0) -> InstanceSegmenter:
     """The model of `tiny_ppyoloe_seg_config`, its weights drawn from a seed, in training mode."""
     return _drawn(tiny_ppyoloe_seg_config(*overrides), seed)
+
+
+def tiny_solov2(*overrides: object, seed: int = 0) -> InstanceSegmenter:
+    """The model of `tiny_solov2_config`, its weights drawn from a seed, in training mode."""
+    return _drawn(tiny_solov2_config(*overrides), seed)
 
 
 def tiny_paddlex_rcnn_config(*overrides: object) -> CfgNode:

@@ -118,6 +118,17 @@ ARCHITECTURES = {
         "classes, boxes",
         ("encoder",),
     ),
+    "solov2": Architecture(
+        ("ResNet-50 and FPN", "five levels of\none width"),
+        ("Mask encoder", "four levels enlarged\nand added up"),
+        ("Grids", "of 40 to 12 cells along a\nside, one for each level"),
+        ("Cells", "an object answers in\nthe cell of its centre"),
+        ("Mask features", "stride 4, which\nknow their places"),
+        ("Dot product", "of a cell's kernel and\nthe features; Matrix NMS"),
+        "classes",
+        ("encoder",),
+        "and the boxes around them",
+    ),
     "paddlex_rcnn": Architecture(
         ("ResNet, ResNet-vd", "strides 4 to 32"),
         ("FPN", "five levels of\none width"),

@@ -9,6 +9,7 @@ published AP are left out.  The line joins the models that no other one beats in
 """
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.transforms import Bbox
 
 from insta_rtdetr.benchmark.report import machine_line
 from insta_rtdetr.command_line import CommandParser, run_command
@@ -33,16 +35,19 @@ FAMILIES = {
     "insta_rtdetr": ("Insta-RT-DETR", "#1f6feb"), "fastinst": ("FastInst", "#d1242f"),
     "mask_rtdetr": ("Mask-RT-DETR", "#1a7f37"), "rfdetr_seg": ("RF-DETR-Seg", "#8250df"),
     "maskdino": ("Mask DINO", "#9a6700"), "sparse_inst": ("SparseInst", "#bf3989"),
-    "ppyoloe_seg": ("PP-YOLOE_seg", "#0a7ea4"), "mask_rcnn": ("Mask R-CNN", "#57606a"),
-    "cascade_mask_rcnn": ("Cascade Mask R-CNN", "#24292f"),
+    "ppyoloe_seg": ("PP-YOLOE_seg", "#0a7ea4"), "solov2": ("SOLOv2", "#b35900"),
+    "mask_rcnn": ("Mask R-CNN", "#57606a"), "cascade_mask_rcnn": ("Cascade Mask R-CNN", "#24292f"),
 }  # fmt: skip
 OTHER_FAMILY = ("other", "#8c959f")
 MARKERS = "osD^vP"
 PYTORCH = "PyTorch"
 # Names of stages in a report, the whole network first.
 STAGES = {"network": "network", "end-to-end": "end to end, image to RLE"}
-# Places of a label beside its point, in points: the first one where it covers no other label is taken.
-LABEL_PLACES = [(6, 0), (6, 8), (6, -8), (6, 15), (6, -15), (-6, 8), (-6, -8)]
+# Places of a label beside its point, in points: the first one where it covers no other label and no point is taken.
+_FAR_AND_UP = ((0, (0, 9, -9)), (4, (18, -18)), (14, (0, 27, -27)), (30, (12, -12, 38, -38)))
+LABEL_PLACES = [(side * (6 + far), up) for far, ups in _FAR_AND_UP for up in ups for side in (1, -1)]
+LEADER = {"arrowstyle": "-", "color": "#8c959f", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4}
+NEAR = 12  # points; a label that is farther away has a line to its point
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def front(points: list[Point]) -> list[Point]:
 
 def draw(points: list[Point], title: str) -> Figure:
     """Return the figure; a model's label stands at its fastest point."""
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     runtimes = sorted({point.runtime for point in points}, key=lambda name: (name != PYTORCH, name))
@@ -177,26 +182,51 @@ def add_legends(axes: Axes, points: list[Point], runtimes: list[str]) -> None:
 
 
 def add_labels(axes: Axes, points: list[Point]) -> None:
-    """Write the models' names beside their points, moved where they would cover each other."""
-    taken = []
-    renderer = axes.figure.canvas.get_renderer()
-    for point in sorted(points, key=lambda point: point.milliseconds):
-        text = short_name(point.name)
-        for offset in LABEL_PLACES:
-            side = "left" if offset[0] > 0 else "right"
-            label = axes.annotate(
-                text, (point.milliseconds, point.mask_ap), xytext=offset, textcoords="offset points", ha=side,
-                va="center", fontsize=7, color=family(point.name)[1], zorder=4,
-            )  # fmt: skip
-            place = label.get_window_extent(renderer)
-            if offset == LABEL_PLACES[-1] or not any(place.overlaps(other) for other in taken):
-                taken.append(place)
-                break
-            label.remove()
+    """Write the models' names beside their points, where they cover neither each other nor a point."""
+    figure = axes.figure
+    figure.draw_without_rendering()  # Places are right only after the layout is made.
+    dot = 4 * figure.dpi / 72
+    at = axes.transData.transform([(point.milliseconds, point.mask_ap) for point in points])
+    taken = [Bbox.from_extents(x - dot, y - dot, x + dot, y + dot) for x, y in at]
+    taken.append(axes.get_legend().get_window_extent())
+    for point, text in zip(points, short_names([point.name for point in points])):
+        taken.append(add_label(axes, point, text, taken))
 
 
-def short_name(name: str) -> str:
-    """Return the name of a config without its family."""
+def add_label(axes: Axes, point: Point, text: str, taken: list[Bbox]) -> Bbox:
+    """Write a model's name at the first free place, or at the last one, and return the area that it covers."""
+    frame = axes.get_window_extent()
+    place_of = {"xy": (point.milliseconds, point.mask_ap), "textcoords": "offset points", "va": "center"}
+    for offset in LABEL_PLACES:
+        side = "left" if offset[0] > 0 else "right"
+        label = axes.annotate(
+            text, xytext=offset, ha=side, fontsize=8, color=family(point.name)[1], zorder=4, **place_of
+        )
+        place = label.get_window_extent()
+        is_inside = frame.x0 <= place.x0 and place.x1 <= frame.x1 and frame.y0 <= place.y0 and place.y1 <= frame.y1
+        if offset == LABEL_PLACES[-1] or (is_inside and not place.count_overlaps(taken)):
+            if math.hypot(*offset) > NEAR:
+                axes.annotate("", xytext=offset, arrowprops=LEADER, **place_of)
+            return place
+        label.remove()
+    raise AssertionError("The last place is always taken.")
+
+
+def short_names(names: list[str]) -> list[str]:
+    """Return the names of configs without their families, and without words that all of a family have.
+
+    A letter or two are too little to be seen: such names keep all words.
+    """
+    words = {name: _without_family(name).split("_") for name in names}
+    short = []
+    for name in names:
+        others = [words[other] for other in names if family(other) == family(name)]
+        kept = "_".join(word for word in words[name] if not all(word in other for other in others))
+        short.append(kept if len(kept) > 2 else "_".join(words[name]))
+    return short
+
+
+def _without_family(name: str) -> str:
     start = next((start for start in FAMILIES if name.startswith(start)), "")
     return name.removeprefix(start).strip("_") or name
 

@@ -18,6 +18,7 @@ SOURCES = {page: source for source, page in OUTSIDE.items()}
 OPTIONAL = ("reliability.md", "tiling.md")
 # [text](target) and ![text](target), the target without a scheme.
 LINK = re.compile(r"(!?\[[^\]]*\])\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
+SIZE_CELL = re.compile(r"<td>(\d+) x (\d+)</td>")
 CONFIG_FILE = ROOT / "insta_rtdetr/config.py"
 CONFIG_TABLES = "<!-- config keys -->"
 SECTION = re.compile(r"def _add_(\w+)_keys\(")
@@ -58,6 +59,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     source = PurePosixPath(SOURCES.get(uri, f"docs/{uri}"))
     markdown = LINK.sub(lambda link: site_link(link, source, PurePosixPath(uri)), markdown)
     return markdown.replace(CONFIG_TABLES, config_tables(CONFIG_FILE.read_text(encoding="utf-8")))
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Keep sizes such as "640 x 640" on one line of a table's narrow column."""
+    return SIZE_CELL.sub("<td>\\1&nbsp;x&nbsp;\\2</td>", html)
 
 
 def site_link(link: re.Match, source: PurePosixPath, uri: PurePosixPath) -> str:

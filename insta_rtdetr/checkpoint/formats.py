@@ -22,7 +22,7 @@ except ImportError:  # Windows has no such limits.
 from insta_rtdetr.errors import CheckpointError, DamagedCheckpointError, UserError
 from insta_rtdetr.plain_yaml import read_plain_yaml
 
-from . import fastinst, insta_rtdetr, maskdino, paddle, paddle_rcnn, ppyoloe, rfdetr, sparseinst
+from . import fastinst, insta_rtdetr, maskdino, paddle, paddle_rcnn, paddle_solov2, ppyoloe, rfdetr, sparseinst
 
 # Memory that reading a file may take: so many times its size, and so many bytes more.
 _MEMORY_FACTOR, _MEMORY_SPARE = 4, 2**30
@@ -41,6 +41,7 @@ ORIGINALS = {
     "Mask DINO": maskdino,
     "PaddlePaddle's Mask R-CNN": paddle_rcnn,
     "PaddlePaddle's PP-YOLOE": ppyoloe,
+    "PaddlePaddle's SOLOv2": paddle_solov2,
     "PaddlePaddle's Mask-RT-DETR or PP-HGNetV2": paddle,
     "RF-DETR": rfdetr,
     "SparseInst": sparseinst,

@@ -77,7 +77,7 @@ class InstanceMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True, donors: list[dict] | None = None) -> dict:
-        """Read INPUT.*, DATALOADER.MAX_UNREADABLE_IMAGES and MODEL.STAGE.
+        """Read INPUT.*, DATALOADER.MAX_UNREADABLE_IMAGES, MODEL.STAGE, TEST.TILE and TEST.AUG.
 
         If donors are needed and not given, they are the images of DATASETS.TRAIN.
         """
@@ -87,8 +87,8 @@ class InstanceMapper:
             "image_format": inputs.FORMAT,
             "max_unreadable": cfg.DATALOADER.MAX_UNREADABLE_IMAGES,
         }
-        if not is_train and cfg.TEST.TILE.SIZE:
-            return settings  # Tiles are cut from the image at its own size.
+        if not is_train and (cfg.TEST.TILE.SIZE or cfg.TEST.AUG.ENABLED):
+            return settings  # Tiles and augmented views are made of the image at its own size.
         if not is_train:
             resize = T.ResizeShortestEdge([inputs.MIN_SIZE_TEST, inputs.MIN_SIZE_TEST], inputs.MAX_SIZE_TEST)
             return settings | {"test_resize": resize}

@@ -64,14 +64,20 @@ class FoundDataset:
         """Return one line with the layout, the classes, and the size of each split."""
         shown = ", ".join(self.classes[:8]) + (", ..." if len(self.classes) > 8 else "")
         sizes = [
-            f"{self.registered_name(split)} {len(part.content['images'])} images, "
-            f"{len(part.content['annotations'])} objects"
+            f"{self.registered_name(split)} {counted(len(part.content['images']), 'image')}, "
+            f"{counted(len(part.content['annotations']), 'object')}"
             for split, part in self.splits.items()
         ]
         if WHOLE in self.splits:
             sizes.append("no split of its own for validation: evaluated on what it is trained on")
-        count = f"{len(self.classes)} class{'es' if len(self.classes) > 1 else ''}"
-        return f"dataset {self.name} ({self.layout} layout), {count} ({shown}): " + "; ".join(sizes)
+        classes = counted(len(self.classes), "class", "classes")
+        return f"dataset {self.name} ({self.layout} layout), {classes} ({shown}): " + "; ".join(sizes)
+
+
+def counted(number: float, one: str, several: str = "") -> str:
+    """Return a number with its noun, such as "1 image" or "1,200 images"."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:.3g}"
+    return f"{shown} {one if number == 1 else several or one + 's'}"
 
 
 def find_dataset(path: Path) -> FoundDataset:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from insta_rtdetr.data.layouts import WHOLE, Split, find_dataset
+from insta_rtdetr.data.layouts import WHOLE, Split, counted, find_dataset
 from insta_rtdetr.errors import DatasetError
 
 from .check_image import ImageResult, ImageTask, check_image
@@ -51,7 +51,8 @@ class SplitCheck:
 
     def summary(self) -> str:
         """Return one line with the numbers of images, objects and classes."""
-        return f"{self.name}: {self.num_images} images, {self.num_annotations} objects, {len(self.class_names)} classes"
+        classes = counted(len(self.class_names), "class", "classes")
+        return f"{self.name}: {counted(self.num_images, 'image')}, {counted(self.num_annotations, 'object')}, {classes}"
 
     def findings(self) -> list[Finding]:
         """Return one line for each kind of problem."""

@@ -4,12 +4,13 @@ import base64
 import io
 from typing import Any
 
-from PIL import Image, ImageDraw
+import numpy as np
+from PIL import Image
 from pycocotools import mask as mask_util
 
 from insta_rtdetr.data.segmentation import clean_segmentation, rasterise
 from insta_rtdetr.image_file import UNREADABLE, read_rgb
-from insta_rtdetr.visualization import paint, spread_color
+from insta_rtdetr.visualization import MaskCrop, assign_colors, draw_labels, paint
 
 from .check_image import ImageTask
 
@@ -17,38 +18,42 @@ LONGEST_SIDE = 360  # pixels
 
 
 def draw_objects(task: ImageTask, class_names: dict[Any, str]) -> Image.Image:
-    """Draw an image with its masks, boxes and class names, at most LONGEST_SIDE pixels wide and high.
+    """Draw an image with its masks and class names, at most LONGEST_SIDE pixels wide and high.
 
     Objects that cannot be drawn are left out.
 
     Raises:
         OSError, ValueError, ...: the image cannot be read; see UNREADABLE.
     """
-    pixels = read_rgb(task.file).copy()
-    outlines = []
-    for index, annotation in enumerate(task.annotations):
+    image = Image.fromarray(read_rgb(task.file))
+    width, height = image.size
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    scale = image.width / width
+    drawable = []
+    for annotation in task.annotations:
         try:
-            clean = clean_segmentation(annotation.get("segmentation"), *pixels.shape[:2])
-            mask = mask_util.decode(rasterise(clean, *pixels.shape[:2])).astype(bool)
+            clean = clean_segmentation(annotation.get("segmentation"), height, width)
+            mask = mask_util.decode(rasterise(clean, height, width)).astype(bool)
+            left, top, *size = annotation["bbox"]
+            drawable.append(((left, top, left + size[0], top + size[1]), mask, annotation["category_id"]))
         except Exception:  # The check reports what is wrong.
             continue
-        color = spread_color(index)
-        paint(pixels, mask, color)
-        outlines.append((annotation["bbox"], color, class_names.get(annotation["category_id"], "?")))
-    image = Image.fromarray(pixels)
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    _draw_outlines(image, outlines, image.width / pixels.shape[1], with_names=len(class_names) > 1)
-    return image
+    return _draw(image, drawable, class_names, scale)
 
 
-def _draw_outlines(image: Image.Image, outlines: list[tuple], scale: float, with_names: bool) -> None:
-    canvas = ImageDraw.Draw(image)
-    for (left, top, width, height), color, name in outlines:
-        corners = [left * scale, top * scale, (left + width) * scale, (top + height) * scale]
-        canvas.rectangle(corners, outline=color)
-        if with_names:
-            place = (corners[0] + 2, max(corners[1], 0))
-            canvas.text(place, name, fill="white", stroke_width=1, stroke_fill="black")
+def _draw(image: Image.Image, drawable: list[tuple], class_names: dict[Any, str], scale: float) -> Image.Image:
+    """Draw objects, each (box, mask, category), over an image that was resized by `scale`."""
+    pixels = np.array(image)
+    boxes = np.array([box for box, _, _ in drawable], dtype=float).reshape(-1, 4)
+    order = list(class_names)
+    class_ids = np.array([order.index(category) if category in class_names else -1 for *_, category in drawable])
+    colors = assign_colors(boxes, class_ids, len(order) == 1)
+    for (_, mask, _), color in zip(drawable, colors):
+        paint(pixels, MaskCrop.of(mask), color, scale)
+    if len(class_names) > 1:
+        texts = [(class_names.get(category, "?"),) for *_, category in drawable]
+        pixels = draw_labels(pixels, boxes * scale, texts, colors)
+    return Image.fromarray(pixels)
 
 
 def as_data_url(image: Image.Image) -> str:

@@ -1,17 +1,22 @@
-"""Drawing curves.png, the losses and AP of a run, from Detectron2's metrics.json."""
+"""Drawing curves.png, the losses and AP of a run, from Detectron2's metrics.json.
+
+Matplotlib is imported where it draws, because importing it takes 0.4 s, and every command imports this module.
+"""
 
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detectron2.utils.file_io import PathManager
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from insta_rtdetr.atomic import new_file, write_text
 
 from .writers import main_losses
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 AP_METRICS = {"bbox/AP": "box AP", "segm/AP": "mask AP"}
 
@@ -39,8 +44,7 @@ def draw_curves(metrics_file: str, image_file: str, batch_size: int) -> None:
     panels = {title: labels for title, labels in panels.items() if labels}
     if not panels:
         return
-    figure = Figure(figsize=(9, 3.7 * len(panels)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _empty_figure(9, 3.7 * len(panels))
     for axes, (title, labels) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items()):
         _draw_series(axes, records, labels, marker="o" if title.startswith("AP") else None)
         axes.set_ylabel(title)
@@ -48,6 +52,16 @@ def draw_curves(metrics_file: str, image_file: str, batch_size: int) -> None:
         _finish(axes, batch_size)
     with new_file(image_file) as unfinished:
         figure.savefig(unfinished, format="png", dpi=100)
+
+
+def _empty_figure(width: float, height: float) -> "Figure":
+    """Return a figure of this size in inches, which is drawn to pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def read_metrics(metrics_file: str) -> list[dict]:
@@ -108,7 +122,7 @@ def _ap_labels(names: list[str]) -> dict[str, str]:
     return labels
 
 
-def _draw_series(axes: Axes, records: list[dict], labels: dict[str, str], **style) -> None:
+def _draw_series(axes: "Axes", records: list[dict], labels: dict[str, str], **style) -> None:
     for name, label in labels.items():
         points = [(iterations_done(record), record[name]) for record in records if name in record]
         axes.plot(*zip(*points), label=label, linewidth=1.2, **style)
@@ -120,9 +134,10 @@ def iterations_done(record: dict) -> int:
     return record["iteration"] + ("lr" in record)
 
 
-def _finish(axes: Axes, batch_size: int) -> None:
+def _finish(axes: "Axes", batch_size: int) -> None:
     axes.set_xlabel("iterations")
     images = axes.secondary_xaxis("top", functions=(lambda x: x * batch_size, lambda x: x / batch_size))
     images.set_xlabel("images seen")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, ncols=2)
+    if len(axes.lines) > 1:
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))

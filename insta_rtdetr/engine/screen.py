@@ -11,6 +11,8 @@ from detectron2.config import CfgNode
 
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data.class_names import dataset_class_names
+from insta_rtdetr.data.layouts import counted
+from insta_rtdetr.views import augmentation_of_config, tiling_of_config
 
 from .plan import TrainingPlan
 from .setup import flat_values
@@ -57,10 +59,18 @@ def evaluation_screen(name: str, cfg: CfgNode, checkpointer: Checkpointer, sizes
             "model": ", ".join(part for part in (name, cfg.MODEL.META_ARCHITECTURE) if part),
             "weights": "\n".join(checkpointer.summary),
             "dataset": "\n".join(dataset_line(sizes, name) for name in cfg.DATASETS.TEST),
+            **_views(cfg),
             "device": device_name(torch.device(cfg.MODEL.DEVICE)),
             "output": os.path.join(cfg.OUTPUT_DIR, "inference"),
         }
     )
+
+
+def _views(cfg: CfgNode) -> dict[str, str]:
+    """Return the row that names the tiles and the augmented views, if there are any."""
+    views = [tiling_of_config(cfg), augmentation_of_config(cfg) if cfg.TEST.AUG.ENABLED else None]
+    lines = [str(one) for one in views if one]
+    return {"views": "\n".join(lines)} if lines else {}
 
 
 def table(rows: dict[str, str]) -> str:
@@ -81,13 +91,8 @@ def dataset_line(sizes: dict[str, tuple[int, int]], name: str) -> str:
     num_images, num_objects = sizes[name]
     classes = dataset_class_names(name.split(", ")[0])
     shown = f" ({textwrap.shorten(', '.join(classes), 60, placeholder=' ...')})" if classes else ""
-    counts = _count(num_images, "image"), _count(num_objects, "object"), _count(len(classes), "class", "classes")
+    counts = counted(num_images, "image"), counted(num_objects, "object"), counted(len(classes), "class", "classes")
     return f"{name}: {', '.join(counts)}{shown}"
-
-
-def _count(number: float, one: str, several: str = "") -> str:
-    shown = f"{number:,}" if isinstance(number, int) else f"{number:.3g}"
-    return f"{shown} {one if number == 1 else several or one + 's'}"
 
 
 def _validation(plan: TrainingPlan, name: str) -> str:
@@ -100,7 +105,7 @@ def device_name(device: torch.device) -> str:
     """Name a device: the GPU's product name, or the number of CPU threads."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({_count(torch.get_num_threads(), 'thread')})" if device.type == "cpu" else str(device)
+    return f"{device} ({counted(torch.get_num_threads(), 'thread')})" if device.type == "cpu" else str(device)
 
 
 def _weights(trainer: Trainer) -> str:
@@ -113,9 +118,9 @@ def _weights(trainer: Trainer) -> str:
 
 def _schedule(cfg: CfgNode, trainer: Trainer) -> str:
     solver = cfg.SOLVER
-    epochs = f"{_count(trainer.max_iter / trainer.epoch, 'epoch')} = {_count(trainer.max_iter, 'iteration')}"
+    epochs = f"{counted(trainer.max_iter / trainer.epoch, 'epoch')} = {counted(trainer.max_iter, 'iteration')}"
     parts = f" in {solver.ACCUMULATION_STEPS} parts" if solver.ACCUMULATION_STEPS > 1 else ""
-    text = f"{epochs} of {_count(solver.IMS_PER_BATCH, 'image')}{parts}"
+    text = f"{epochs} of {counted(solver.IMS_PER_BATCH, 'image')}{parts}"
     if cfg.DATASETS.TEST and cfg.TEST.EVAL_PERIOD:
         text += f", evaluated every {_period(cfg.TEST.EVAL_PERIOD, trainer)}"
     if solver.EARLY_STOPPING.PATIENCE:
@@ -125,7 +130,7 @@ def _schedule(cfg: CfgNode, trainer: Trainer) -> str:
 
 
 def _period(iterations: int, trainer: Trainer) -> str:
-    return "epoch" if iterations == trainer.epoch else _count(iterations, "iteration")
+    return "epoch" if iterations == trainer.epoch else counted(iterations, "iteration")
 
 
 def _learning_rate(cfg: CfgNode) -> str:

@@ -1,30 +1,25 @@
 """Drawing predictions.png and worst.png: validation images with ground truth and predictions side by side."""
 
-import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 
 from insta_rtdetr.data.segmentation import rasterise
 from insta_rtdetr.image_file import UNREADABLE, read_rgb
-from insta_rtdetr.visualization import paint, spread_color, write_image
+from insta_rtdetr.visualization import Color, MaskCrop, assign_colors, draw_labels, font, paint, write_image
 
 from .mistakes import DUPLICATE, INEXACT, MISSED, MISTAKES, NOTHING_THERE, RIGHT, WRONG_CLASS, ComparedImage, compare
-
-Color = tuple[int, int, int]
 
 NUM_IMAGES = 8
 PAIRS_IN_A_ROW = 2
 # Sizes in pixels: the longest side of an image in the figure, the gap between images, and the height of a text line.
 PANEL_SIDE, GAP, LINE = 400, 12, 18
-MAX_NAMES = 40  # objects of an image that get their class name
 
 VERDICT_COLORS: dict[str, Color] = {
     RIGHT: (60, 180, 75),
@@ -53,8 +48,8 @@ class Style:
         if self.by_verdict:
             return [VERDICT_COLORS[verdict] for verdict in verdicts]
         order = list(self.names)
-        numbers = range(len(objects)) if len(order) == 1 else [order.index(one["category_id"]) for one in objects]
-        return [spread_color(number) for number in numbers]
+        class_ids = np.array([order.index(one["category_id"]) for one in objects], dtype=int)
+        return assign_colors(boxes_xyxy(objects), class_ids, len(order) == 1)
 
 
 def write_galleries(truth: COCO, found: Sequence[dict], image_root: str, folder: str | os.PathLike) -> None:
@@ -108,7 +103,7 @@ def _draw_pair(compared: ComparedImage, image_root: str, style: Style) -> Image.
         pair.paste(panel, (number * (PANEL_SIDE + GAP), 2 * LINE))
     counts = f"{len(compared.truths)} objects, {len(compared.found)} found: {_count(compared)}"
     for number, line in enumerate((Path(compared.image["file_name"]).name[-90:], counts)):
-        ImageDraw.Draw(pair).text((0, number * LINE), line, "black", _font(12))
+        ImageDraw.Draw(pair).text((0, number * LINE), line, "black", font(12))
     return pair
 
 
@@ -121,24 +116,31 @@ def _draw_objects(
     image: Image.Image, compared: ComparedImage, objects: Sequence[dict], colors: Sequence[Color], names: dict[int, str]
 ) -> Image.Image:
     """Draw masks, or boxes of objects without a mask, and the names of classes if there are several."""
-    pixels = np.asarray(image).copy()
+    pixels = np.array(image)
     size_hw = compared.image["height"], compared.image["width"]
+    scale = image.width / size_hw[1]
     for one, color in zip(objects, colors):
         if segmentation := one.get("segmentation"):
-            mask = Image.fromarray(mask_util.decode(rasterise(segmentation, *size_hw)))
-            mask = np.asarray(mask.resize(image.size, Image.Resampling.NEAREST), dtype=bool)
-            paint(pixels, mask, color, outline=True)
+            mask = mask_util.decode(rasterise(segmentation, *size_hw)).astype(bool)
+            paint(pixels, MaskCrop.of(mask), color, scale)
+    boxes = boxes_xyxy(objects) * scale
     drawn = Image.fromarray(pixels)
-    canvas = ImageDraw.Draw(drawn)
-    for number, (one, color) in enumerate(zip(objects, colors)):
-        left, top, width, height = (value * image.width / size_hw[1] for value in one["bbox"])
+    for one, box, color in zip(objects, boxes.tolist(), colors):
         if not one.get("segmentation"):
-            canvas.rectangle([left, top, left + width, top + height], outline=color)
-        if len(names) > 1 and number < MAX_NAMES:
-            text = names.get(one["category_id"], "?") + (f" {one['score']:.2f}" if "score" in one else "")
-            place = (min(max(left, 0), image.width - 30), max(top, 0))
-            canvas.text(place, text, "white", _font(11), stroke_width=1, stroke_fill="black")
-    return drawn
+            ImageDraw.Draw(drawn).rectangle(box, outline=color)
+    if len(names) == 1:
+        return drawn
+    texts = [
+        (names.get(one["category_id"], "?") + (f" {int(100 * one['score'])}%" if "score" in one else ""),)
+        for one in objects
+    ]
+    return Image.fromarray(draw_labels(np.asarray(drawn), boxes, texts, colors))
+
+
+def boxes_xyxy(objects: Sequence[dict]) -> np.ndarray:
+    """Return the boxes of annotations or results as (N, 4): left, top, right, bottom in pixels."""
+    boxes = np.array([one["bbox"] for one in objects], dtype=float).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
 def _put_together(pairs: Sequence[Image.Image], title: str, style: Style) -> Image.Image:
@@ -148,11 +150,11 @@ def _put_together(pairs: Sequence[Image.Image], title: str, style: Style) -> Ima
     width = max(len(row) for row in rows) * (pairs[0].width + 2 * GAP)
     figure = Image.new("RGB", (width, sum(heights) + 4 * LINE), "white")
     canvas = ImageDraw.Draw(figure)
-    canvas.text((GAP, LINE // 2), title, "black", _font(15))
+    canvas.text((GAP, LINE // 2), title, "black", font(15))
     place = GAP
     for verdict, color in VERDICT_COLORS.items() if style.by_verdict else ():
         canvas.rectangle([place, 2 * LINE, place + LINE, 2 * LINE + 12], fill=color)
-        canvas.text((place + LINE + 5, 2 * LINE - 1), verdict, "black", _font(12))
+        canvas.text((place + LINE + 5, 2 * LINE - 1), verdict, "black", font(12))
         place += 130
     top = 4 * LINE if style.by_verdict else 2 * LINE
     for row, height in zip(rows, heights):
@@ -160,8 +162,3 @@ def _put_together(pairs: Sequence[Image.Image], title: str, style: Style) -> Ima
             figure.paste(pair, (GAP + number * (pair.width + 2 * GAP), top))
         top += height
     return figure.crop((0, 0, width, top))
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -154,6 +154,7 @@ def describe(model: Model, options: Options) -> Metadata:
         dynamic_batch=options.dynamic_batch,
         version=insta_rtdetr.__version__,
         predicts_boxes=model.module.predicts_boxes,
+        random_flip=cfg.INPUT.RANDOM_FLIP,
     )
 
 

@@ -24,6 +24,15 @@ def norm_conv(
     return conv
 
 
+def init_normal_(module: nn.Module, std: float = 0.01) -> None:
+    """Draw the weights of all convolutions within a module from a normal distribution and set biases to 0, in place."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
 class ConvNorm(Foldable):
     """Convolution, batch norm and an optional activation; the padding keeps the size for a stride of 1."""
 

@@ -1,7 +1,9 @@
-"""Encoding masks in COCO's run-length code, with the same bytes as `pycocotools.mask.encode`, but faster.
+"""Encoding masks in COCO's run-length code, with the same bytes as `pycocotools.mask.encode`, but faster; and decoding.
 
 pycocotools transposes a mask and walks over its bytes.  Here vector instructions find the places where the next pixel
 of a column differs, in the mask as it lies in memory, and only those few places are sorted into column order.
+pycocotools also decodes a mask only as a whole, which for one object of a large image takes far more memory and time
+than the object.
 
 Shapes: N masks, (H, W) their size in pixels.
 """
@@ -69,12 +71,51 @@ def encode_crop(crop: Tensor, top: int, left: int, size: tuple[int, int]) -> dic
         the dict that `encode_masks` returns for the whole mask.
     """
     height, width = size
+    if not crop.numel():
+        return _compress([np.zeros(0, dtype=np.int64)], height, width)[0]
     # Below an empty row every run ends within its column.
     (changes,) = _changes_on_cpu(F.pad(crop, (0, 0, 0, 1)).numpy()[None])
     x, y = np.divmod(changes, crop.shape[0] + 1)
     # Where the crop has all rows, the end of a run may be the beginning of the next one: the two are one run.
     positions, counts = np.unique((x + left) * height + y + top, return_counts=True)
     return _compress([positions[(counts == 1) & (positions < height * width)]], height, width)[0]
+
+
+def decode_crop(rle: dict) -> tuple[np.ndarray, int, int]:
+    """Decode the smallest crop that holds all of a mask, without decoding the rest.
+
+    Args:
+        rle: a mask of `encode_masks`.
+
+    Returns:
+        the crop, bool (h, w), with its first row and first column in the mask; (0, 0) pixels if the mask is empty.
+    """
+    left, top, width, height = coco_mask.toBbox(rle).astype(int).tolist()
+    mask_height = rle["size"][0]
+    edges = np.cumsum(_run_lengths(rle["counts"]))
+    # The runs of the crop's columns, without those before and after them.
+    edges = np.clip(edges, left * mask_height, (left + width) * mask_height)
+    is_set = np.arange(len(edges)) % 2 == 1
+    columns = np.repeat(is_set, np.diff(edges, prepend=left * mask_height)).reshape(width, mask_height)
+    return np.ascontiguousarray(columns[:, top : top + height].T), top, left
+
+
+def _run_lengths(counts: bytes) -> np.ndarray:
+    """Return the lengths of the runs of a mask, of which the first is background.
+
+    COCO writes a number as characters from "0" on, with 5 bits each, the lowest first; a sixth bit says that more
+    follow, and the fifth bit of the last one is the sign.  From the fourth number on, it is the difference from the
+    number two places before.
+    """
+    characters = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(characters & 32 == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    places = np.arange(len(characters)) - np.repeat(starts, ends - starts + 1)
+    numbers = np.add.reduceat((characters & 31) << 5 * places, starts)
+    numbers -= np.where(characters[ends] & 16, np.int64(1) << 5 * (ends - starts + 1), 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
 
 
 def _compress(changes: Iterable[np.ndarray], height: int, width: int) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Sine position embeddings of grid positions and of boxes."""
+"""Sine position embeddings of grid positions and of boxes, and positions themselves as channels of a map."""
 
 import math
 from functools import lru_cache
@@ -116,3 +116,13 @@ def _interleaved_code(numbers: Tensor, dim: int, temperature: float) -> Tensor:
     frequencies = 1 / temperature ** (torch.arange(0, dim, 2, dtype=numbers.dtype, device=numbers.device) / dim)
     angles = numbers[..., None] * (2 * math.pi) * frequencies  # (..., N, dim / 2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-3)
+
+
+def place_channels(features: Tensor) -> Tensor:
+    """Return x and y of each position of a map (B, C, h, w), from -1 in the first to 1 in the last: (B, 2, h, w)."""
+    batch, _, height, width = features.shape
+    y, x = (
+        torch.arange(side, device=features.device, dtype=features.dtype) * (2 / max(side - 1, 1)) - 1
+        for side in (height, width)
+    )
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)]).expand(batch, -1, -1, -1)

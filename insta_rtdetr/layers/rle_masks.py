@@ -32,8 +32,10 @@ class RleMasks:
     def __len__(self) -> int:
         return len(self.rles)
 
-    def __getitem__(self, index: Any) -> "RleMasks":
-        """Return some of the masks, chosen by anything that indexes a tensor (N,)."""
+    def __getitem__(self, index: Any) -> "RleMasks | Tensor":
+        """Return some of the masks, chosen by what indexes a tensor (N,); for a number the mask itself, bool (H, W)."""
+        if isinstance(index, int):
+            return torch.from_numpy(coco_mask.decode(self.rles[index])).bool()
         places = torch.arange(len(self))[index].reshape(-1).tolist()
         return RleMasks([self.rles[place] for place in places], self.size)
 

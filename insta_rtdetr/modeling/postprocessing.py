@@ -128,10 +128,13 @@ class Postprocessor:
         return Boxes(boxes_in_pixels(chosen.boxes_cxcywh[0], size))
 
     def _select(self, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Select the best pairs of probabilities (Q, K); return their scores, classes and queries, all (N,)."""
+        """Select the best pairs of probabilities (Q, K); return their scores, classes and queries, all (N,).
+
+        Pairs of probability 0, which a model has left out itself, are left out even without a threshold.
+        """
         num_classes = probs.shape[1]
         scores, index = probs.flatten().topk(self.num_objects(*probs.shape))
-        is_kept = scores >= self.score_threshold
+        is_kept = (scores >= self.score_threshold) & (scores > 0)
         index = index[is_kept]
         return scores[is_kept], index % num_classes, index // num_classes
 
@@ -218,18 +221,23 @@ class ClippingPostprocessor(Postprocessor):
         return boxes
 
 
-class MaskScoringPostprocessor(Postprocessor):
-    """Postprocessor whose scores are the class probability times the mean probability of the mask's pixels.
-
-    If the model predicts no boxes, boxes are those around the masks.
-
-    Source: Mask2Former, https://arxiv.org/abs/2112.01527
+@dataclass
+class MeasuredMasks:
+    """Masks of N queries at the size of the result.
 
     Attributes:
-        scores_maps: whether these are the pixels of the mask map, and not those of the resized mask.
+        pieces: the masks for `paste`.
+        boxes_xyxy: (N, 4), the boxes around them, in pixels.
+        certainties: (N,), the mean probability of the pixels of each.
     """
 
-    scores_maps = False
+    pieces: list[tuple[Region, Tensor]]
+    boxes_xyxy: Tensor
+    certainties: Tensor
+
+
+class MaskBoxPostprocessor(Postprocessor):
+    """Postprocessor whose boxes are those around the masks if the model predicts none."""
 
     def _image(self, prediction: Prediction, image: int, size: ImageSize) -> Instances:
         if not prediction.has_masks:
@@ -237,25 +245,25 @@ class MaskScoringPostprocessor(Postprocessor):
         scores, classes, queries = self._select(self.probabilities(prediction.class_logits[image]))
         queries, which = queries.unique(return_inverse=True)
         chosen = prediction.select(image, queries)
-        pieces, boxes, certainties = self._measured(chosen, size)
-        if chosen.boxes_cxcywh is not None:
-            boxes = self._boxes(chosen, size).tensor
-        scores, order = (scores * certainties[which].to(scores)).sort(descending=True)
+        measured = self._measured(chosen, size)
+        boxes = measured.boxes_xyxy if chosen.boxes_cxcywh is None else self._boxes(chosen, size).tensor
+        scores, order = self._rescore(scores, which, chosen, measured).sort(descending=True)
         order = order[scores >= self.score_threshold]
         kept = without_duplicates(boxes[which[order]], scores[: len(order)], classes[order], self.nms_threshold)
         order = order[kept]
         instances = Instances(size.output)
         instances.pred_boxes = Boxes(boxes[which[order]])
-        instances.pred_masks = self.assemble(pieces, which[order], size.output)
+        instances.pred_masks = self.assemble(measured.pieces, which[order], size.output)
         instances.scores = scores[kept]
         instances.pred_classes = classes[order]
         return instances
 
-    def _measured(self, chosen: Prediction, size: ImageSize) -> tuple[list[tuple[Region, Tensor]], Tensor, Tensor]:
-        """Return masks in pieces for `paste`, the boxes (N, 4) around them, and the mean probability in each (N,).
+    def _rescore(self, scores: Tensor, which: Tensor, chosen: Prediction, measured: MeasuredMasks) -> Tensor:
+        """Return the final scores (M,) of M objects, each with the mask of the query `which` (M,) of N chosen ones."""
+        return scores
 
-        A few masks at a time are measured, while they are in the processor's cache.
-        """
+    def _measured(self, chosen: Prediction, size: ImageSize) -> MeasuredMasks:
+        """Enlarge and measure masks, a few at a time, while they are in the processor's cache."""
         embeddings = chosen.mask_embeddings
         count, options = embeddings.shape[1], {"device": embeddings.device, "dtype": full_precision(embeddings).dtype}
         # Sums of the probabilities within each mask.
@@ -270,7 +278,23 @@ class MaskScoringPostprocessor(Postprocessor):
             column_sums[which, x] += probs.sum(1)
             areas[which] += areas_of(masks)
             pieces.append(((which, y, x), masks))
-        return pieces, boxes_of_occupied(column_sums > 0, row_sums > 0), row_sums.sum(1) / (areas + 1e-6)
+        boxes = boxes_of_occupied(column_sums > 0, row_sums > 0)
+        return MeasuredMasks(pieces, boxes, row_sums.sum(1) / (areas + 1e-6))
+
+
+class MaskScoringPostprocessor(MaskBoxPostprocessor):
+    """Postprocessor whose scores are the class probability times the mean probability of the mask's pixels.
+
+    Source: Mask2Former, https://arxiv.org/abs/2112.01527
+
+    Attributes:
+        scores_maps: whether these are the pixels of the mask map, and not those of the resized mask.
+    """
+
+    scores_maps = False
+
+    def _rescore(self, scores: Tensor, which: Tensor, chosen: Prediction, measured: MeasuredMasks) -> Tensor:
+        return scores * measured.certainties[which].to(scores)
 
 
 class SoftmaxMaskScoringPostprocessor(MaskScoringPostprocessor):
@@ -298,10 +322,9 @@ class OneClassPostprocessor(MaskScoringPostprocessor):
         """As many as there are queries, at most."""
         return min(self.max_objects, num_queries)
 
-    def _measured(self, chosen: Prediction, size: ImageSize) -> tuple[list[tuple[Region, Tensor]], Tensor, Tensor]:
-        pieces, boxes, _ = super()._measured(chosen, size)
+    def _rescore(self, scores: Tensor, which: Tensor, chosen: Prediction, measured: MeasuredMasks) -> Tensor:
         probs = full_precision(chosen.mask_logits[0]).sigmoid()
-        return pieces, boxes, mean_within(probs, probs > self.mask_threshold)
+        return scores * mean_within(probs, probs > self.mask_threshold)[which].to(scores)
 
 
 def _resizing(

@@ -62,12 +62,13 @@ def parse(arguments: list[str] | None, prog: str | None = None) -> Job:
         help="cut images into overlapping tiles of this side, to find small objects in large images (default: none)",
     )  # fmt: skip
     option("--overlap", type=float, default=0.2, metavar="P", help="of neighbouring tiles, in sides of one (0.2)")
+    option("--augment", action="store_true", help="merge what mirrored and rescaled images show, as TEST.AUG says")
     option("--workers", type=int, default=0, metavar="N", help="workers of Ray (default 0: this process, no Ray)")
     option("--track", action="store_true", help="for videos: an object has one number and one colour in all frames")
     args = parser.parse_args(arguments)
     use_threads(args.threads)
     settings = Settings(
         args.config_file, args.weights, args.device, tuple(args.opts), args.threshold, args.batch_size,
-        args.save != "img", Tiling(args.tile, args.overlap) if args.tile else None, args.track,
+        args.save != "img", Tiling(args.tile, args.overlap) if args.tile else None, args.track, args.augment,
     )  # fmt: skip
     return Job(settings, args.input, args.output, args.save, args.workers)

@@ -3,7 +3,9 @@
 Shapes: N objects that the file gives for an image, n of them kept, K classes.
 """
 
+import logging
 import os
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,16 +13,20 @@ import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from insta_rtdetr.errors import UserError
 from insta_rtdetr.layers.boxes import xyxy_to_cxcywh
 from insta_rtdetr.modeling import postprocessing
 from insta_rtdetr.modeling.postprocessing import ImageSize, SoftmaxMaskScoringPostprocessor, without_duplicates
 from insta_rtdetr.modeling.preprocessing import resize_like_pil
 from insta_rtdetr.predict.runtime.session import open_session
 from insta_rtdetr.structures import Prediction
+from insta_rtdetr.views.augmentation import Augmentation, augmentation_of
 
 from .categories import Categories
 from .predictor import Predictor
 from .runtime.metadata import Metadata
+
+logger = logging.getLogger(__name__)
 
 
 class ExportedModel(Predictor):
@@ -37,8 +43,25 @@ class ExportedModel(Predictor):
         self.metadata = self.session.metadata
         self.categories = Categories(self.metadata.class_names, self.metadata.category_ids)
 
-    def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
-        """Find objects in images; see `Predictor.find`."""
+    @cached_property
+    def augmentation(self) -> Augmentation:
+        """Return the flips that the network has seen in training; see `Predictor.augmentation`.
+
+        A file has one input size, so that there are no views of other sizes; a warning says so, once.
+        """
+        height, width = self.metadata.size
+        augmentation = augmentation_of((), True, True, self.metadata.random_flip, self.metadata.max_objects)
+        logger.warning("%s, and none of other sizes: the file takes %d x %d pixels", augmentation, width, height)
+        return augmentation
+
+    def find(self, images: list[np.ndarray], threshold: float, short_side: int = 0) -> list[Instances]:
+        """Find objects in images; see `Predictor.find`.
+
+        Raises:
+            UserError: another input size is asked for than the file has.
+        """
+        if short_side not in (0, min(self.metadata.size)):
+            raise UserError(f"short_side is {short_side}, but the file takes {self.metadata.size} pixels.  Omit it.")
         step = len(images) if self.metadata.dynamic_batch else 1
         found = []
         for start in range(0, len(images), step):
@@ -106,7 +129,7 @@ def as_prediction(outputs: dict[str, Tensor], metadata: Metadata, threshold: flo
 
 def _in_image(outputs: dict[str, Tensor], size: ImageSize, threshold: float) -> Instances:
     """Turn objects in pixels of the network's input into objects in pixels of the image."""
-    is_kept = outputs["scores"] >= threshold
+    is_kept = (outputs["scores"] >= threshold) & (outputs["scores"] > 0)
     height, width = size.output
     scale = torch.tensor([width / size.padded[1], height / size.padded[0]] * 2)
     masks = outputs["masks"][is_kept]

@@ -16,11 +16,12 @@ from insta_rtdetr.data import config_class_names
 from insta_rtdetr.engine import TrainingResult, fine_tune
 from insta_rtdetr.errors import config_errors
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
+from insta_rtdetr.views.augmentation import Augmentation, augmentation_of_config
 from insta_rtdetr.views.finder import Finder, mask_form
 
 from .categories import categories_of
 from .precision import use_precision
-from .predictor import Predictor
+from .predictor import Predictor, above
 
 
 class Model(Predictor):
@@ -81,11 +82,16 @@ class Model(Predictor):
         """
         return fine_tune(self.cfg, os.fspath(dataset), epochs, os.fspath(output), resume, list(opts))
 
-    def find(self, images: list[np.ndarray], threshold: float) -> list[Instances]:
+    def find(self, images: list[np.ndarray], threshold: float, short_side: int = 0) -> list[Instances]:
         """Find objects in images; see `Predictor.find`."""
         set_score_threshold(self.module, threshold)
         with mask_form(self.module, self.masks_as_rle):
-            return [above(instances, threshold) for instances in self._finder(images)]
+            return [above(instances, threshold) for instances in self._finder(images, short_side)]
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Return the views of TEST.AUG; see `Predictor.augmentation`."""
+        return augmentation_of_config(self.cfg)
 
 
 def build_module(cfg: CfgNode) -> nn.Module:
@@ -105,10 +111,3 @@ def set_score_threshold(module: nn.Module, threshold: float) -> None:
     for part in module.modules():
         if isinstance(part, FastRCNNOutputLayers):
             part.test_score_thresh = threshold
-
-
-def above(instances: Instances, threshold: float) -> Instances:
-    """Return the objects with at least this score."""
-    is_kept = instances.scores >= threshold
-    # Indexing copies the masks, and those of a large image may not fit into the memory twice.
-    return instances if is_kept.all() else instances[is_kept]

@@ -86,7 +86,8 @@ def _check(job: Job) -> None:
 def run_identity(job: Job) -> dict[str, object]:
     """Return the settings that must not change when a run is continued; those that only affect its speed may change."""
     settings = dataclasses.asdict(job.settings)
-    names = ["model", "weights", "opts", "threshold", *(name for name in ("tiling", "track") if settings[name])]
+    chosen = [name for name in ("tiling", "track", "augment") if settings[name]]
+    names = ["model", "weights", "opts", "threshold", *chosen]
     return {"save": job.save} | {name: settings[name] for name in names}
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from insta_rtdetr.errors import ImageError
 from insta_rtdetr.views.tiling import Tiling
-from insta_rtdetr.visualization import video_drawer
+from insta_rtdetr.visualization import ColorMemory
 
 from .create import create_model
 from .inputs import Input, LoadedImage
 from .journal import Record
 from .outputs import make_folder
+from .predictor import Views
 from .result import Result, coco_categories
 from .tracking import Tracker
 from .video import video_writer
@@ -29,6 +30,7 @@ class Settings:
         is_recorded: whether the records hold the objects, as COCO results.
         tiling: tiles that images are cut into; None for none.
         track: whether the objects of a video are tracked.
+        augment: see `Model.predict`.
     """
 
     model: str
@@ -40,6 +42,7 @@ class Settings:
     is_recorded: bool = True
     tiling: Tiling | None = None
     track: bool = False
+    augment: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,10 @@ class Recorder:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Load the model; see `create_model` for the errors."""
+        """Load the model; errors are those of `create_model` and `Predictor.augmentation`."""
         self.settings = settings
         self.model = create_model(settings.model, settings.weights, settings.device, list(settings.opts))
+        self._views = Views(settings.tiling, self.model.augmentation if settings.augment else None)
 
     def header(self) -> Record:
         """Return the record of the whole run: the model's categories, as COCO has them."""
@@ -110,12 +114,9 @@ class Recorder:
             yield self._record(result, is_last=True)
 
     def _predict(self, images: list[LoadedImage], threshold: float) -> Iterator[Result]:
-        batch_size, tiling = self.settings.batch_size, self.settings.tiling
-        if tiling is None:
-            yield from self.model.predict_batch(images, threshold)
-            return
-        for image in images:
-            yield self.model.predict_tiled(image, threshold, batch_size, tiling)
+        # Results of large images come one by one, because they may not fit into the memory all at once.
+        for some in [[image] for image in images] if self._views.tiling else [images]:
+            yield from self.model.predict_batch(some, threshold, self._views, self.settings.batch_size)
 
     def _video(self, task: Task) -> Iterator[Record]:
         frames = Input(task.name).read(task.first_frame)
@@ -141,11 +142,9 @@ class Recorder:
             yield lambda result: None
             return
         make_folder(Path(task.target).parent)
-        drawer = video_drawer(self.model.categories.names)
+        memory = ColorMemory()
         with video_writer(Path(task.target), first_batch[0].fps) as write:
-            yield lambda result: write(
-                result.draw() if self.settings.track else drawer(result.image, result.instances)
-            )
+            yield lambda result: write(result.draw(memory=memory))
 
     def _record(self, result: Result, is_last: bool) -> Record:
         image, objects = result.to_coco_image(), result.to_coco() if self.settings.is_recorded else []

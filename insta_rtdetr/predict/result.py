@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,9 @@ from tabulate import tabulate
 
 from insta_rtdetr.atomic import write_text
 from insta_rtdetr.errors import UserError
-from insta_rtdetr.layers.mask_rle import encode_masks
+from insta_rtdetr.layers.mask_rle import decode_crop, encode_masks
 from insta_rtdetr.layers.rle_masks import RleMasks
-from insta_rtdetr.visualization import draw, paint, spread_color, write_image
+from insta_rtdetr.visualization import ColorMemory, MaskCrop, Objects, draw_objects, write_image
 
 from .categories import Categories
 from .inputs import Input
@@ -30,9 +31,6 @@ from .windows import WindowedImage
 
 if TYPE_CHECKING:
     import supervision
-
-# Size of the masks of an image, one byte a pixel, up to which they are decoded together to be drawn.
-MAX_DRAWN_BYTES = 2**28
 
 
 @dataclass
@@ -115,27 +113,26 @@ class Result:
         table = tabulate(rows, headers=["class", "score", "left", "top", "right", "bottom"]) if rows else ""
         sys.stdout.write(f"{self}\n{table}\n" if table else f"{self}\n")
 
-    def draw(self, scale: float = 1.0) -> np.ndarray:
-        """Draw masks, boxes, class names and scores over the image: uint8 (H * scale, W * scale, 3), RGB.
+    def draw(self, scale: float = 1.0, memory: ColorMemory | None = None) -> np.ndarray:
+        """Draw masks, class names and scores over the image: uint8 (H * scale, W * scale, 3), RGB.
 
-        Objects of a track have its colour and its number.
-        Where all masks together would take more than MAX_DRAWN_BYTES, the masks alone are drawn, one after another.
+        Boxes are drawn where there are no masks, and labels where they hide no object.  Objects of a track have its
+        colour and its number.  The frames of a video share a `memory`, so that objects keep their colours.
         """
-        height, width = self.image.shape[:2]
-        if self.instances.has("pred_masks") and len(self) * height * width > MAX_DRAWN_BYTES:
-            painted = Image.fromarray(self._paint_masks())
-            return np.asarray(painted.resize((round(width * scale), round(height * scale))))
-        return draw(np.asarray(self.image), self.instances, self.categories.names, scale)
+        masks = self._mask_crops() if self.instances.has("pred_masks") else None
+        names = self.categories.names
+        objects = Objects(self.boxes, self.class_ids, self.scores, names, masks, self.track_ids)
+        return draw_objects(np.asarray(self.image), objects, scale, memory)
 
-    def _paint_masks(self) -> np.ndarray:
-        image = np.array(self.image)
-        by_class = len(self.categories.names) > 1
-        for number, (class_id, rle) in enumerate(zip(self.class_ids.tolist(), self._rles())):
-            x, y, width, height = coco_mask.toBbox(rle).astype(int)
-            area = np.s_[y : y + height, x : x + width]
-            mask = coco_mask.decode(rle)[area].astype(bool)
-            paint(image[area], mask, spread_color(class_id if by_class else number), outline=True)
-        return image
+    def _mask_crops(self) -> Iterator[MaskCrop]:
+        """Yield the masks one after another, because all masks of a large image may not fit into the memory."""
+        masks = self.instances.pred_masks
+        if not isinstance(masks, RleMasks):
+            yield from map(MaskCrop.of, masks.numpy())
+            return
+        for rle in masks.rles:
+            mask, y, x = decode_crop(rle)
+            yield MaskCrop(x, y, mask)
 
     def _rles(self) -> list[dict]:
         masks = self.instances.pred_masks

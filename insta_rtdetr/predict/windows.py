@@ -17,6 +17,8 @@ DRIVERS = {"TIFF": "GTiff", "PNG": "PNG", "JPEG": "JPEG"}
 BANDS = {"L": (1, 1, 1), "LA": (1, 1, 1), "RGB": (1, 2, 3), "RGBA": (1, 2, 3)}
 # Number of pixels from which a file is read by crops; a smaller one is read whole, which is faster.
 MIN_PIXELS = 2**22
+# Number of rows that are read at a time when the whole image is asked for.
+STRIP_ROWS = 256
 
 
 class WindowedImage:
@@ -75,8 +77,11 @@ class WindowedImage:
         return np.ascontiguousarray(bands[np.array(self._bands) - 1].transpose(1, 2, 0))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Read the whole image."""
-        return self[:, :].astype(dtype or np.uint8, copy=False)
+        """Read the whole image, a few rows at a time, because GDAL takes several times their memory."""
+        image = np.empty(self.shape, dtype or np.uint8)
+        for top in range(0, len(self), STRIP_ROWS):
+            image[top : top + STRIP_ROWS] = self[top : top + STRIP_ROWS, :]
+        return image
 
 
 def open_image(file: str) -> np.ndarray | WindowedImage:

@@ -3,8 +3,12 @@
 Each view goes through the model on its own, and what the views show of one object is merged by its masks.
 """
 
+from .augmentation import Augmentation, augmentation_of_config, find_in_views
 from .finder import Finder
 from .tiling import Tiling, find_in_tiles
-from .viewed import with_views
+from .viewed import tiling_of_config, with_views
 
-__all__ = ["Finder", "Tiling", "find_in_tiles", "with_views"]
+__all__ = [
+    "Augmentation", "Finder", "Tiling", "augmentation_of_config", "find_in_tiles", "find_in_views", "tiling_of_config",
+    "with_views",
+]  # fmt: skip

@@ -26,14 +26,15 @@ class Finder:
 
     def __init__(self, cfg: CfgNode, module: nn.Module) -> None:
         self.cfg, self.module = cfg, module
-        self._resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
 
     @torch.no_grad()
-    def __call__(self, images: list[np.ndarray]) -> list[Instances]:
+    def __call__(self, images: list[np.ndarray], short_side: int = 0) -> list[Instances]:
         """Find objects.
 
         Args:
             images: uint8 (H, W, 3), RGB, of any sizes.
+            short_side: short side of the network's input in pixels, at most with TEST.AUG.MAX_SIZE as its long side;
+                0 for the size that INPUT says.
 
         Returns:
             one `Instances` on CPU for each image.
@@ -41,18 +42,41 @@ class Finder:
         Raises:
             UserError: the network gives something else than instances.
         """
-        inputs = [self._as_input(image) for image in images]
+        inputs = [self._as_input(image, 0 if self._has_fixed_size else short_side) for image in images]
         found: dict[int, Instances] = {}
-        for indices in self._groups(inputs):
-            for i, output in zip(indices, self.module([inputs[i] for i in indices])):
-                found[i] = self._instances(output).to("cpu")
+        with self._fixed_size(short_side):
+            for indices in self._groups(inputs):
+                for i, output in zip(indices, self.module([inputs[i] for i in indices])):
+                    found[i] = self._instances(output).to("cpu")
         return [found[i] for i in range(len(images))]
 
-    def _as_input(self, image_rgb: np.ndarray) -> dict:
+    @property
+    def _has_fixed_size(self) -> bool:
+        return isinstance(self.module, InstanceSegmenter) and bool(self.module.preprocessor.fixed_size)
+
+    @contextmanager
+    def _fixed_size(self, short_side: int) -> Iterator[None]:
+        """Scale the size that a network stretches images to, for a `with` block, so that its short side is this."""
+        if not (self._has_fixed_size and short_side):
+            yield
+            return
+        preprocessor = self.module.preprocessor
+        usual = preprocessor.fixed_size
+        scale = min(short_side / min(usual), self.cfg.TEST.AUG.MAX_SIZE / max(usual))
+        multiple = preprocessor.divisibility
+        preprocessor.fixed_size = tuple(max(round(side * scale / multiple), 1) * multiple for side in usual)
+        try:
+            yield
+        finally:
+            preprocessor.fixed_size = usual
+
+    def _as_input(self, image_rgb: np.ndarray, short_side: int) -> dict:
         """Turn an image into a dict like those that the mapper of a test dataset gives."""
         height, width = image_rgb.shape[:2]
         image = image_rgb if self.cfg.INPUT.FORMAT == "RGB" else image_rgb[:, :, ::-1]
-        image = self._resize.get_transform(image).apply_image(image)
+        inputs = self.cfg.INPUT
+        sides = (short_side, self.cfg.TEST.AUG.MAX_SIZE) if short_side else (inputs.MIN_SIZE_TEST, inputs.MAX_SIZE_TEST)
+        image = T.ResizeShortestEdge([sides[0]] * 2, sides[1]).get_transform(image).apply_image(image)
         return {"image": torch.tensor(image.transpose(2, 0, 1).copy()), "height": height, "width": width}
 
     def _groups(self, inputs: list[dict]) -> list[list[int]]:

@@ -26,6 +26,13 @@ def areas_of(rles: list[dict]) -> np.ndarray:
     return np.array([float(coco_mask.area(rle)) for rle in rles])
 
 
+def ious(rles_a: list[dict], rles_b: list[dict]) -> np.ndarray:
+    """Return the IoUs (N, M) of two sets of masks; 0 for an empty mask."""
+    if not rles_a or not rles_b:
+        return np.zeros((len(rles_a), len(rles_b)))
+    return np.asarray(coco_mask.iou(rles_a, rles_b, [0] * len(rles_b)))
+
+
 def intersections(rles_a: list[dict], rles_b: list[dict]) -> np.ndarray:
     """Return the intersections (N, M) of two sets of masks in pixels."""
     if not rles_a or not rles_b:

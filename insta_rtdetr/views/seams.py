@@ -16,7 +16,7 @@ import pycocotools.mask as coco_mask
 import torch
 from detectron2.structures import Boxes, Instances
 
-from insta_rtdetr.layers.mask_rle import encode_crop
+from insta_rtdetr.layers.mask_rle import decode_crop, encode_crop
 from insta_rtdetr.layers.rle_masks import RleMasks
 
 from .overlaps import areas_of, intersections, rles_of
@@ -87,11 +87,8 @@ class TileMerger:
         self._has_masks = found.has("pred_masks")
 
     def _moved(self, rle: dict, top: int, left: int) -> dict | None:
-        x, y, width, height = coco_mask.toBbox(rle).astype(int)
-        if not width or not height:
-            return None
-        crop = torch.from_numpy(coco_mask.decode(rle)[y : y + height, x : x + width]).bool()
-        return encode_crop(crop, top + y, left + x, self._size)
+        crop, y, x = decode_crop(rle)
+        return encode_crop(torch.from_numpy(crop), top + y, left + x, self._size) if crop.size else None
 
     def _depth(self, tile: tuple[int, int, int, int], box_xywh: np.ndarray) -> float:
         """Return how far a box is from the nearest border of its tile at which the image goes on.

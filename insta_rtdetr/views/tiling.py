@@ -51,6 +51,9 @@ class Tiling:
         if not (isinstance(self.overlap, numbers.Real) and 0 <= self.overlap <= MAX_OVERLAP):
             raise UserError(f"overlap is {self.overlap}, wanted a fraction of the tile's side, 0 to {MAX_OVERLAP}.")
 
+    def __str__(self) -> str:
+        return f"tiles of {self.size} pixels that overlap by at least {self.overlap:.0%}"
+
     def tiles(self, size_hw: tuple[int, int]) -> list[Tile]:
         """Return the tiles of an image of this size, row by row; they have one size and lie evenly over the image."""
         height, width = (min(self.size, side) for side in size_hw)

@@ -1,24 +1,36 @@
 """Evaluation of a network on views of each image."""
 
+import functools
+
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.structures import Instances
 from torch import nn
 
+from .augmentation import augmentation_of_config, find_in_views
 from .finder import Finder, mask_form
-from .tiling import Tiling, find_in_tiles
+from .tiling import Find, Tiling, find_in_tiles
 
 
 class ViewedNetwork(nn.Module):
-    """Network that Detectron2's evaluation gives whole images, which it sees in tiles."""
+    """Network that Detectron2's evaluation gives whole images, which it sees in tiles, in augmented views, or both."""
 
     def __init__(self, cfg: CfgNode, network: nn.Module) -> None:
-        """Wrap a network; `cfg` is its config, with TEST.TILE."""
+        """Wrap a network.
+
+        Args:
+            cfg: its config, with TEST.TILE and TEST.AUG.
+            network: the network.
+
+        Raises:
+            UserError: TEST.TILE or TEST.AUG has a wrong value.
+        """
         super().__init__()
         self.network = network
-        self._finder = Finder(cfg, network)
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
-        self._tiling = Tiling(cfg.TEST.TILE.SIZE, cfg.TEST.TILE.OVERLAP)
+        self._find = _finder(cfg, network)
+        self._tiling = tiling_of_config(cfg)
         self.train(network.training)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
@@ -31,14 +43,29 @@ class ViewedNetwork(nn.Module):
             [{"instances": Instances}, ...] with `RleMasks`.
         """
         with mask_form(self.network, as_rle=True):
-            found = [find_in_tiles(self._finder, self._rgb(one), self._tiling) for one in batched_inputs]
+            found = [self._objects(self._rgb(one)) for one in batched_inputs]
         return [{"instances": instances} for instances in found]
+
+    def _objects(self, image: np.ndarray) -> Instances:
+        return find_in_tiles(self._find, image, self._tiling) if self._tiling else self._find([image])[0]
 
     def _rgb(self, one: dict[str, torch.Tensor]) -> np.ndarray:
         image = one["image"].permute(1, 2, 0).numpy()
         return image if self._is_rgb else image[:, :, ::-1]
 
 
+def _finder(cfg: CfgNode, network: nn.Module) -> Find:
+    finder = Finder(cfg, network)
+    if not cfg.TEST.AUG.ENABLED:
+        return finder
+    return functools.partial(find_in_views, finder, augmentation=augmentation_of_config(cfg))
+
+
+def tiling_of_config(cfg: CfgNode) -> Tiling | None:
+    """Return the tiles of TEST.TILE, or None; errors are those of `Tiling`."""
+    return Tiling(cfg.TEST.TILE.SIZE, cfg.TEST.TILE.OVERLAP) if cfg.TEST.TILE.SIZE else None
+
+
 def with_views(cfg: CfgNode, network: nn.Module) -> nn.Module:
-    """Return what is evaluated: the network, or a `ViewedNetwork` where TEST.TILE asks for one."""
-    return ViewedNetwork(cfg, network) if cfg.TEST.TILE.SIZE else network
+    """Return what is evaluated: the network, or a `ViewedNetwork` where TEST.TILE or TEST.AUG asks for one."""
+    return ViewedNetwork(cfg, network) if cfg.TEST.TILE.SIZE or cfg.TEST.AUG.ENABLED else network

@@ -19,6 +19,7 @@ from PIL import Image
 
 from insta_rtdetr.predict import Model
 from insta_rtdetr.predict.inputs import LoadedImage
+from insta_rtdetr.predict.predictor import Views
 from insta_rtdetr.views.tiling import Tiling
 
 from .limits import Limits, decode_upload, read_upload
@@ -94,10 +95,8 @@ class Predictor:
         times.append(time.perf_counter())
         in_tiles = self._is_large(image) if options.in_tiles is None else options.in_tiles
         loaded = LoadedImage(image, options.name)
-        if in_tiles:
-            result = self.model.predict_tiled(loaded, options.threshold, 1, self._tiling)
-        else:
-            (result,) = self.model.predict_batch([loaded], options.threshold)
+        views = Views(self._tiling if in_tiles else None)
+        (result,) = self.model.predict_batch([loaded], options.threshold, views)
         times.append(time.perf_counter())
         found = {**result.to_coco_file(), "in_tiles": in_tiles}
         shown = {"image": _data_url(image)} if options.has_image else {}

@@ -15,13 +15,14 @@ from tests.tiny import (
     tiny_maskdino,
     tiny_model,
     tiny_ppyoloe_seg,
+    tiny_solov2,
     tiny_sparseinst,
 )
 
 OLD, NEW = ["cup", "pen", "key", "coin", "nut"], ["nut", "bolt", "pen"]
 MODELS = {
     "InstaRTDETR": tiny_model, "FastInst": tiny_fastinst, "MaskRTDETR": tiny_mask_rtdetr, "MaskDINO": tiny_maskdino,
-    "SparseInst": tiny_sparseinst, "PPYOLOESeg": tiny_ppyoloe_seg,
+    "SparseInst": tiny_sparseinst, "PPYOLOESeg": tiny_ppyoloe_seg, "SOLOv2": tiny_solov2,
 }  # fmt: skip
 
 

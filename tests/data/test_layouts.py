@@ -7,6 +7,7 @@ import torch
 from detectron2.data import MetadataCatalog
 
 from insta_rtdetr.data import find_dataset, load_datasets, register_found
+from insta_rtdetr.data.layouts import counted
 from insta_rtdetr.engine import RunOptions, Trainer, check, setup_cfg
 from insta_rtdetr.errors import DatasetError
 from tests.data import oracle, trees  # noqa: F401  (registers the oracles)
@@ -130,3 +131,8 @@ def test_an_annotation_of_no_category_is_named(tmp_path):
     file.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match="annotation 1 is of category 5, which the file does not list"):
         register_found(find_dataset(folder))
+
+
+@pytest.mark.parametrize("number, text", [(1, "1 class"), (0, "0 classes"), (1200, "1,200 classes")])
+def test_nouns_follow_their_numbers(number, text):
+    assert counted(number, "class", "classes") == text

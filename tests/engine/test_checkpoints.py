@@ -10,7 +10,7 @@ from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, empty_curves):
     """Train with a checkpoint after each iteration and the second evaluation as the best; return the file names."""
     write_dataset(tmp_path)
     dataset = register_dataset("tiny_checkpoints", tmp_path)

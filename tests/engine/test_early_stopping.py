@@ -11,7 +11,7 @@ from tests.engine.tiny_training import register_dataset, tiny_cfg, write_dataset
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, empty_curves):
     """Train up to twelve iterations with an evaluation every two, which returns the next of the given scores."""
     write_dataset(tmp_path)
     dataset = register_dataset("tiny_early_stopping", tmp_path)

@@ -83,12 +83,15 @@ def folder(tmp_path_factory) -> Path:
 def trained(request, folder) -> tuple[str, Trainer, Trainer]:
     """Return the name of a model and its trainers of both stages, each of which was killed once and resumed."""
     trainers, weights = [], ()
-    for stage in ("detector", "masks"):
-        cfg = config(request.param, folder, stage, *weights)
-        with pytest.raises(Killed):
-            train(cfg, kill_in_iteration=3)
-        trainers.append(train(cfg, resume=True))
-        weights = "MODEL.WEIGHTS", str(Path(cfg.OUTPUT_DIR) / "model_final.pth")
+    with pytest.MonkeyPatch.context() as patch:
+        # Drawing the curves takes longer than the four steps.
+        patch.setattr("insta_rtdetr.engine.hooks.draw_curves", lambda *_: None)
+        for stage in ("detector", "masks"):
+            cfg = config(request.param, folder, stage, *weights)
+            with pytest.raises(Killed):
+                train(cfg, kill_in_iteration=3)
+            trainers.append(train(cfg, resume=True))
+            weights = "MODEL.WEIGHTS", str(Path(cfg.OUTPUT_DIR) / "model_final.pth")
     return request.param, *trainers
 
 

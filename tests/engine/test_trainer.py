@@ -16,7 +16,7 @@ NAN = float("nan")
 
 
 @pytest.fixture
-def dataset(tmp_path) -> str:
+def dataset(tmp_path, empty_curves) -> str:
     write_dataset(tmp_path)
     return register_dataset("tiny_trainer", tmp_path)
 
@@ -272,11 +272,14 @@ def test_strong_augmentation_ends_before_training_does(tmp_path, dataset):
     assert states == [(5, False)] and not trainer.raw_model.multi_scale_enabled
 
 
-def test_a_run_leaves_metrics_curves_and_tensorboard(tmp_path, dataset):
+def test_a_run_leaves_metrics_curves_and_tensorboard(tmp_path):
+    write_dataset(tmp_path)
+    dataset = register_dataset("tiny_trainer", tmp_path)
     train(tiny_cfg(dataset, tmp_path / "out", TEST__EVAL_PERIOD=3))
     files = os.listdir(tmp_path / "out")
     assert {"metrics.json", "curves.png", "model_best.pth", "model_final.pth", "last_checkpoint"} <= set(files)
     assert any(name.startswith("events.out.tfevents") for name in files)
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 0
     records = [json.loads(line) for line in (tmp_path / "out" / "metrics.json").read_text().splitlines()]
     assert [record["iteration"] for record in records if "segm/AP" in record] == [2, 6]
 

@@ -37,8 +37,9 @@ def write(truth: COCO, found: list[dict], tmp_path) -> dict[str, np.ndarray]:
     return {file.name: np.asarray(Image.open(file)) for file in tmp_path.glob("*.png")}
 
 
-def colors_in(image: np.ndarray) -> set[tuple[int, ...]]:
-    return {tuple(color) for color in np.unique(image.reshape(-1, 3), axis=0).tolist()}
+def has(image: np.ndarray, verdict: str) -> bool:
+    """Whether an outline has the verdict's colour, up to what smoothing mixes in.  Tints are far from it."""
+    return (np.abs(image.astype(int) - VERDICT_COLORS[verdict]).max(axis=2) < 30).any()
 
 
 def test_eight_images_two_in_a_row_with_truth_and_prediction(dataset, tmp_path):
@@ -55,10 +56,9 @@ def test_the_worst_are_those_with_the_most_mistakes_in_the_colours_of_these(data
     worst = write(dataset(), [*hits, second], tmp_path)["worst.png"]
     assert worst.shape[0] == PANEL_SIDE + 2 * LINE + GAP + 4 * LINE  # one image has one
     panels = worst[6 * LINE : 6 * LINE + PANEL_SIDE]
-    left, right = colors_in(panels[:, GAP : GAP + PANEL_SIDE]), colors_in(panels[:, 2 * GAP + PANEL_SIDE :])
-    # Outlines have the colours themselves.
-    assert VERDICT_COLORS[RIGHT] in left and VERDICT_COLORS[MISSED] not in left
-    assert {VERDICT_COLORS[RIGHT], VERDICT_COLORS[DUPLICATE]} <= right
+    left, right = panels[:, GAP : GAP + PANEL_SIDE], panels[:, 2 * GAP + PANEL_SIDE :]
+    assert has(left, RIGHT) and not has(left, MISSED) and not has(left, DUPLICATE)
+    assert has(right, RIGHT) and has(right, DUPLICATE) and not has(right, MISSED)
 
 
 def test_without_mistakes_there_is_no_worst_image_and_an_old_one_goes(dataset, tmp_path):

@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,15 +17,15 @@ from tests.tiny import tiny_model
 
 from .children import FORK, Child
 from .hostile_files import write_checkpoints, write_configs, write_exported
-from .table import Row
+from .table import Row, Step
 
 MAX_SECONDS, MAX_GROWTH = 20, 1.5 * 2**30
 # However much a file asks for, this machine stays usable.
 SAFETY = 6 * 2**30
 
 
-def run(folder: Path) -> Iterator[Row]:
-    """Do all.
+def steps(folder: Path) -> Iterator[Step]:
+    """Yield all faults; a file exists until the next one is asked for.
 
     Args:
         folder: for files.
@@ -32,13 +33,13 @@ def run(folder: Path) -> Iterator[Row]:
     folder.mkdir(parents=True)
     marker = folder / "code_was_run"
     for what, file in write_checkpoints(folder, marker):
-        yield _try(what, file, marker, open_checkpoint)
+        yield what, partial(_try, what, file, marker, open_checkpoint)
         file.unlink()
     for what, file in list(write_configs(folder, marker)):
-        yield _try(what, file, marker, lambda file: setup_cfg(file, []))
+        yield what, partial(_try, what, file, marker, lambda file: setup_cfg(file, []))
     for what, file in write_exported(folder):
-        yield _try(what, file, marker, create_model)
-    yield _wrong_numbers(folder, marker)
+        yield what, partial(_try, what, file, marker, create_model)
+    yield "NaN in a weight", partial(_wrong_numbers, folder, marker)
 
 
 def open_checkpoint(file: str) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tests.dataset_tools.broken import sound_dataset as make_sound
 from tests.engine.tiny_training import TinySegmenter, tiny_overrides
 
 from .children import Child
-from .table import Row
+from .table import Row, Step
 
 # Found by the check alone: training could not tell them from what is meant, or is not harmed.
 LEFT_TO_THE_CHECK = {"image in two splits", "bbox of another object", "polygon reaching out"}
@@ -90,8 +91,8 @@ MORE = {
 }
 
 
-def run(folder: Path, only: tuple[str, ...] = ()) -> Iterator[Row]:
-    """Do all, or the named ones.
+def steps(folder: Path, only: tuple[str, ...] = ()) -> Iterator[Step]:
+    """Yield all faults, or the named ones.
 
     Args:
         folder: for files.
@@ -104,7 +105,7 @@ def run(folder: Path, only: tuple[str, ...] = ()) -> Iterator[Row]:
     shutil.rmtree(sound)
     for name, damage in _all().items():
         if not only or name in only:
-            yield _try(folder, name, damage, weights)
+            yield name, partial(_try, folder, name, damage, weights)
 
 
 def _all() -> dict[str, Callable[[Path], None]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from .table import Row
+from .table import Row, Step
 from .training import ITERATIONS, PERIOD, Training, Trainings, weights_of, whole_checkpoints, wrong_metrics
 
 # Iterations in metrics.json, with evaluations and without.
@@ -21,41 +21,40 @@ NO_EVALUATION = {"DATASETS__TEST": ()}
 UNFINISHED = ".*.unfinished"
 
 
-def run(folder: Path, times: float = 1.0) -> Iterator[Row]:
-    """Do all.
+def steps(folder: Path) -> Iterator[Step]:
+    """Yield all faults.
 
     Args:
         folder: for files; it should be on a disk.
-        times: share of the 100 kills and the 20 signals.
     """
     trainings = Trainings(folder)
-    yield kills(trainings, round(100 * times))
+    for part in range(4):
+        yield f"kills {part + 1} of 4", partial(kills, trainings, 25, seed=part)
     for number in (signal.SIGTERM, signal.SIGINT):
-        yield signals(trainings, number, round(20 * times))
-    yield two_in_one_folder(trainings)
-    yield full_tmpfs(trainings)
-    yield full_quota(trainings)
-    yield read_only(trainings)
+        yield number.name, partial(signals, trainings, number, 20)
+    for fault in (two_in_one_folder, full_tmpfs, full_quota, read_only):
+        yield fault.__name__, partial(fault, trainings)
     for damage in (truncate, remove, remove_tag, poison):
-        yield damaged(trainings, damage)
+        yield damage.__name__, partial(damaged, trainings, damage)
 
 
-def kills(trainings: Trainings, number: int, share_evaluated: float = 0.25) -> Row:
+def kills(trainings: Trainings, number: int, share_evaluated: float = 0.25, seed: int = 0) -> Row:
     """SIGKILL at random moments: half of them at any, half while a file is being written."""
     row = Row(f"SIGKILL at a random moment, a checkpoint every {PERIOD} iterations",
               "resumed from a whole checkpoint, at most the iterations since lost, same weights at the end, metrics "
               "whole")  # fmt: skip
-    rng, wanted, seconds = random.Random(0), {}, {}
+    rng, wanted, seconds = random.Random(seed), {}, {}
     for with_evaluation in (True, False) if share_evaluated else (False,):
         start = time.monotonic()
-        whole = trainings.start(trainings.folder / f"whole_{with_evaluation}", **_settings(with_evaluation))
+        output = trainings.folder / f"whole_{with_evaluation}_{seed}"
+        whole = trainings.start(output, **_settings(with_evaluation))
         whole.wait()
         seconds[with_evaluation] = time.monotonic() - start
         wanted[with_evaluation] = weights_of(whole.output)
     lost, num_saving = [], 0
     while row.tried < number:
         with_evaluation = rng.random() < share_evaluated
-        output = trainings.folder / f"killed_{row.tried}"
+        output = trainings.folder / f"killed_{seed}_{row.tried}"
         killed = trainings.start(output, **_settings(with_evaluation))
         was_saving = _kill(killed, rng, seconds[with_evaluation])
         if killed.wait() == -signal.SIGKILL:

@@ -5,28 +5,28 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.tiny import SMALL
 
 from .kills import NO_EVALUATION
-from .table import Row
+from .table import Row, Step
 from .training import Trainings, weights_of, whole_checkpoints
 
 NEW_MOUNTS = 0x00020000  # CLONE_NEWNS of unshare(2)
 LOADER = {"DATALOADER__NUM_WORKERS": 2, **NO_EVALUATION}
 
 
-def run(folder: Path) -> Iterator[Row]:
-    """Do all.
+def steps(folder: Path) -> Iterator[Step]:
+    """Yield all faults.
 
     Args:
         folder: for files.
     """
     trainings = Trainings(folder)
-    yield divergence(trainings)
-    yield killed_loader(trainings)
-    yield full_shared_memory(trainings)
+    for fault in (divergence, killed_loader, full_shared_memory):
+        yield fault.__name__, partial(fault, trainings)
 
 
 def divergence(trainings: Trainings) -> Row:

@@ -1,6 +1,6 @@
 """The table of the script: one line for each fault, with how often it was tried and survived."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -31,6 +31,10 @@ class Row:
             self.failures = [*(self.failures or []), wrong]
         self.said = self.said or said
         return self
+
+
+# A fault that is still to be made: its name, which is unique in its section, and the function that makes it.
+Step = tuple[str, Callable[[], Row]]
 
 
 def as_markdown(rows: Iterable[Row]) -> Iterator[str]:

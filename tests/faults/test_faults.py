@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from insta_rtdetr.errors import UserError
 
+from . import __main__ as script
 from . import checkpoints, hostile_files, web
 from .table import Row, as_markdown
 
@@ -29,8 +31,8 @@ from tests.faults.training import Trainings
 
 folder = Path(sys.argv[1])
 survived(kills.kills(Trainings(folder / "kills"), 1, share_evaluated=0))
-(row,) = datasets.run(folder / "datasets", ("crowds alone",))
-survived(row)
+((name, step),) = datasets.steps(folder / "datasets", ("crowds alone",))
+survived(step())
 """
 
 
@@ -66,3 +68,22 @@ def test_uploads_at_once_are_answered_or_refused(tmp_path):
 def test_the_table_names_what_was_not_survived():
     row = Row("a | fault", "wanted").add("", "said").add("it broke")
     assert list(as_markdown([row]))[2] == "| a \\| fault | wanted | 2 | 1 | said; NOT SURVIVED: it broke |"
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    done, interruptions = [], [KeyboardInterrupt]
+
+    def steps(folder):
+        for name in ("first", "second", "third"):
+            yield name, lambda name=name: done.append(name) or Row(name, "wanted").add("", f"{folder} {len(done)}")
+            if name == "second" and interruptions:
+                raise interruptions.pop()
+
+    monkeypatch.setattr(script.importlib, "import_module", lambda name: SimpleNamespace(steps=steps))
+    report = tmp_path / "faults.md"
+    with pytest.raises(KeyboardInterrupt):
+        script.main(["--report", str(report), "web"])
+    assert script.main(["--report", str(report), "web"]) == 0 and done == ["first", "second", "third"]
+    assert [line for line in report.read_text().splitlines() if "wanted" in line] == [
+        f"| {name} | wanted | 1 | 1 | .../web {number} |" for number, name in enumerate(done, start=1)
+    ]

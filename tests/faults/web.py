@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from tests.tiny import tiny_config, tiny_model
 from tests.web.test_app import as_file, png_that_claims
 
 from .children import Child
-from .table import Row
+from .table import Row, Step
 
 MEGA = 10**6
 PAUSE = 2
@@ -90,25 +91,25 @@ def _serve(listener: socket.socket, folder: Path) -> None:
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
-def run(folder: Path, times: float = 1.0) -> Iterator[Row]:
-    """Do all.
+def steps(folder: Path) -> Iterator[Step]:
+    """Yield all faults, of one server that lasts until the last one.
 
     Args:
         folder: for files.
-        times: share of the 1,000 requests.
     """
     server = Server(folder)
     image = small_image()
     try:
         for fault in (uploads_at_once, stalling, leaving, wrong_lengths, bombs, foreign):
-            yield _healthy(fault(server, image), server, image)
-        yield memory(server, image, round(1000 * times))
+            yield fault.__name__, partial(_healthy, fault, server, image)
+        yield "memory", partial(memory, server, image, 1000)
     finally:
         server.end()
 
 
-def _healthy(row: Row, server: Server, image: bytes) -> Row:
-    """Add that the server answers afterwards, and that its log has no traceback."""
+def _healthy(fault: Callable[[Server, bytes], Row], server: Server, image: bytes) -> Row:
+    """Do a fault; then the server must answer, and its log have no traceback."""
+    row = fault(server, image)
     status, _ = server.predict(image)
     row.add("" if status == 200 else f"an image gets {status} afterwards")
     return row.add("the log has a traceback: " + server.child.last_line if "Traceback" in server.child.said else "")

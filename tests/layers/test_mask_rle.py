@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from insta_rtdetr.layers import mask_rle
-from insta_rtdetr.layers.mask_rle import encode_crop, encode_masks
+from insta_rtdetr.layers.mask_rle import decode_crop, encode_crop, encode_masks
 
 
 def pycocotools_encode(masks: Tensor) -> list[dict]:
@@ -73,3 +73,21 @@ def test_a_crop_is_encoded_as_its_mask(crop):
         mask = torch.zeros(1, 6, 7, dtype=torch.bool)
         mask[0, top:bottom, left:right] = part
         assert [encode_crop(part, top, left, (6, 7))] == pycocotools_encode(mask)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (5, 3), (48, 64), (700, 900)])
+def test_a_decoded_crop_is_the_smallest_that_holds_the_mask(size):
+    for mask, rle in zip(edge_cases(*size).numpy(), encode_masks(edge_cases(*size)), strict=True):
+        crop, top, left = decode_crop(rle)
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows):
+            assert crop.size == 0
+            continue
+        assert crop.dtype == bool and (top, left) == (rows[0], columns[0])
+        assert np.array_equal(crop, mask[top : rows[-1] + 1, left : columns[-1] + 1])
+
+
+def test_a_crop_without_pixels_is_an_empty_mask():
+    for height, width in ((0, 0), (0, 3), (3, 0)):
+        rle = encode_crop(torch.ones(height, width, dtype=torch.bool), 2, 1, (7, 9))
+        assert coco_mask.area(rle) == 0 and coco_mask.decode(rle).shape == (7, 9)

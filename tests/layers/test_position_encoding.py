@@ -7,6 +7,7 @@ from insta_rtdetr.layers.position_encoding import (
     BoxPositionHead,
     box_position_encoding,
     grid_position_encoding,
+    place_channels,
     sine_position_encoding,
 )
 
@@ -70,3 +71,10 @@ def test_a_position_head_reads_the_code_of_its_box():
         torch.nn.init.zeros_(layer.bias)
     boxes = torch.rand(2, 3, 4)
     torch.testing.assert_close(head(boxes), box_position_encoding(boxes, 4)[..., :8].relu())
+
+
+def test_places_go_from_minus_one_to_one():
+    x, y = place_channels(torch.zeros(2, 3, 3, 5))[1]
+    assert x[0].tolist() == [-1, -0.5, 0, 0.5, 1] and y[:, 0].tolist() == [-1, 0, 1]
+    assert torch.equal(x, x[:1].expand(3, 5)) and torch.equal(y, y[:, :1].expand(3, 5))
+    assert place_channels(torch.zeros(1, 3, 1, 1)).isfinite().all()

@@ -59,3 +59,9 @@ def test_instances_hold_them():
     for index in (torch.tensor([True, False, True]), slice(1, 3), torch.tensor([2, 0]), 1):
         chosen = instances.to("cpu")[index].pred_masks.numpy()
         assert (chosen == masks[index].reshape(-1, *SIZE).numpy()).all()
+
+
+def test_a_number_gives_the_mask_itself_and_a_slice_gives_some_masks():
+    masks = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1)) > 0.5
+    encoded = RleMasks(encode_masks(masks), SIZE)
+    assert torch.equal(encoded[1], masks[1]) and (encoded[1:].numpy() == masks[1:].numpy()).all()

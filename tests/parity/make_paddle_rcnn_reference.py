@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import sys
 import types
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,36 +55,49 @@ CONFIGS = {
 MEAN, STD = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 
 
-def import_paddle_detection(source: Path) -> None:
-    """Register the models' parts without the rest."""
-    make_bare_packages(source)
-    for name in MODULES:
+def import_paddle_detection(source: Path, modules: Sequence[str], packages: Sequence[str] = BARE_PACKAGES) -> None:
+    """Register some modules of `ppdet.modeling`, the parts of models, without the rest of these packages."""
+    make_bare_packages(source, packages)
+    for name in modules:
         importlib.import_module(f"ppdet.modeling.{name}")
 
 
-def make_bare_packages(source: Path) -> None:
+def make_bare_packages(source: Path, packages: Sequence[str] = BARE_PACKAGES) -> None:
     """Make packages from whose folders modules can be imported, without what their own __init__ imports."""
     sys.path.insert(0, str(source))
-    for name in BARE_PACKAGES:
+    for name in packages:
         package = types.ModuleType(name)
         package.__path__ = [str(source.joinpath(*name.split(".")))]
         sys.modules[name] = package
     sys.modules["ppdet.modeling.transformers"].bbox_cxcywh_to_xyxy = None  # which these models do not use
 
 
+def let_expand_take_tensors() -> None:
+    """PaddlePaddle 3.3 takes no tensors with one dimension as sides where NumPy makes no numbers of them."""
+    import paddle
+
+    expand = paddle.expand
+    paddle.expand = lambda x, shape: expand(x, [np.asarray(side).item() for side in shape])
+
+
 def original_model(source: Path, config: str, resnet: dict[str, Any]) -> Any:
     """PaddleDetection's model in float64 with the weights of `rcnn_weight_for`."""
-    import paddle
     from ppdet.core.workspace import create, global_config, load_config
 
     global_config.update({"num_classes": 80})
     settings = load_config(str(source / "configs" / config))
     settings["ResNet"].update({"variant": "b", "groups": 1, "base_width": 64} | resnet)
     settings["RPNHead"]["test_proposal"]["post_nms_top_n"] = NUM_PROPOSALS
-    model = create(settings.architecture)
+    return with_weights(create(settings.architecture), rcnn_weight_for)
+
+
+def with_weights(model: Any, weight_for: Callable[[str, tuple[int, ...], int], np.ndarray]) -> Any:
+    """The model in float64 and eval mode, with the weights of a recipe."""
+    import paddle
+
     model.to(dtype="float64")
     for name, value in model.state_dict().items():
-        value.set_value(paddle.to_tensor(rcnn_weight_for(name, value.shape, SALT), dtype="float64"))
+        value.set_value(paddle.to_tensor(weight_for(name, value.shape, SALT), dtype="float64"))
     model.eval()
     return model
 
@@ -109,19 +123,30 @@ def measure_batch_norms(model: Any) -> tuple[dict[str, np.ndarray], list[Any]]:
     return found, hooks
 
 
-def answers(model: Any, size: tuple[int, int], result_size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """What the model finds in one image."""
+def inputs_for(
+    size: tuple[int, int], result_size: tuple[int, int], stride: int, precision: type = np.float32
+) -> dict[str, Any]:
+    """The model's inputs for one image, whose sides are padded to multiples of the stride.
+
+    Detectron2's own models have `MEAN` and `STD` in float32, ours in the precision of the model.
+    """
     import paddle
 
-    mean, std = (np.float32(values).astype(np.float64)[:, None, None] for values in (MEAN, STD))
+    mean, std = (precision(values).astype(np.float64)[:, None, None] for values in (MEAN, STD))
     image = (image_for(*size, SALT).transpose(2, 0, 1) - mean) / std
-    stride = 32 if model.neck is not None else 1
     padding = [(0, -side % stride) for side in size]
     inputs = {
         "image": np.pad(image, [(0, 0), *padding])[None], "im_shape": np.array([size], dtype=np.float64),
         "scale_factor": np.array([np.divide(size, result_size)]),
     }  # fmt: skip
-    model.inputs = {name: paddle.to_tensor(value, dtype="float64") for name, value in inputs.items()}
+    return {name: paddle.to_tensor(value, dtype="float64") for name, value in inputs.items()}
+
+
+def answers(model: Any, size: tuple[int, int], result_size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """What the model finds in one image."""
+    import paddle
+
+    model.inputs = inputs_for(size, result_size, stride=32 if model.neck is not None else 1)
     with paddle.no_grad():
         found = {name: value.numpy() for name, value in model.get_pred().items()}
     kept = found["bbox"][:, 0] >= 0
@@ -138,11 +163,9 @@ def write(source: Path, folder: Path, name: str) -> None:
     """Write the files of one model."""
     import paddle
 
-    import_paddle_detection(source)
+    import_paddle_detection(source, MODULES)
     paddle.set_default_dtype("float64")
-    expand = paddle.expand
-    # PaddlePaddle 3.3 takes no tensors with one dimension as sides where NumPy makes no numbers of them.
-    paddle.expand = lambda x, shape: expand(x, [np.asarray(side).item() for side in shape])
+    let_expand_take_tensors()
     model = original_model(source, *CONFIGS[name])
     for suffix, *sizes in IMAGES:
         has_own = not suffix or name in OWN_STATISTICS

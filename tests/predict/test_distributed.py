@@ -1,7 +1,9 @@
 """Prediction on a local Ray of two workers: the results of one process, also when a worker is killed."""
 
 import builtins
+import json
 import os
+import pickle
 import signal
 import sys
 
@@ -12,9 +14,10 @@ from insta_rtdetr.errors import UserError
 from insta_rtdetr.predict import distributed
 from insta_rtdetr.predict.journal import Record
 from insta_rtdetr.predict.recorder import Recorder, Settings, Task, make_batches
-from tests.predict.conftest import noise
+from insta_rtdetr.views import Tiling
+from tests.predict.conftest import noise, write_video
 
-NUM_IMAGES = 24
+NUM_IMAGES, NUM_FRAMES = 24, 3
 
 
 @pytest.fixture
@@ -26,8 +29,9 @@ def ray(monkeypatch):
     ray.shutdown()
 
 
-def by_name(records: list[Record]) -> dict[str, Record]:
-    return {record["name"]: record for record in records if "name" in record}
+def by_name(records: list[Record]) -> dict[tuple[str, int | None], Record]:
+    """Name and frame -> record."""
+    return {(record["name"], record.get("frame")): record for record in records if "name" in record}
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -35,12 +39,18 @@ def test_two_workers_one_of_them_killed_give_the_results_of_one_process(ray, mod
     for index in range(NUM_IMAGES):
         Image.fromarray(noise(index)).save(tmp_path / f"{index:02d}.png")
     (tmp_path / "05.png").write_bytes(b"no image")
-    settings = Settings(str(model_folder / "tiny.yaml"), str(model_folder / "tiny.pth"), threshold=0.0, batch_size=2)
+    write_video(tmp_path / "video.avi", NUM_FRAMES)
+    settings = Settings(
+        str(model_folder / "tiny.yaml"), str(model_folder / "tiny.pth"), threshold=0.0, batch_size=2,
+        tiling=Tiling(64), track=True, augment=True,
+    )  # fmt: skip
     tasks = [Task(str(file), str(tmp_path / "out" / file.name)) for file in sorted(tmp_path.glob("*.png"))]
+    tasks.append(Task(str(tmp_path / "video.avi")))
     batches = make_batches(tasks, settings.batch_size)
     recorder = Recorder(settings)
     expected = by_name([record for batch in batches for record in recorder.records(batch)])
-    assert len(expected) == NUM_IMAGES and "error" in expected[str(tmp_path / "05.png")]
+    assert len(expected) == NUM_IMAGES + NUM_FRAMES + 1 and "error" in expected[str(tmp_path / "05.png"), None]
+    assert expected[str(tmp_path / "video.avi"), NUM_FRAMES - 1]["totals"]
 
     killed = tmp_path / "killed"
 
@@ -60,6 +70,22 @@ def test_two_workers_one_of_them_killed_give_the_results_of_one_process(ray, mod
     assert by_name(found) == expected
     assert len(list((tmp_path / "out").glob("*.png"))) == NUM_IMAGES - 1
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_worker_takes_tiles_tracks_and_views(model_folder, tmp_path):
+    Image.fromarray(noise(0)).save(tmp_path / "a.png")
+    write_video(tmp_path / "video.avi", NUM_FRAMES)
+    settings = Settings(
+        str(model_folder / "tiny.yaml"), str(model_folder / "tiny.pth"), threshold=0.0,
+        tiling=Tiling(64), track=True, augment=True,
+    )  # fmt: skip
+    batches = make_batches([Task(str(tmp_path / "a.png")), Task(str(tmp_path / "video.avi"))], batch_size=1)
+    recorder = Recorder(settings)
+    expected = [recorder.header(), *(record for batch in batches for record in recorder.records(batch))]
+    assert len(expected) == 1 + 1 + NUM_FRAMES + 1 and expected[-2]["totals"]
+    worker = distributed.Worker(pickle.loads(pickle.dumps(settings)), os.getcwd())
+    rows = worker({"batch": [json.dumps([vars(task) for task in batch]) for batch in batches]})
+    assert [json.loads(row["record"][0]) for row in rows] == json.loads(json.dumps(expected))
 
 
 def test_without_ray_its_name_is_told(monkeypatch):

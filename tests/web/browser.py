@@ -23,6 +23,7 @@ if not BROWSER:
     pytest.skip("no Chromium here", allow_module_level=True)
 
 MODEL = "quickstart_MNV2_D3_256"
+TILE = 192  # pixels; the photograph of coins has 384 x 303
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 REFUSED = "the server responded with a status of 415"  # what Chromium logs of a refused upload
 
@@ -30,7 +31,7 @@ REFUSED = "the server responded with a status of 415"  # what Chromium logs of a
 @pytest.fixture(scope="module")
 def demo() -> Demo:
     model = create_model(MODEL)
-    return Demo(model, MODEL, examples=examples_for(model.categories.names, None))
+    return Demo(model, MODEL, examples=examples_for(model.categories.names, None), tile=TILE)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The command: what it says of wrong options, and the examples it offers."""
 
 import socket
+import sys
 
 import pytest
 
@@ -43,7 +44,16 @@ def test_the_examples_show_what_the_model_knows():
     for example in toy.values():
         assert min(decode_upload(example.content, Limits()).shape[:2]) > 100
     assert list(examples_for(("cat", "dog"), None)) == ["chelsea.jpg"]
-    assert examples_for(("road",), None) == {}
+    assert list(examples_for(("nucleus",), None)) == [f"nuclei_{number}.jpg" for number in (1, 2, 3)]
+
+
+def test_a_model_of_other_classes_has_all_examples_even_without_scikit_image(monkeypatch):
+    found = examples_for(("road",), None)
+    assert {"coins.jpg", "stereo_motorcycle.jpg", "scene_1.jpg", "nuclei_1.jpg"} <= set(found)
+    for example in found.values():
+        assert decode_upload(example.content, Limits()).shape[2] == 3
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert {"scene_1.jpg", "nuclei_1.jpg"} <= set(examples_for(("road",), None)) < set(found)
 
 
 def test_a_folder_gives_its_images(images, tmp_path):  # noqa: F811

@@ -28,7 +28,7 @@ def published_bytes(config: str) -> bytes:
 
     Every tensor is one number that depends on its name; the file holds each number once, where the format allows.
     """
-    if config.startswith(("mask_rtdetr", "ppyoloe")) or config.endswith("_paddlex"):
+    if config.startswith(("mask_rtdetr", "ppyoloe", "solov2")) or config.endswith("_paddlex"):
         return _as_paddle(_shapes(config))
     weights = {name: _tensor(name, shape) for name, shape in _shapes(config).items()}
     contents = {
@@ -53,6 +53,8 @@ def _parity_name(config: str) -> str:
         return "insta_rtdetr_r50vd"
     if config.endswith("_paddlex"):
         return f"paddle_{config.removesuffix('_paddlex').replace('-SSLDv2', '')}"
+    if config.startswith("solov2"):
+        return "solov2_r50_fpn"
     if config.startswith(("fastinst", "sparse_inst")):
         # What is trained with crops has the model of what is not.
         return "sparse_inst_r50_giam" if config == "sparse_inst_r50_giam_aug" else config

@@ -7,6 +7,7 @@ from .deformable import DeformableEncoder
 from .hybrid import HybridEncoder, MaskHybridEncoder
 from .instance_context import InstanceContextEncoder
 from .ppm_fpn import PPMFPNEncoder
+from .unified_mask import UnifiedMaskEncoder
 
 __all__ = [
     "ENCODER_REGISTRY",
@@ -17,5 +18,6 @@ __all__ = [
     "InstanceContextEncoder",
     "MaskHybridEncoder",
     "PPMFPNEncoder",
+    "UnifiedMaskEncoder",
     "build_encoder",
 ]

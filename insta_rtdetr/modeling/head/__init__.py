@@ -5,6 +5,8 @@ from .deformable_decoder import DeformableDecoder
 from .denoising import Denoising
 from .depthwise_mask_head import DepthwiseMaskHead
 from .dual_path_decoder import DualPathDecoder
+from .grid_head import GridHead
+from .grid_selection import GridSelection
 from .grouped_decoder import GroupedDecoder
 from .grouped_query_selection import GroupedQuerySelection
 from .instance_activation import InstanceActivationDecoder
@@ -23,6 +25,8 @@ __all__ = [
     "Denoising",
     "DepthwiseMaskHead",
     "DualPathDecoder",
+    "GridHead",
+    "GridSelection",
     "GroupedDecoder",
     "GroupedQuerySelection",
     "InstanceActivationDecoder",

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layers.position_encoding import place_channels
 from ...layers.precision import full_precision
 from ...structures import Prediction
 from .query_selection import init_class_head
@@ -114,13 +115,3 @@ class InstanceActivationDecoder(nn.Module):
             mask_features=mask_features,
             objectness_logits=objectness_logits,
         )
-
-
-def place_channels(features: Tensor) -> Tensor:
-    """x and y of each position of a map (B, C, h, w), from -1 in the first to 1 in the last: (B, 2, h, w)."""
-    batch, _, height, width = features.shape
-    y, x = (
-        torch.arange(side, device=features.device, dtype=features.dtype) * (2 / max(side - 1, 1)) - 1
-        for side in (height, width)
-    )
-    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)]).expand(batch, -1, -1, -1)

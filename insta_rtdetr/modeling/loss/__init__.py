@@ -3,6 +3,8 @@
 from .criterion import SetCriterion
 from .dice_matcher import DiceMatcher
 from .focal_criterion import FocalCriterion
+from .grid_criterion import GridCriterion
+from .grid_matcher import GridMatcher
 from .instance_activation_criterion import InstanceActivationCriterion
 from .iou_aware_criterion import IoUAwareCriterion
 from .matcher import MATCHER_REGISTRY, HungarianMatcher, LocationMatcher, build_matcher
@@ -14,6 +16,8 @@ __all__ = [
     "MATCHER_REGISTRY",
     "DiceMatcher",
     "FocalCriterion",
+    "GridCriterion",
+    "GridMatcher",
     "HungarianMatcher",
     "InstanceActivationCriterion",
     "IoUAwareCriterion",

@@ -397,15 +397,16 @@ def count_objects(batch: BatchTargets, accumulated: GradientAccumulation | None,
     least 1 for each step of the optimizer.
     """
     accumulated = accumulated or GradientAccumulation(len(batch.classes))
-    return mean_over_processes(accumulated.num_objects * groups, batch.classes.device) / accumulated.num_batches
+    count = torch.tensor(float(accumulated.num_objects * groups), device=batch.classes.device)
+    return mean_over_processes(count).clamp(min=1) / accumulated.num_batches
 
 
-def mean_over_processes(count: int | Tensor, device: torch.device) -> Tensor:
-    """Return the mean of a count over all processes, a scalar of at least 1, given a number or a scalar."""
-    total = count.clone() if isinstance(count, Tensor) else torch.tensor(float(count), device=device)
+def mean_over_processes(count: Tensor) -> Tensor:
+    """Return the mean of a count over all processes, a scalar."""
+    total = count.detach().clone()
     if comm.get_world_size() > 1:
         torch.distributed.all_reduce(total)
-    return (total / comm.get_world_size()).clamp(min=1)
+    return total / comm.get_world_size()
 
 
 def _layer_suffix(kind: str, layer: int, num_layers: int, last: str = "") -> str:

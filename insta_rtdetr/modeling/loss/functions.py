@@ -115,14 +115,19 @@ def mask_dice_loss(point_logits: Tensor, point_labels: Tensor) -> Tensor:
     return 1 - (2 * overlap + 1) / (probs.sum(-1) + point_labels.sum(-1) + 1)
 
 
-def squared_dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Dice loss (N,) of each mask with squares in the denominator; (N, P) logits and masks in [0, 1].
+def squared_dice_loss(logits: Tensor, masks: Tensor, smoothing: float = 1e-4) -> Tensor:
+    """Dice loss (N,) of each mask with squares in the denominator.
+
+    Args:
+        logits: (N, P).
+        masks: (N, P), in [0, 1].
+        smoothing: added to the denominator.
 
     Source: V-Net, https://arxiv.org/abs/1606.04797, as in SOLO, https://arxiv.org/abs/1912.04488
     """
     probs = logits.sigmoid()
     overlap = (probs * masks).sum(1)
-    return 1 - 2 * overlap / (probs.square().sum(1) + masks.square().sum(1) + 1e-4)
+    return 1 - 2 * overlap / (probs.square().sum(1) + masks.square().sum(1) + smoothing)
 
 
 def pairwise_dice_scores(logits: Tensor, masks: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
 from detectron2.utils.registry import Registry
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ...layers.boxes import cxcywh_to_xyxy, iou_and_giou
@@ -235,6 +234,9 @@ def assign(costs: list[Tensor], device: torch.device, groups: int = 1, repeats: 
 
 def _assign_groups(cost: np.ndarray, groups: int, repeats: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return the queries and objects of the pairs for the costs (G * Q, T) of G groups."""
+    # Importing SciPy's optimisation takes 0.2 s, which commands that train nothing need not wait for.
+    from scipy.optimize import linear_sum_assignment
+
     size, num_objects = len(cost) // groups, cost.shape[1]
     repeated = np.tile(cost, (1, repeats)) if repeats > 1 else cost
     pairs = [linear_sum_assignment(repeated[start : start + size]) for start in range(0, groups * size, size)]

@@ -90,7 +90,7 @@ class TaskAlignedCriterion(nn.Module):
             **_box_losses(prediction, match, batch),
             "loss_mask": self._mask_loss(prediction, match, batch),
         }
-        normaliser = mean_over_processes(match.quality.sum(), match.quality.device)
+        normaliser = mean_over_processes(match.quality.sum()).clamp(min=1)
         num_batches = accumulated.num_batches if accumulated else 1
         return {name: loss * self.weights[name] / (normaliser * num_batches) for name, loss in losses.items()}
 

@@ -7,6 +7,7 @@ from .mask_rtdetr import MaskRTDETR
 from .maskdino import MaskDINO
 from .ppyoloe_seg import PPYOLOESeg
 from .rfdetr_seg import RFDETRSeg
+from .solov2 import SOLOv2
 from .sparseinst import SparseInst
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "MaskRTDETR",
     "PPYOLOESeg",
     "RFDETRSeg",
+    "SOLOv2",
     "SparseInst",
 ]

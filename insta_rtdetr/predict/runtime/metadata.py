@@ -37,6 +37,7 @@ class Metadata:
         dynamic_batch: whether any number of images can be given at a time, else one.
         version: of insta_rtdetr.
         predicts_boxes: whether boxes are predicted; else they are those around the masks.
+        random_flip: INPUT.RANDOM_FLIP of the training, which says what flips `predict(augment=True)` uses.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Metadata:
     dynamic_batch: bool
     version: str
     predicts_boxes: bool = True
+    random_flip: str = "horizontal"
 
     def to_json(self) -> str:
         """Return the metadata as one line of JSON."""

@@ -5,14 +5,16 @@ import {saveJson, saveImage} from "./download.js";
 import {byId, element, showTiming, swatch} from "./elements.js";
 import {ask, objectsOf} from "./server.js";
 import {View} from "./view.js";
+import {Zoom} from "./zoom.js";
 
 const canvas = byId("canvas"), stage = byId("stage"), slider = byId("threshold"), list = byId("objects");
 const SHOWS = ["masks", "boxes", "labels"];
 const MAX_ENLARGEMENT = 4;
 
 let about = null;
-let current = null;  // {file, answer, name, objects, view, hiddenClasses, active}
+let current = null;  // {file, answer, name, objects, areByClass, view, hiddenClasses, active, selected}
 let request = null;
+const zoom = new Zoom(canvas, zoomChanged);
 
 // Asking the server
 
@@ -54,10 +56,14 @@ async function predict(file, name, inTiles = null) {
 // Showing the answer
 
 function showAnswer(file, answer, image, name, milliseconds) {
-  const objects = objectsOf(answer);
-  current = {file, answer, name, objects, view: new View(image, objects), hiddenClasses: new Set(), active: null};
+  const {objects, areByClass} = objectsOf(answer, about?.threshold ?? 0.5);
+  current = {
+    file, answer, name, objects, areByClass, view: new View(image, objects), hiddenClasses: new Set(), active: null,
+    selected: null,
+  };
   byId("invitation").hidden = true;
-  canvas.hidden = false;
+  canvas.hidden = byId("zoom").hidden = false;
+  zoom.reset();
   stage.classList.add("filled");
   showError("");
   showTiming(answer.timing, milliseconds);
@@ -84,7 +90,8 @@ function makeFilter() {
     });
     const count = element("span", {className: "count"});
     count.dataset.name = name;
-    label.append(box, swatch(classColor(index)), element("span", {className: "name", textContent: name}), count);
+    label.append(box, ...(current.areByClass ? [swatch(classColor(index))] : []),
+      element("span", {className: "name", textContent: name}), count);
     return label;
   }));
   byId("filter").hidden = counts.size === 0;
@@ -104,7 +111,7 @@ function objectRow(object, index) {
   row.append(swatch(object.color), element("span", {className: "name", textContent: object.name}),
     element("span", {className: "score", textContent: object.score.toFixed(3)}));
   row.addEventListener("pointerenter", () => activate(index));
-  row.addEventListener("click", () => activate(index));
+  row.addEventListener("click", () => select(index));
   object.row = row;
   return row;
 }
@@ -124,13 +131,13 @@ function thresholdChanged() {
   showThreshold();
   if (!current) return;
   const count = countAbove();
-  current.view.colorMasks(count);
   const counts = new Map();
   current.objects.forEach((object, index) => {
     object.row.hidden = index >= count || !isWanted(object);
     if (index < count) counts.set(object.name, (counts.get(object.name) ?? 0) + 1);
   });
   for (const label of byId("classes").querySelectorAll(".count")) label.textContent = counts.get(label.dataset.name) ?? 0;
+  if (current.selected?.row.hidden) current.selected = null;
   if (current.active?.row.hidden) activate(-1);
   byId("status").textContent = describe();
   canvas.setAttribute("aria-label", describe());
@@ -147,9 +154,17 @@ function showThreshold() {
   byId("threshold-value").textContent = `${slider.value} %`;
 }
 
-// index: of the object, or -1 for none.
+// The object stays active while the pointer is elsewhere, until it is chosen again or the background is.
+function select(index) {
+  if (!current) return;
+  const object = current.objects[index] ?? null;
+  current.selected = object === current.selected ? null : object;
+  activate(index);
+}
+
+// index: of the object, or -1 for the selected one, if there is one.
 function activate(index) {
-  const object = current?.objects[index] ?? null;
+  const object = current?.objects[index] ?? current?.selected ?? null;
   if (!current || object === current.active) return;
   current.active?.row.classList.remove("active");
   current.active = object;
@@ -194,9 +209,22 @@ function draw() {
   const unit = window.devicePixelRatio || 1;
   const largest = [stage.clientWidth / view.width, Math.max(240, window.innerHeight * 0.8) / view.height];
   const scale = Math.min(MAX_ENLARGEMENT, ...largest) * unit;
-  view.draw(canvas, shownObjects(), active, wantedParts(), scale, unit);
+  view.draw(canvas, shownObjects(), active, wantedParts(), scale, unit, zoom);
   canvas.style.width = `${canvas.width / unit}px`;
   canvas.style.height = `${canvas.height / unit}px`;
+}
+
+function zoomChanged() {
+  byId("zoom-out").disabled = byId("zoom-reset").disabled = !zoom.isZoomed;
+  byId("zoom-reset").textContent = `${Math.round(zoom.factor * 100)} %`;
+  redraw();
+}
+
+// Index of the shown object at the pointer, or -1.
+function indexAt(event) {
+  const place = zoom.imagePlace(event.offsetX / canvas.clientWidth, event.offsetY / canvas.clientHeight);
+  const index = current?.view.owners.at(...place) ?? -1;
+  return index < countAbove() ? index : -1;
 }
 
 // Small things
@@ -243,12 +271,12 @@ byId("all-classes").addEventListener("click", () => setAllClasses(true));
 byId("no-classes").addEventListener("click", () => setAllClasses(false));
 list.addEventListener("keydown", moveActive);
 list.addEventListener("pointerleave", () => activate(-1));
-canvas.addEventListener("pointermove", (event) => {
-  if (!current) return;
-  const index = current.view.owners.at(event.offsetX / canvas.clientWidth, event.offsetY / canvas.clientHeight);
-  activate(index < countAbove() ? index : -1);
-});
+canvas.addEventListener("pointermove", (event) => current && activate(indexAt(event)));
 canvas.addEventListener("pointerleave", () => activate(-1));
+canvas.addEventListener("click", (event) => zoom.wasDragged || select(indexAt(event)));
+byId("zoom-in").addEventListener("click", () => zoom.by(2));
+byId("zoom-out").addEventListener("click", () => zoom.by(1 / 2));
+byId("zoom-reset").addEventListener("click", () => zoom.reset());
 byId("save-image").addEventListener("click", () => saveImage(current, shownObjects(), wantedParts()));
 byId("save-json").addEventListener("click", () => saveJson(current, shownObjects()));
 new ResizeObserver(redraw).observe(stage);

@@ -1,16 +1,39 @@
-// A hue for each class, and a shade of it for each object, so that neighbours of one class can be told apart.
+// Colours of objects, such that neighbours can be told apart; insta_rtdetr/visualization/colors.py does the same.
 
+const PALETTE = [
+  [56, 150, 255], [255, 138, 30], [84, 214, 70], [235, 80, 220], [255, 221, 51], [40, 214, 205], [255, 84, 84],
+  [160, 118, 255],
+];
 const GOLDEN_ANGLE = 137.508;
-const HUE_STEPS = [0, 14, -14, 7, -7];
-const LIGHTNESS_STEPS = [52, 62, 44];
+// Shades of a class's hue: degrees away from it, and lightness in percent.
+const SHADES = [[0, 54], [16, 64], [-16, 44], [-14, 68], [14, 46], [0, 72]];
+const NEIGHBOUR_MARGIN = 0.25;  // of a box's mean side, on each of its sides
 
-export function classColor(classIndex) {
-  return rgb(classIndex * GOLDEN_ANGLE + 210, 85, 52);
+export function classColor(classIndex, [turn, lightness] = SHADES[0]) {
+  return rgb(classIndex * GOLDEN_ANGLE + 210 + turn, 85, lightness);
 }
 
-export function objectColor(classIndex, objectIndex) {
-  const hue = classIndex * GOLDEN_ANGLE + 210 + HUE_STEPS[objectIndex % HUE_STEPS.length];
-  return rgb(hue, 85, LIGHTNESS_STEPS[objectIndex % LIGHTNESS_STEPS.length]);
+// Give each object the colour that the fewest neighbours have, then the fewest objects: of the palette where all are of
+// one class, else a shade of its class's hue.  objects: {box, classIndex}.
+export function assignColors(objects, ofOneClass) {
+  const choices = new Map();
+  const areas = objects.map(({box: [left, top, right, bottom]}) => {
+    const margin = (right - left + bottom - top) / 2 * NEIGHBOUR_MARGIN;
+    return [left - margin, top - margin, right + margin, bottom + margin];
+  });
+  const used = new Map();
+  objects.forEach((object, index) => {
+    const its = ofOneClass ? -1 : object.classIndex;
+    if (!choices.has(its)) choices.set(its, ofOneClass ? PALETTE : SHADES.map((shade) => classColor(its, shade)));
+    const near = objects.slice(0, index).filter((_, other) => overlap(areas[index], areas[other]));
+    const cost = (color) => near.filter((other) => other.color === color).length * objects.length + (used.get(color) ?? 0);
+    object.color = choices.get(its).reduce((best, color) => cost(color) < cost(best) ? color : best);
+    used.set(object.color, (used.get(object.color) ?? 0) + 1);
+  });
+}
+
+function overlap(one, other) {
+  return one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
 }
 
 export function css(color) {

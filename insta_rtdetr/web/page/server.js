@@ -1,7 +1,7 @@
 // Asks the server, and reads its answer.
 
-import {objectColor} from "./colors.js";
-import {decodeRuns} from "./masks.js";
+import {assignColors} from "./colors.js";
+import {decodeRuns} from "./runs.js";
 
 // What it finds in an image: {answer, image}, its JSON and a decoded <img>.  threshold: 0 to 1; signal: to abort;
 // inTiles: whether it is cut into tiles, null: the server decides by its size.
@@ -24,16 +24,20 @@ export async function ask(file, name, threshold, maxBytes, signal, inTiles) {
   return {answer, image};
 }
 
-// The objects of an answer as the view and the list take them, in the answer's order.
-export function objectsOf(answer) {
+// The objects of an answer as the view and the list take them, in the answer's order, and whether their colours show
+// classes: if those with at least the threshold's score, from 0 to 1, are of several.
+export function objectsOf(answer, threshold) {
   const classIndex = new Map(answer.categories.map((category, index) => [category.id, index]));
-  return answer.annotations.map((annotation, index) => {
+  const objects = answer.annotations.map((annotation) => {
     const [left, top, width, height] = annotation.bbox;
     const itsClass = classIndex.get(annotation.category_id);
     return {
       annotation, score: annotation.score, name: answer.categories[itsClass].name, classIndex: itsClass,
-      box: [left, top, left + width, top + height], color: objectColor(itsClass, index),
+      box: [left, top, left + width, top + height],
       runs: annotation.segmentation ? decodeRuns(annotation.segmentation.counts) : null,
     };
   });
+  const classes = new Set(objects.filter(({score}) => score >= threshold).map(({classIndex}) => classIndex));
+  assignColors(objects, classes.size === 1);
+  return {objects, areByClass: classes.size !== 1};
 }

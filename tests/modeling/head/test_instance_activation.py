@@ -1,6 +1,6 @@
 import torch
 
-from insta_rtdetr.modeling.head.instance_activation import InstanceActivationDecoder, InstanceBranch, place_channels
+from insta_rtdetr.modeling.head.instance_activation import InstanceActivationDecoder, InstanceBranch
 
 
 def branch(num_groups):
@@ -37,10 +37,3 @@ def test_masks_are_twice_as_fine_as_the_features():
     prediction = decoder(torch.randn(2, 4, 5, 7))
     assert prediction.mask_logits.shape == (2, 3, 10, 14)
     assert prediction.class_logits.shape == (2, 3, 5)
-
-
-def test_places_go_from_minus_one_to_one():
-    x, y = place_channels(torch.zeros(2, 3, 3, 5))[1]
-    assert x[0].tolist() == [-1, -0.5, 0, 0.5, 1] and y[:, 0].tolist() == [-1, 0, 1]
-    assert torch.equal(x, x[:1].expand(3, 5)) and torch.equal(y, y[:, :1].expand(3, 5))
-    assert place_channels(torch.zeros(1, 3, 1, 1)).isfinite().all()

@@ -55,20 +55,27 @@ def model(tmp_path_factory):
     return published_model("insta_rtdetr_R50vd_D6_640", file)
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_network_outputs_equal_the_originals(model, reference, fused):
-    model.fuse_on_eval = fused
-    raw = model.forward_raw([{"image": reference_image(NAME)}])
-    masks = raw["mask_logits"][0, :100, 3::8, 5::8]
-    torch.testing.assert_close(raw["class_logits"][0].float(), reference["pred_logits"], atol=1e-4, rtol=0)
-    torch.testing.assert_close(raw["boxes_cxcywh"][0].float(), reference["pred_boxes"], atol=1e-4, rtol=0)
+def assert_same_outputs(class_logits, boxes_cxcywh, mask_logits, reference):
+    masks = mask_logits[0, :100, 3::8, 5::8]
+    torch.testing.assert_close(class_logits[0].float(), reference["pred_logits"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(boxes_cxcywh[0].float(), reference["pred_boxes"], atol=1e-4, rtol=0)
     torch.testing.assert_close(masks.float(), reference["pred_masks_sub"], atol=1e-4, rtol=0)
 
 
-def test_final_objects_equal_the_originals(model, reference):
+def test_network_outputs_equal_the_originals(model, reference):
+    model.fuse_on_eval = False
+    assert_same_outputs(**model.forward_raw([{"image": reference_image(NAME)}]), reference=reference)
+
+
+def test_folded_network_outputs_and_final_objects_equal_the_originals(model, reference, monkeypatch):
     model.fuse_on_eval = True
+    # The network runs once for both, because it takes seconds in float64.
+    predictions, predict = [], model._predict
+    monkeypatch.setattr(model, "_predict", lambda images: predictions.append(predict(images)) or predictions[-1])
     height, width = reference["orig"].tolist()
     result = model([{"image": reference_image(NAME), "height": height, "width": width}])[0]["instances"]
+    (prediction,) = predictions
+    assert_same_outputs(prediction.class_logits, prediction.boxes_cxcywh, prediction.mask_logits, reference)
     torch.testing.assert_close(result.scores.float(), reference["scores"], atol=1e-4, rtol=0)
     assert result.pred_classes.tolist() == reference["classes"].tolist()
     torch.testing.assert_close(result.pred_boxes.tensor.float(), reference["boxes"], atol=1e-2, rtol=0)

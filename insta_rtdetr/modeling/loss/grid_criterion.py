@@ -1,0 +1,96 @@
+"""The training losses of SOLOv2.
+
+Shapes: B images, Q cells of all grids, K classes, N pairs of a cell and an object.
+Source: SOLOv2, https://arxiv.org/abs/2003.10152
+"""
+
+import torch
+from detectron2.config import configurable
+from torch import Tensor, nn
+from torchvision.ops import sigmoid_focal_loss
+
+from ...layers.precision import full_precision
+from ...structures import GradientAccumulation, Match, ModelOutput, Target
+from .criterion import BatchTargets, mean_over_processes
+from .functions import shrink_masks, squared_dice_loss
+from .matched_masks import MatchedMasks
+from .matcher import build_matcher
+
+# Added to the denominator of the dice loss.
+DICE_SMOOTHING = 2e-3
+
+
+class GridCriterion(nn.Module):
+    """Focal loss of the classes of all cells, and dice loss of the masks of those that are paired with objects."""
+
+    @configurable
+    def __init__(self, *, matcher: nn.Module, weights: dict[str, float], alpha: float, gamma: float):
+        """Build the criterion.
+
+        Args:
+            matcher: called with (predictions, targets), gives one `Match` for each prediction.
+            weights: factor of each loss by its name.
+            alpha: weight of positives in the focal loss.
+            gamma: its exponent.
+        """
+        super().__init__()
+        self.matcher, self.weights, self.alpha, self.gamma = matcher, weights, alpha, gamma
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
+        loss = cfg.MODEL.LOSS
+        return {
+            "matcher": build_matcher(cfg),
+            "weights": {"loss_ce": loss.CLASS_WEIGHT, "loss_dice": loss.DICE_WEIGHT},
+            "alpha": loss.VARIFOCAL_ALPHA,
+            "gamma": loss.VARIFOCAL_GAMMA,
+        }
+
+    def forward(
+        self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None
+    ) -> dict[str, Tensor]:
+        """Return the weighted losses loss_ce and loss_dice.
+
+        The first is a sum divided by the number of cells with objects plus 1, the second a mean over the pairs whose
+        object has pixels on the mask map.  Both numbers are those of the batch, whatever is `accumulated`.
+        """
+        batch, prediction = BatchTargets.join(targets), output.layers[-1]
+        (match,) = self.matcher([prediction], targets)
+        objects = batch.index(match)
+        losses = {
+            "loss_ce": self._class_loss(full_precision(prediction.class_logits), match, batch.classes[objects]),
+            "loss_dice": _dice_loss(MatchedMasks.join([(prediction, match)]), batch.masks, objects),
+        }
+        return {name: loss * self.weights[name] for name, loss in losses.items()}
+
+    def _class_loss(self, logits: Tensor, match: Match, classes: Tensor) -> Tensor:
+        is_owner = owns_cell(match, logits.shape).to(logits)
+        position = (match.image, match.query, classes)
+        is_positive = torch.zeros_like(logits).index_put(position, is_owner, accumulate=True)
+        loss = sigmoid_focal_loss(logits, is_positive, self.alpha, self.gamma, reduction="sum")
+        return loss / (mean_over_processes(is_owner.sum()) + 1)
+
+
+def owns_cell(match: Match, shape: torch.Size) -> Tensor:
+    """Return for each pair (N,) whether its object is the one whose class the cell learns: the last of several.
+
+    Args:
+        match: the pairs.
+        shape: (B, Q, K).
+    """
+    cells = match.image * shape[1] + match.query
+    nobody = match.object.new_full((shape[0] * shape[1],), -1)
+    return nobody.scatter_reduce(0, cells, match.object, "amax")[cells] == match.object
+
+
+def _dice_loss(predicted: MatchedMasks, masks: Tensor, objects: Tensor) -> Tensor:
+    """Return the mean dice loss of N predicted masks, whose objects (N,) have masks (T, H, W).
+
+    Masks without pixels on the map count nothing.
+    """
+    wanted = (shrink_masks(masks, predicted.size) >= 0.5)[objects].flatten(1)
+    has_pixels = wanted.any(1)
+    logits = predicted.all_maps().flatten(1)
+    losses = squared_dice_loss(logits, wanted.to(logits), DICE_SMOOTHING)
+    return (losses * has_pixels).sum() / mean_over_processes(has_pixels.to(losses).sum()).clamp(min=1)
