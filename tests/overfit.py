@@ -3,8 +3,9 @@
     python -m tests.overfit {fastinst,mask_rtdetr,maskdino,ppyoloe_seg,solov2,sparseinst} [output folder]
 
 The aim is a mask AP above 90: FastInst gets 96.0 (AP50 100) in 300 iterations, three minutes on one CPU thread, too
-long for a test; Mask DINO gets 97.7 (AP50 100) in 400, SparseInst 96.7 (AP50 100) in 400.  Trains a small model without
-augmentation and evaluates it on the images it was trained on; the last line says the mask AP.
+long for a test; Mask DINO gets 97.7 (AP50 100) in 400, SparseInst 96.7 (AP50 100) in 400, PP-YOLOE_seg 96.4 (AP50 100)
+in 300.  Trains a small model without augmentation and evaluates it on the images it was trained on; the last line says
+the mask AP.
 """
 
 import argparse
@@ -65,7 +66,8 @@ def maskdino() -> CfgNode:
 def ppyoloe_seg() -> CfgNode:
     """PP-YOLOE_seg, half as wide as the size S, masks read between pixels.
 
-    The input is larger than that of the others, because the loss leaves out cells that begin outside of a box.
+    The input is larger than that of the others: on 192 x 192, with objects of a few cells, the mask AP is 70.8, and
+    with targets that are read at the first pixel of each cell it is 59.7 (400 iterations).
     """
     return tiny_ppyoloe_seg_config(
         "MODEL.CSPREPRESNET.WIDTH", 0.25, "MODEL.ENCODER.HIDDEN_DIM", 48, "MODEL.MASK_HEAD.FEATURE_DIM", 64,
