@@ -38,7 +38,9 @@ def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply `F.linear` without a gradient, with the kernel that torch.compile takes on a CPU, if PyTorch has it."""
     if x.numel() == 0 or not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return F.linear(x, weight, bias)
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    # The kernel takes a bias for contiguous, even one that repeats a number with the stride 0, and reads beyond it.
+    bias = None if bias is None else bias.contiguous()
+    return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight.contiguous(), bias, "none", [], "")
 
 
 class TokenLinear(nn.Linear):

@@ -25,6 +25,12 @@ def test_without_a_gradient_the_kernel_is_that_of_onednn(has_bias):
     torch.testing.assert_close(found, F.linear(x, weight, bias))
 
 
+def test_numbers_that_are_repeated_without_a_copy_are_read_as_such():
+    x, weight, bias = torch.rand(1, 1, 8).expand(2, 7, 8), torch.rand(1, 8).expand(5, 8), torch.rand(1).expand(5)
+    with torch.no_grad():
+        torch.testing.assert_close(tokens.project_tokens(x, weight, bias), F.linear(x, weight, bias))
+
+
 def test_no_tokens_and_other_precisions_take_the_plain_way():
     assert tokens.project_tokens(torch.rand(1, 0, 8), torch.rand(5, 8), None).shape == (1, 0, 5)
     double = torch.rand(1, 3, 8).double()

@@ -32,7 +32,7 @@ SSLD = {"cascade_mask_rcnn_R50vd_FPN": "cascade_mask_rcnn_R50vd-SSLDv2_FPN"}
 # Tensors of more numbers are none of the batch norms' statistics, which differ between the images.
 LARGE = 1_000_000
 # Of 100 objects, those that get a mask: the mask head takes most of the time, and knows no other objects.
-NUM_MASKS = 25
+NUM_MASKS = 40
 
 
 def original_file(name, suffix, folder, weight_for=rcnn_weight_for):
