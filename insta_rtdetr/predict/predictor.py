@@ -133,7 +133,9 @@ class Predictor:
         Args:
             source: what `predict` takes; several images are the frames of one video, in their order.
             threshold: lowest score of an object that is given a number; it keeps it when its score is lower.
-            tile, overlap, augment: see `predict`.
+            tile: see `predict`.
+            overlap: see `predict`.
+            augment: see `predict`.
 
         Returns:
             one result for each frame.
