@@ -47,3 +47,9 @@ def test_evaluate_is_train_that_only_evaluates(capsys):
 def test_the_module_is_the_command():
     found = subprocess.run([sys.executable, "-m", "insta_rtdetr", "dataset", "check", "absent"], capture_output=True)
     assert found.returncode == 1 and found.stderr.startswith(b"error: ")
+
+
+def test_a_command_starts_without_the_packages_that_only_drawing_or_training_needs():
+    code = "import sys, insta_rtdetr.cli; print(sorted({'matplotlib', 'scipy.optimize'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

@@ -8,6 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from insta_rtdetr.layers.tokens import ONEDNN_LINEAR
 from insta_rtdetr.modeling.meta_arch import InstanceSegmenter
 
 from .stages import predict
@@ -24,8 +25,8 @@ def _linear_flops(x_shape: torch.Size, weight_shape: torch.Size, *_, out_shape: 
     return 2 * math.prod(out_shape) * weight_shape[1]
 
 
-# oneDNN's linear layer, see `project_tokens`, which PyTorch's counter does not know.
-ONEDNN = {torch.ops.mkldnn._linear_pointwise: _linear_flops}
+# Operators that PyTorch's counter does not know.
+FLOPS_OF = {ONEDNN_LINEAR: _linear_flops} if ONEDNN_LINEAR else {}
 
 
 def count_multiply_adds(call: Callable[[], Any]) -> int:
@@ -34,7 +35,7 @@ def count_multiply_adds(call: Callable[[], Any]) -> int:
     # PyTorch cannot count fused attention kernels on the CPU; without them, attention is two matrix products.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        counter = FlopCounterMode(display=False, custom_mapping=ONEDNN)
+        counter = FlopCounterMode(display=False, custom_mapping=FLOPS_OF)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             call()
     finally:

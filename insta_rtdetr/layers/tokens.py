@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 # With fewer tokens than this, a convolution is not faster than `F.linear`.
 MIN_TOKENS = 1024
+# The linear layer without a gradient that torch.compile takes on a CPU; None where PyTorch was built without oneDNN.
+ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
 def project_tokens(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -35,12 +37,12 @@ def _needs_gradient(*tensors: Tensor | None) -> bool:
 
 
 def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Apply `F.linear` without a gradient, with the kernel that torch.compile takes on a CPU, if PyTorch has it."""
-    if x.numel() == 0 or not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+    """Apply `F.linear` without a gradient, with oneDNN's kernel if there is one."""
+    if ONEDNN_LINEAR is None or x.numel() == 0:
         return F.linear(x, weight, bias)
     # The kernel takes a bias for contiguous, even one that repeats a number with the stride 0, and reads beyond it.
     bias = None if bias is None else bias.contiguous()
-    return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight.contiguous(), bias, "none", [], "")
+    return ONEDNN_LINEAR(x.contiguous(), weight.contiguous(), bias, "none", [], "")
 
 
 class TokenLinear(nn.Linear):

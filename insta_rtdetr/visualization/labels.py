@@ -7,7 +7,6 @@ import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -108,5 +107,7 @@ def font_size(image_rgb: np.ndarray) -> int:
 
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the font of all drawings, which comes with Matplotlib."""
+    """Return the font of all drawings; it comes with Matplotlib, which is imported here because that takes time."""
+    import matplotlib
+
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -39,6 +39,13 @@ def test_no_tokens_and_other_precisions_take_the_plain_way():
         assert tokens.project_tokens(torch.rand(1, 3, 8), torch.rand(5, 8), None).dtype == torch.bfloat16
 
 
+def test_pytorch_without_onednn_takes_the_plain_way(monkeypatch):
+    monkeypatch.setattr(tokens, "ONEDNN_LINEAR", None)
+    x, weight, bias = torch.rand(2, 7, 8), torch.rand(5, 8), torch.rand(5)
+    with torch.no_grad():
+        assert torch.equal(tokens.project_tokens(x, weight, bias), F.linear(x, weight, bias))
+
+
 def test_linear_layers_of_other_packages_become_token_linear():
     model = torch.nn.Sequential(torch.nn.Linear(8, 5), torch.nn.Sequential(torch.nn.Linear(5, 2)))
     x, state = torch.rand(1, 3, 8), model.state_dict()
