@@ -8,20 +8,20 @@ from collections.abc import Sequence
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from detectron2.modeling.backbone import Backbone
-from torch import Tensor, nn
+from torch import nn
 
 from ...layers.conv import ConvNorm
 from ...layers.csp_rep import CSPConcatBlock, EffectiveSqueezeExcitation, RepResidualBlock
-from .freezing import freeze_parts
+from .staged import StagedBackbone
 
-STAGE_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 # Of the size L, which the other sizes are multiples of: channels of the stem and of the stages, blocks of the stages.
 STEM_CHANNELS, STAGE_CHANNELS, STAGE_BLOCKS = 64, (128, 256, 512, 1024), (3, 6, 6, 3)
 
 
-class CSPRepResNet(Backbone):
+class CSPRepResNet(StagedBackbone):
     """Cross-stage partial network of RepVGG blocks with effective squeeze-and-excitation."""
+
+    section = "MODEL.CSPREPRESNET"
 
     def __init__(self, *, width: float, depth: float, freeze_at: int, out_features: Sequence[str]):
         """Build the network.
@@ -38,9 +38,6 @@ class CSPRepResNet(Backbone):
         super().__init__()
         if not width > 0 or not depth > 0:
             raise ValueError(f"MODEL.CSPREPRESNET.WIDTH and DEPTH must be positive, got {width} and {depth}.")
-        if unknown := set(out_features) - set(STAGE_STRIDES):
-            names = list(STAGE_STRIDES)
-            raise ValueError(f"MODEL.CSPREPRESNET.OUT_FEATURES must be among {names}, got {sorted(unknown)}.")
         stem, *channels = (max(round(number * width), 1) for number in (STEM_CHANNELS, *STAGE_CHANNELS))
         self.stem = nn.Sequential(
             ConvNorm(3, stem // 2, 3, stride=2, activation=nn.SiLU),
@@ -51,20 +48,8 @@ class CSPRepResNet(Backbone):
             _stage(in_channels, out_channels, max(round(number * depth), 1))
             for in_channels, out_channels, number in zip([stem, *channels], channels, STAGE_BLOCKS)
         )
-        self._out_features = [name for name in STAGE_STRIDES if name in out_features]
-        self._out_feature_strides = STAGE_STRIDES
-        self._out_feature_channels = dict(zip(STAGE_STRIDES, channels, strict=True))
-        freeze_parts([self.stem, *self.stages], freeze_at)
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute the features: (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
-        x = self.stem(images)
-        features = {}
-        for name, stage in zip(STAGE_STRIDES, self.stages, strict=True):
-            x = stage(x)
-            if name in self._out_features:
-                features[name] = x
-        return features
+        self.set_outputs(out_features, channels)
+        self.freeze(freeze_at)
 
 
 def _stage(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:

@@ -9,21 +9,21 @@ from collections.abc import Sequence
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from detectron2.modeling.backbone import Backbone
 from timm.models.hgnet import ConvBNAct, HighPerfGpuNet, model_cfgs
-from torch import Tensor, nn
+from torch import nn
 
 from ...layers.foldable import Foldable, fold_batch_norm
-from .freezing import freeze_parts
+from .staged import STAGE_STRIDES, StagedBackbone
 
 # Mask-RT-DETR's name of each size -> timm's.
 TABLES = {"S": "hgnetv2_b1", "M": "hgnetv2_b2", "L": "hgnetv2_b4", "X": "hgnetv2_b5", "H": "hgnetv2_b6"}
 NORMS = ("FrozenBN", "BN")
-STAGE_STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
 
-class HGNetV2(Backbone, Foldable):
+class HGNetV2(StagedBackbone, Foldable):
     """PP-HGNetV2 without its classifier."""
+
+    section = "MODEL.HGNETV2"
 
     def __init__(
         self, *, size: str, norm: str, freeze_at: int, out_features: Sequence[str],
@@ -48,32 +48,16 @@ class HGNetV2(Backbone, Foldable):
             raise ValueError(f"MODEL.HGNETV2.SIZE must be one of {', '.join(TABLES)}, got {size!r}.")
         if norm not in NORMS:
             raise ValueError(f"MODEL.HGNETV2.NORM must be one of {', '.join(NORMS)}, got {norm!r}.")
-        if unknown := set(out_features) - set(STAGE_STRIDES):
-            raise ValueError(f"MODEL.HGNETV2.OUT_FEATURES must be among {list(STAGE_STRIDES)}, got {sorted(unknown)}.")
         if len(learning_rate_factors) not in (0, len(STAGE_STRIDES)):
             raise ValueError(
                 f"MODEL.HGNETV2.LEARNING_RATE_FACTORS must be four numbers or none, got {tuple(learning_rate_factors)}."
             )
         network = HighPerfGpuNet(model_cfgs[TABLES[size]], num_classes=0, head_hidden_size=None, use_lab=False)
         self.stem, self.stages = network.stem, network.stages
-        self._out_features = [name for name in STAGE_STRIDES if name in out_features]
-        self._out_feature_strides = STAGE_STRIDES
-        self._out_feature_channels = {
-            name: info["num_chs"] for name, info in zip(STAGE_STRIDES, network.feature_info, strict=True)
-        }
+        self.set_outputs(out_features, [info["num_chs"] for info in network.feature_info])
         for stage, factor in zip(self.stages, learning_rate_factors):
             stage.learning_rate_factor = factor
-        freeze_parts([self.stem, *self.stages], freeze_at, freeze_norms=norm == "FrozenBN")
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute the features: (B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ...}."""
-        x = self.stem(images)
-        features = {}
-        for name, stage in zip(STAGE_STRIDES, self.stages, strict=True):
-            x = stage(x)
-            if name in self._out_features:
-                features[name] = x
-        return features
+        self.freeze(freeze_at, freeze_norms=norm == "FrozenBN")
 
     def fold_(self) -> None:
         """Fold every batch norm into its convolution, and make the activations after them in-place."""
