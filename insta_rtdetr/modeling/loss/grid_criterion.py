@@ -4,48 +4,26 @@ Shapes: B images, Q cells of all grids, K classes, N pairs of a cell and an obje
 Source: SOLOv2, https://arxiv.org/abs/2003.10152
 """
 
+from typing import ClassVar
+
 import torch
-from detectron2.config import configurable
-from torch import Tensor, nn
-from torchvision.ops import sigmoid_focal_loss
+from torch import Tensor
 
 from ...layers.precision import full_precision
 from ...structures import GradientAccumulation, Match, ModelOutput, Target
 from .criterion import BatchTargets, mean_over_processes
 from .functions import shrink_masks, squared_dice_loss
 from .matched_masks import MatchedMasks
-from .matcher import build_matcher
+from .whole_mask_criterion import WholeMaskCriterion
 
 # Added to the denominator of the dice loss.
 DICE_SMOOTHING = 2e-3
 
 
-class GridCriterion(nn.Module):
+class GridCriterion(WholeMaskCriterion):
     """Focal loss of the classes of all cells, and dice loss of the masks of those that are paired with objects."""
 
-    @configurable
-    def __init__(self, *, matcher: nn.Module, weights: dict[str, float], alpha: float, gamma: float):
-        """Build the criterion.
-
-        Args:
-            matcher: called with (predictions, targets), gives one `Match` for each prediction.
-            weights: factor of each loss by its name.
-            alpha: weight of positives in the focal loss.
-            gamma: its exponent.
-        """
-        super().__init__()
-        self.matcher, self.weights, self.alpha, self.gamma = matcher, weights, alpha, gamma
-
-    @classmethod
-    def from_config(cls, cfg) -> dict:
-        """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
-        loss = cfg.MODEL.LOSS
-        return {
-            "matcher": build_matcher(cfg),
-            "weights": {"loss_ce": loss.CLASS_WEIGHT, "loss_dice": loss.DICE_WEIGHT},
-            "alpha": loss.VARIFOCAL_ALPHA,
-            "gamma": loss.VARIFOCAL_GAMMA,
-        }
+    weight_keys: ClassVar = {"loss_ce": "CLASS_WEIGHT", "loss_dice": "DICE_WEIGHT"}
 
     def forward(
         self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None
@@ -68,8 +46,7 @@ class GridCriterion(nn.Module):
         is_owner = owns_cell(match, logits.shape).to(logits)
         position = (match.image, match.query, classes)
         is_positive = torch.zeros_like(logits).index_put(position, is_owner, accumulate=True)
-        loss = sigmoid_focal_loss(logits, is_positive, self.alpha, self.gamma, reduction="sum")
-        return loss / (mean_over_processes(is_owner.sum()) + 1)
+        return self.focal_loss(logits, is_positive) / (mean_over_processes(is_owner.sum()) + 1)
 
 
 def owns_cell(match: Match, shape: torch.Size) -> Tensor:

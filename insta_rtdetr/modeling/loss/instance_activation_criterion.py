@@ -4,55 +4,30 @@ Shapes: B images, Q queries, N matched pairs, (h, w) the mask map.
 Source: SparseInst, https://arxiv.org/abs/2203.12827
 """
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
-from torch import Tensor, nn
-from torchvision.ops import sigmoid_focal_loss
+from torch import Tensor
 
 from ...layers.precision import full_precision
 from ...structures import GradientAccumulation, Match, ModelOutput, Prediction, Target
 from .criterion import BatchTargets, count_objects
 from .functions import mask_bce_loss, shrink_masks, squared_dice_loss
 from .matched_masks import MatchedMasks
-from .matcher import build_matcher
+from .whole_mask_criterion import WholeMaskCriterion
 
 # Probability from which a pixel counts as predicted, in the overlap that the objectness learns.
 OVERLAP_THRESHOLD = 0.4
 
 
-class InstanceActivationCriterion(nn.Module):
+class InstanceActivationCriterion(WholeMaskCriterion):
     """Focal loss of the classes, cross-entropy and dice loss of whole masks; the objectness learns their overlap."""
 
-    @configurable
-    def __init__(self, *, matcher: nn.Module, weights: dict[str, float], alpha: float, gamma: float):
-        """Build.
-
-        Args:
-            matcher: called with (predictions, targets), gives one `Match` for each prediction.
-            weights: factor of each loss, by its name.
-            alpha: weight of positives in the focal loss.
-            gamma: its exponent.
-        """
-        super().__init__()
-        self.matcher, self.weights, self.alpha, self.gamma = matcher, weights, alpha, gamma
-
-    @classmethod
-    def from_config(cls, cfg) -> dict:
-        """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
-        loss = cfg.MODEL.LOSS
-        weights = {
-            "loss_ce": loss.CLASS_WEIGHT,
-            "loss_mask": loss.MASK_WEIGHT,
-            "loss_dice": loss.DICE_WEIGHT,
-            "loss_objectness": loss.OBJECTNESS_WEIGHT,
-        }
-        return {
-            "matcher": build_matcher(cfg),
-            "weights": weights,
-            "alpha": loss.VARIFOCAL_ALPHA,
-            "gamma": loss.VARIFOCAL_GAMMA,
-        }
+    weight_keys: ClassVar = {
+        "loss_ce": "CLASS_WEIGHT", "loss_mask": "MASK_WEIGHT", "loss_dice": "DICE_WEIGHT",
+        "loss_objectness": "OBJECTNESS_WEIGHT",
+    }  # fmt: skip
 
     def forward(
         self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None
@@ -81,7 +56,7 @@ class InstanceActivationCriterion(nn.Module):
         logits = full_precision(prediction.class_logits)
         position = (match.image, match.query, classes)
         is_positive = torch.zeros_like(logits).index_put(position, logits.new_ones(()))
-        return sigmoid_focal_loss(logits, is_positive, self.alpha, self.gamma, reduction="sum")
+        return self.focal_loss(logits, is_positive)
 
 
 @torch.no_grad()

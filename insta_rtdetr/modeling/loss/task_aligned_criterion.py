@@ -5,10 +5,12 @@ Source: PP-YOLOE, https://arxiv.org/abs/2203.16250, and https://github.com/Paddl
 (PPYOLOEInsHead).
 """
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from detectron2.config import configurable
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...layers.boxes import cells_inside, cxcywh_to_xyxy, iou_and_giou
 from ...layers.precision import full_precision
@@ -16,58 +18,43 @@ from ...structures import AlignedMatch, GradientAccumulation, ModelOutput, Posit
 from .criterion import BatchTargets, mean_over_processes
 from .functions import distribution_focal_loss, first_pixels, shrink_masks, varifocal_loss
 from .matched_masks import MatchedMasks
-from .matcher import build_matcher
+from .whole_mask_criterion import WholeMaskCriterion
 
 # Values of MODEL.LOSS.MASK_SHRINK.
 MASK_SHRINKS = {"first_pixel": first_pixels, "bilinear": shrink_masks}
 
 
-class TaskAlignedCriterion(nn.Module):
+class TaskAlignedCriterion(WholeMaskCriterion):
     """Varifocal loss of the classes, GIoU and distribution losses of boxes, cross-entropy of masks within boxes."""
 
+    weight_keys: ClassVar = {
+        "loss_vfl": "CLASS_WEIGHT", "loss_giou": "GIOU_WEIGHT", "loss_dfl": "DISTRIBUTION_WEIGHT",
+        "loss_mask": "MASK_WEIGHT",
+    }  # fmt: skip
+
     @configurable
-    def __init__(
-        self, *, matcher: nn.Module, weights: dict[str, float], alpha: float, gamma: float, detach_weight: bool,
-        mask_shrink: str,
-    ):  # fmt: skip
+    def __init__(self, *, detach_weight: bool, mask_shrink: str, **shared):
         """Set up the criterion.
 
         Args:
-            matcher: matcher that is called with (predictions, targets) and returns an `AlignedMatch` for each.
-            weights: weight of each loss by its name.
-            alpha: weight of negatives in the class loss.
-            gamma: exponent of the class loss.
             detach_weight: whether no gradient flows through the weight of negatives.
             mask_shrink: how the objects' masks are reduced to the mask map, one of `MASK_SHRINKS`.
+            shared: arguments of `WholeMaskCriterion`; the matcher returns an `AlignedMatch` for each prediction.
 
         Raises:
             ValueError: `mask_shrink` is unknown.
         """
-        super().__init__()
+        super().__init__(**shared)
         if mask_shrink not in MASK_SHRINKS:
             raise ValueError(f"MODEL.LOSS.MASK_SHRINK must be one of {', '.join(MASK_SHRINKS)}, got {mask_shrink!r}.")
-        self.shrink = MASK_SHRINKS[mask_shrink]
-        self.matcher, self.weights = matcher, weights
-        self.alpha, self.gamma, self.detach_weight = alpha, gamma, detach_weight
+        self.shrink, self.detach_weight = MASK_SHRINKS[mask_shrink], detach_weight
 
     @classmethod
     def from_config(cls, cfg) -> dict:
         """Read MODEL.LOSS.* and MODEL.MATCHER.*."""
         loss = cfg.MODEL.LOSS
-        weights = {
-            "loss_vfl": loss.CLASS_WEIGHT,
-            "loss_giou": loss.GIOU_WEIGHT,
-            "loss_dfl": loss.DISTRIBUTION_WEIGHT,
-            "loss_mask": loss.MASK_WEIGHT,
-        }
-        return {
-            "matcher": build_matcher(cfg),
-            "weights": weights,
-            "alpha": loss.VARIFOCAL_ALPHA,
-            "gamma": loss.VARIFOCAL_GAMMA,
-            "detach_weight": loss.VARIFOCAL_DETACH,
-            "mask_shrink": loss.MASK_SHRINK,
-        }
+        own = {"detach_weight": loss.VARIFOCAL_DETACH, "mask_shrink": loss.MASK_SHRINK}
+        return super().from_config(cfg) | own
 
     def forward(
         self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None
