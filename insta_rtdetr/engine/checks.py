@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from insta_rtdetr.errors import UserError
-from insta_rtdetr.views import augmentation_of_config, tiling_of_config
+from insta_rtdetr.views import views_of_config
 from insta_rtdetr.zoo import PREFIX, fetch, find_published
 
 from .data import load_test_dataset, load_train_dataset
@@ -139,9 +139,7 @@ def _check_numbers(cfg: CfgNode) -> None:
         # In this form, not `found < lowest`, NaN is refused too.
         if not found >= lowest:
             raise UserError(f"{key} is {found}, wanted at least {lowest}.")
-    tiling_of_config(cfg)
-    if cfg.TEST.AUG.ENABLED:
-        augmentation_of_config(cfg)
+    views_of_config(cfg)
 
 
 def _check_solver(cfg: CfgNode, num_processes: int) -> None:

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from insta_rtdetr.checkpoint import Checkpointer
 from insta_rtdetr.data.class_names import dataset_class_names
 from insta_rtdetr.data.layouts import counted
-from insta_rtdetr.views import augmentation_of_config, tiling_of_config
+from insta_rtdetr.views import views_of_config
 
 from .plan import TrainingPlan
 from .setup import flat_values
@@ -68,8 +68,8 @@ def evaluation_screen(name: str, cfg: CfgNode, checkpointer: Checkpointer, sizes
 
 def _views(cfg: CfgNode) -> dict[str, str]:
     """Return the row that names the tiles and the augmented views, if there are any."""
-    views = [tiling_of_config(cfg), augmentation_of_config(cfg) if cfg.TEST.AUG.ENABLED else None]
-    lines = [str(one) for one in views if one]
+    views = views_of_config(cfg)
+    lines = [str(one) for one in (views.tiling, views.augmentation) if one]
     return {"views": "\n".join(lines)} if lines else {}
 
 

@@ -5,7 +5,6 @@ import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from detectron2.structures import Instances
 from insta_rtdetr.errors import ImageError
 from insta_rtdetr.views.augmentation import Augmentation, find_in_views
 from insta_rtdetr.views.tiling import Tiling, find_in_tiles
+from insta_rtdetr.views.viewed import Views
 
 from .categories import Categories
 from .inputs import Input, LoadedImage, check_options, find_inputs
@@ -25,21 +25,6 @@ logger = logging.getLogger(__name__)
 
 # Lowest score of an object in one of several views; lower ones count as 0 in the mean.
 LOWEST_SCORE = 0.05
-
-
-@dataclass(frozen=True)
-class Views:
-    """How images are seen.
-
-    Attributes:
-        tiling: tiles that images are cut into; None for none.
-        augmentation: views of each image, or of each tile; None for the image or the tile alone.
-    """
-
-    tiling: Tiling | None = None
-    augmentation: Augmentation | None = None
-
-
 WHOLE = Views()
 
 

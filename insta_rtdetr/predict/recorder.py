@@ -8,13 +8,13 @@ from pathlib import Path
 
 from insta_rtdetr.errors import ImageError
 from insta_rtdetr.views.tiling import Tiling
+from insta_rtdetr.views.viewed import Views
 from insta_rtdetr.visualization import ColorMemory
 
 from .create import create_model
 from .inputs import Input, LoadedImage
 from .journal import Record
 from .outputs import make_folder
-from .predictor import Views
 from .result import Result, coco_categories
 from .tracking import Tracker
 from .video import video_writer

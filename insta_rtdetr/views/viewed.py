@@ -1,6 +1,7 @@
 """Evaluation of a network on views of each image."""
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,9 +9,22 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import nn
 
-from .augmentation import augmentation_of_config, find_in_views
+from .augmentation import Augmentation, augmentation_of_config, find_in_views
 from .finder import Finder, mask_form
-from .tiling import Find, Tiling, find_in_tiles
+from .tiling import Tiling, find_in_tiles
+
+
+@dataclass(frozen=True)
+class Views:
+    """How images are seen.
+
+    Attributes:
+        tiling: tiles that images are cut into; None for none.
+        augmentation: views of each image, or of each tile; None for the image or the tile alone.
+    """
+
+    tiling: Tiling | None = None
+    augmentation: Augmentation | None = None
 
 
 class ViewedNetwork(nn.Module):
@@ -29,8 +43,10 @@ class ViewedNetwork(nn.Module):
         super().__init__()
         self.network = network
         self._is_rgb = cfg.INPUT.FORMAT == "RGB"
-        self._find = _finder(cfg, network)
-        self._tiling = tiling_of_config(cfg)
+        views = views_of_config(cfg)
+        self._tiling, self._find = views.tiling, Finder(cfg, network)
+        if views.augmentation:
+            self._find = functools.partial(find_in_views, self._find, augmentation=views.augmentation)
         self.train(network.training)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
@@ -54,16 +70,13 @@ class ViewedNetwork(nn.Module):
         return image if self._is_rgb else image[:, :, ::-1]
 
 
-def _finder(cfg: CfgNode, network: nn.Module) -> Find:
-    finder = Finder(cfg, network)
-    if not cfg.TEST.AUG.ENABLED:
-        return finder
-    return functools.partial(find_in_views, finder, augmentation=augmentation_of_config(cfg))
-
-
-def tiling_of_config(cfg: CfgNode) -> Tiling | None:
-    """Return the tiles of TEST.TILE, or None; errors are those of `Tiling`."""
-    return Tiling(cfg.TEST.TILE.SIZE, cfg.TEST.TILE.OVERLAP) if cfg.TEST.TILE.SIZE else None
+def views_of_config(cfg: CfgNode) -> Views:
+    """Return the views of TEST.TILE and TEST.AUG in an evaluation; errors are those of `Tiling` and `Augmentation`."""
+    tile, augmentation = cfg.TEST.TILE, cfg.TEST.AUG
+    return Views(
+        Tiling(tile.SIZE, tile.OVERLAP) if tile.SIZE else None,
+        augmentation_of_config(cfg) if augmentation.ENABLED else None,
+    )
 
 
 def with_views(cfg: CfgNode, network: nn.Module) -> nn.Module:

@@ -19,8 +19,8 @@ from PIL import Image
 
 from insta_rtdetr.predict import Model
 from insta_rtdetr.predict.inputs import LoadedImage
-from insta_rtdetr.predict.predictor import Views
 from insta_rtdetr.views.tiling import Tiling
+from insta_rtdetr.views.viewed import Views
 
 from .limits import Limits, decode_upload, read_upload
 
