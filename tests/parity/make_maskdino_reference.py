@@ -13,8 +13,6 @@ float64 on the CPU, constants that the original makes in float32 included.  Writ
 - maskdino_losses.npz: made-up outputs, and the matches and weighted losses that the original computes from them.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,6 +28,7 @@ from detectron2.modeling import build_model
 from detectron2.projects.deeplab import add_deeplab_config
 from torch import Tensor, nn
 
+from .making import run, save_keys
 from .maskdino_recipe import maskdino_weight_for, weighted_sum
 from .recipe import image_for
 
@@ -244,11 +243,6 @@ def matches(criterion: nn.Module, name: str, layer: dict, targets: list[dict]) -
         yield f"match/{name}/{image}/target", objects.numpy()
 
 
-def save_keys(model: nn.Module, file: Path) -> None:
-    """Every name in the state dict, and the tensor's shape."""
-    file.write_text(json.dumps({name: list(value.shape) for name, value in model.state_dict().items()}, indent=0))
-
-
 def main(source: Path, folder: Path) -> None:
     """Write all files."""
     sys.path.insert(0, str(source))
@@ -265,8 +259,4 @@ def main(source: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="checkout of the original")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent, help="where the files go")
-    arguments = parser.parse_args()
-    main(arguments.source.resolve(), arguments.folder)
+    run(main, __doc__, "the original")

@@ -11,9 +11,7 @@ paddle_*_wide.npz: what is found in a square and in a wide image.  Both have the
 one, but for the models in OWN_STATISTICS.
 """
 
-import argparse
 import importlib
-import json
 import multiprocessing
 import sys
 import types
@@ -23,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from .making import run, save_keys
 from .paddle_rcnn_recipe import IMAGES, NUM_PROPOSALS, SALT, rcnn_weight_for
 from .recipe import image_for
 
@@ -174,8 +173,7 @@ def write(source: Path, folder: Path, name: str) -> None:
         for hook in hooks:
             hook.remove()
         np.savez_compressed(folder / f"paddle_{name}{suffix}.npz", **found)
-    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
-    (folder / f"paddle_{name}.keys.json").write_text(json.dumps(shapes, indent=0))
+    save_keys(model, folder / f"paddle_{name}.keys.json")
 
 
 def main(source: Path, folder: Path) -> None:
@@ -189,8 +187,4 @@ def main(source: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="checkout of PaddleDetection")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent, help="where the files go")
-    arguments = parser.parse_args()
-    main(arguments.source.resolve(), arguments.folder)
+    run(main, __doc__, "PaddleDetection")

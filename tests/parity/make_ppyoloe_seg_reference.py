@@ -15,9 +15,7 @@ file:
   The original takes every input to be 640 x 640 when it compares masks; the one number that says so is replaced.
 """
 
-import argparse
 import importlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from unittest.mock import patch
 import numpy as np
 
 from .make_paddle_rcnn_reference import make_bare_packages, measure_batch_norms
+from .making import run, save_keys
 from .ppyoloe_seg_recipe import (
     GRADIENT_STEP,
     IMAGES,
@@ -199,15 +198,10 @@ def main(source: Path, folder: Path) -> None:
         np.savez_compressed(folder / f"ppyoloe_seg_s{suffix}.npz", **answers(model, *sizes), **statistics)
         for hook in hooks:
             hook.remove()
-    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
-    (folder / "ppyoloe_seg_s.keys.json").write_text(json.dumps(shapes, indent=0))
+    save_keys(model, folder / "ppyoloe_seg_s.keys.json")
     head = original_model(source, num_classes=NUM_CLASSES).yolo_head
     np.savez_compressed(folder / "ppyoloe_seg_losses.npz", **losses_reference(head))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="checkout of PaddleDetection")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent, help="where the files go")
-    arguments = parser.parse_args()
-    main(arguments.source.resolve(), arguments.folder)
+    run(main, __doc__, "PaddleDetection")

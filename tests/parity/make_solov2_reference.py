@@ -14,9 +14,7 @@ float32.  Of PaddleDetection only the modules of this model are imported.  Write
   made-up outputs, and some of the losses' gradients.
 """
 
-import argparse
 import importlib
-import json
 import sys
 import types
 from pathlib import Path
@@ -32,6 +30,7 @@ from .make_paddle_rcnn_reference import (
     measure_batch_norms,
     with_weights,
 )
+from .making import run, save_keys
 from .paddle_rcnn_recipe import IMAGES, SALT
 from .solov2_recipe import (
     GRID_SIDES,
@@ -211,14 +210,9 @@ def main(source: Path, folder: Path) -> None:
         np.savez_compressed(folder / f"solov2_r50_fpn{suffix}.npz", **found, **({} if suffix else statistics))
         for hook in hooks:
             hook.remove()
-    keys = {name: list(value.shape) for name, value in model.state_dict().items()}
-    (folder / "solov2_r50_fpn.keys.json").write_text(json.dumps(keys))
+    save_keys(model, folder / "solov2_r50_fpn.keys.json")
     np.savez_compressed(folder / "solov2_losses.npz", **losses_reference())
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="checkout of PaddleDetection")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent, help="where the files go")
-    arguments = parser.parse_args()
-    main(arguments.source.resolve(), arguments.folder)
+    run(main, __doc__, "PaddleDetection")

@@ -12,7 +12,6 @@ float64 on the CPU.  Writes, by default beside this file:
   them, and the losses' gradients.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -26,7 +25,8 @@ from detectron2.structures import BitMasks
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from .make_maskdino_reference import in_float64_on_cpu, in_single, measure_batch_norms, save_keys
+from .make_maskdino_reference import in_float64_on_cpu, in_single, measure_batch_norms
+from .making import run, save_keys
 from .recipe import image_for, tensor_for
 
 # Configs with models of different kinds.
@@ -156,8 +156,4 @@ def main(source: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="checkout of the original")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent, help="where the files go")
-    arguments = parser.parse_args()
-    main(arguments.source.resolve(), arguments.folder)
+    run(main, __doc__, "the original")
