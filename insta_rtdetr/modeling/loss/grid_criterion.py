@@ -4,9 +4,8 @@ Shapes: B images, Q cells of all grids, K classes, N pairs of a cell and an obje
 Source: SOLOv2, https://arxiv.org/abs/2003.10152
 """
 
-from typing import ClassVar
-
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from ...layers.precision import full_precision
@@ -23,7 +22,13 @@ DICE_SMOOTHING = 2e-3
 class GridCriterion(WholeMaskCriterion):
     """Focal loss of the classes of all cells, and dice loss of the masks of those that are paired with objects."""
 
-    weight_keys: ClassVar = {"loss_ce": "CLASS_WEIGHT", "loss_dice": "DICE_WEIGHT"}
+    @classmethod
+    def read_weights(cls, loss: CfgNode) -> dict[str, float]:
+        """Read the weight of each loss; see `WholeMaskCriterion.read_weights`."""
+        return {
+            "loss_ce": loss.CLASS_WEIGHT,
+            "loss_dice": loss.DICE_WEIGHT,
+        }
 
     def forward(
         self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None

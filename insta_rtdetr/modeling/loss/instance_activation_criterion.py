@@ -4,10 +4,9 @@ Shapes: B images, Q queries, N matched pairs, (h, w) the mask map.
 Source: SparseInst, https://arxiv.org/abs/2203.12827
 """
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
+from detectron2.config import CfgNode
 from torch import Tensor
 
 from ...layers.precision import full_precision
@@ -24,10 +23,15 @@ OVERLAP_THRESHOLD = 0.4
 class InstanceActivationCriterion(WholeMaskCriterion):
     """Focal loss of the classes, cross-entropy and dice loss of whole masks; the objectness learns their overlap."""
 
-    weight_keys: ClassVar = {
-        "loss_ce": "CLASS_WEIGHT", "loss_mask": "MASK_WEIGHT", "loss_dice": "DICE_WEIGHT",
-        "loss_objectness": "OBJECTNESS_WEIGHT",
-    }  # fmt: skip
+    @classmethod
+    def read_weights(cls, loss: CfgNode) -> dict[str, float]:
+        """Read the weight of each loss; see `WholeMaskCriterion.read_weights`."""
+        return {
+            "loss_ce": loss.CLASS_WEIGHT,
+            "loss_mask": loss.MASK_WEIGHT,
+            "loss_dice": loss.DICE_WEIGHT,
+            "loss_objectness": loss.OBJECTNESS_WEIGHT,
+        }
 
     def forward(
         self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None

@@ -5,11 +5,9 @@ Source: PP-YOLOE, https://arxiv.org/abs/2203.16250, and https://github.com/Paddl
 (PPYOLOEInsHead).
 """
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from torch import Tensor
 
 from ...layers.boxes import cells_inside, cxcywh_to_xyxy, iou_and_giou
@@ -26,11 +24,6 @@ MASK_SHRINKS = {"first_pixel": first_pixels, "bilinear": shrink_masks}
 
 class TaskAlignedCriterion(WholeMaskCriterion):
     """Varifocal loss of the classes, GIoU and distribution losses of boxes, cross-entropy of masks within boxes."""
-
-    weight_keys: ClassVar = {
-        "loss_vfl": "CLASS_WEIGHT", "loss_giou": "GIOU_WEIGHT", "loss_dfl": "DISTRIBUTION_WEIGHT",
-        "loss_mask": "MASK_WEIGHT",
-    }  # fmt: skip
 
     @configurable
     def __init__(self, *, detach_weight: bool, mask_shrink: str, **shared):
@@ -55,6 +48,16 @@ class TaskAlignedCriterion(WholeMaskCriterion):
         loss = cfg.MODEL.LOSS
         own = {"detach_weight": loss.VARIFOCAL_DETACH, "mask_shrink": loss.MASK_SHRINK}
         return super().from_config(cfg) | own
+
+    @classmethod
+    def read_weights(cls, loss: CfgNode) -> dict[str, float]:
+        """Read the weight of each loss; see `WholeMaskCriterion.read_weights`."""
+        return {
+            "loss_vfl": loss.CLASS_WEIGHT,
+            "loss_giou": loss.GIOU_WEIGHT,
+            "loss_dfl": loss.DISTRIBUTION_WEIGHT,
+            "loss_mask": loss.MASK_WEIGHT,
+        }
 
     def forward(
         self, output: ModelOutput, targets: list[Target], accumulated: GradientAccumulation | None = None

@@ -1,8 +1,6 @@
 """Base class of the criteria of models without decoder layers, whose losses compare whole masks."""
 
-from typing import ClassVar
-
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
@@ -10,13 +8,7 @@ from .matcher import build_matcher
 
 
 class WholeMaskCriterion(nn.Module):
-    """Matcher, weights of the losses and parameters of the class loss.
-
-    Attributes:
-        weight_keys: name of each loss -> the key of MODEL.LOSS with its weight.
-    """
-
-    weight_keys: ClassVar[dict[str, str]] = {}
+    """Matcher, weights of the losses and parameters of the class loss; a subclass reads its weights."""
 
     @configurable
     def __init__(self, *, matcher: nn.Module, weights: dict[str, float], alpha: float, gamma: float):
@@ -37,10 +29,15 @@ class WholeMaskCriterion(nn.Module):
         loss = cfg.MODEL.LOSS
         return {
             "matcher": build_matcher(cfg),
-            "weights": {name: loss[key] for name, key in cls.weight_keys.items()},
+            "weights": cls.read_weights(loss),
             "alpha": loss.VARIFOCAL_ALPHA,
             "gamma": loss.VARIFOCAL_GAMMA,
         }
+
+    @classmethod
+    def read_weights(cls, loss: CfgNode) -> dict[str, float]:
+        """Read the weight of each loss, by its name, from MODEL.LOSS.*."""
+        raise NotImplementedError
 
     def focal_loss(self, logits: Tensor, is_positive: Tensor) -> Tensor:
         """Return the sum of the focal loss of class logits, with targets of 0 and 1 of the same shape."""
